@@ -1,0 +1,82 @@
+"""Serving documents: what is wanted running (ModelState), and what edges are told (EdgeTable)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from raymaas.specs.base import Document, Moment, OneLine, Spec
+from raymaas.specs.names import AliasName, Name
+
+
+class Scaling(Spec):
+    """How a version is run."""
+
+    min_replicas: int = Field(1, ge=1, description="Replicas kept running.")
+    max_replicas: int = Field(1, ge=1, description="Replicas at most; Ray Serve autoscales between the two.")
+    num_cpus: float = Field(0.1, ge=0, description="CPUs reserved in Ray's books, not a limit on compute.")
+    num_gpus: float = Field(0, ge=0, description="GPUs reserved per replica.")
+    threads: int = Field(1, ge=1, description="Compute threads a replica may use.")
+    runtime: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: first of the version's runtimes.")
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Scaling:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})")
+        return self
+
+
+class Change(Spec):
+    """Who moved what, when and why: one line of a model's history."""
+
+    action: Literal["deploy", "undeploy", "alias", "traffic", "promote", "rollback"]
+    summary: OneLine = Field(description="From what to what, e.g. 'prod: 2 -> 3'.")
+    who: OneLine
+    why: OneLine = ""
+    at: Moment
+
+
+class ModelState(Document):
+    """Aliases and the wanted deployment of one model, in one document, so that a promotion is one write."""
+
+    kind = "model-state"
+
+    model: Name
+    revision: int = Field(ge=1, description="Counts up by one with each change.")
+    write_id: str
+    aliases: dict[AliasName, int] = Field(default_factory=dict, description="Alias to version.")
+    traffic: dict[int, int] = Field(default_factory=dict, description="Version to weight in percent; sums to 100.")
+    scaling: dict[int, Scaling] = Field(default_factory=dict, description="Version to how it runs; its keys run.")
+    change: Change
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelState:
+        if self.traffic and sum(self.traffic.values()) != 100:
+            raise ValueError(f"traffic must sum to 100, got {sum(self.traffic.values())}")
+        if any(weight < 0 for weight in self.traffic.values()):
+            raise ValueError("traffic weights must not be negative")
+        missing = sorted(v for v, weight in self.traffic.items() if weight and v not in self.scaling)
+        if missing:
+            raise ValueError(f"version {missing[0]} has traffic but is not deployed; deploy it first")
+        return self
+
+
+class EdgeTarget(Spec):
+    """A version that can be reached, and where: today Ray Serve's proxies, later each replica's own port."""
+
+    model: Name
+    version: int = Field(ge=1)
+    path_prefix: str = Field(description="Route prefix of its Serve application, e.g. '/models/digits/1'.")
+
+
+class EdgeTable(Document):
+    """All an edge needs to route: committed to HAProxy as one map, so that a request sees all of it or none."""
+
+    kind = "edge-table"
+
+    revision: str = Field(description="Digest of the content; an agent that has it need do nothing.")
+    proxies: tuple[str, ...] = Field(description="host:port of Ray Serve's proxies.")
+    targets: tuple[EdgeTarget, ...] = ()
+    aliases: dict[Name, dict[AliasName, int]] = Field(default_factory=dict, description="Model to alias to version.")
+    traffic: dict[Name, dict[int, int]] = Field(default_factory=dict, description="Model to version to percent.")

@@ -1,0 +1,84 @@
+"""ModelVersion: the create-only manifest whose appearance in the store IS the publication of a version."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from raymaas.specs.base import Document, Moment, Spec
+from raymaas.specs.evaluation import Evaluation
+from raymaas.specs.jobs import Component
+from raymaas.specs.names import Name
+
+DType = Literal["BOOL", "UINT8", "INT32", "INT64", "FP32", "FP64"]
+
+
+class TensorSpec(Spec):
+    """One named tensor, in the words of the Open Inference Protocol v2; -1 is a variable dimension."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...] = Field(description="First dimension is the batch, always -1.")
+
+
+class Signature(Spec):
+    """What a version takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    classes: tuple[str, ...] = Field((), description="Label of each class index, for a classifier.")
+
+
+class CodeVersion(Spec):
+    """Which code made a version."""
+
+    raymaas: str
+    source_sha256: str = Field(description="Digest of the raymaas sources that ran.")
+    commit: str | None = Field(default=None, description="Git commit of the working directory, when there is one.")
+
+
+class Lineage(Spec):
+    """Where a version came from."""
+
+    run_id: Name
+    dataset: str
+    data_fingerprint: str
+    job: dict[str, JsonValue] = Field(description="The job document that made it.")
+    job_sha256: str
+    code: CodeVersion
+    libraries: dict[str, str] = Field(description="Library name to version, as imported.")
+    seed: int
+    parent: int | None = Field(default=None, description="The version this one was made from.")
+
+
+class FileEntry(Spec):
+    """One file of a version: its bytes live at blobs/sha256/<sha256>."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class ModelVersion(Document):
+    """An immutable, numbered artifact of a model."""
+
+    kind = "model-version"
+
+    model: Name
+    version: int = Field(ge=1)
+    created_at: Moment
+    run_id: Name
+    write_id: str = Field(description="Random; tells one's own write from another's after a lost reply.")
+    architecture: Component
+    signature: Signature
+    files: dict[str, FileEntry] = Field(description="weights, graph, probes; see raymaas.bundle.format.")
+    weights_file: str = Field("model.safetensors", description="Which of `files` holds the weights.")
+    runtimes: tuple[str, ...] = Field(description="Runtimes this version can be served with, best first.")
+    notes: tuple[str, ...] = Field((), description="What its maker could not do, e.g. why there is no graph.")
+    evaluation: Evaluation
+    lineage: Lineage
+    description: str = ""
+
+    @property
+    def weights_bytes(self) -> int:
+        return self.files[self.weights_file].bytes
