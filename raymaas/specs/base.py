@@ -20,6 +20,8 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+Places = Mapping[tuple[int | str, ...], str]
+
 Moment = Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str)]
 
 
@@ -38,12 +40,15 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, data: Any, *, source: str) -> Self:
-        """Validate `data`; on failure raise InvalidInput naming `source`, each field, and the nearest known name."""
+    def parse(cls, data: Any, *, source: str, places: Places | None = None) -> Self:
+        """Validate `data`; on failure raise InvalidInput naming `source`, each field, and the nearest known name.
+
+        `places` says where in `source` a field stands, e.g. `{("training", "epochs"): "line 7"}`; it is named as well.
+        """
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise InvalidInput(f"{source}: " + "; ".join(explain(cls, error))) from None
+            raise InvalidInput(f"{source}: " + "; ".join(explain(cls, error, places or {}))) from None
 
 
 class Document(Spec):
@@ -87,11 +92,13 @@ class Document(Spec):
         return cls.parse(body, source=source)
 
 
-def explain(cls: type[BaseModel], error: ValidationError) -> list[str]:
+def explain(cls: type[BaseModel], error: ValidationError, places: Places) -> list[str]:
     """One sentence per problem, with the dotted path of the field and, for an unknown one, the nearest known name."""
     sentences = []
     for problem in error.errors():
         path = ".".join(str(part) for part in problem["loc"]) or "document"
+        if place := _nearest(places, problem["loc"]):
+            path = f"{place}: {path}"
         if problem["type"] == "extra_forbidden":
             known = _fields_at(cls, problem["loc"][:-1])
             near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
@@ -105,6 +112,12 @@ def explain(cls: type[BaseModel], error: ValidationError) -> list[str]:
             message = message[:1].lower() + message[1:]
             sentences.append(f"{path}: {message}, got {given if len(given) < 80 else given[:77] + '...'}")
     return sentences
+
+
+def _nearest(places: Places, location: tuple[int | str, ...]) -> str | None:
+    """The place of `location`, or of the closest field around it."""
+    around = (location[:length] for length in range(len(location), 0, -1))
+    return next((places[part] for part in around if part in places), None)
 
 
 def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

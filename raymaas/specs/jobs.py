@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, JsonValue, model_validator
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.base import Document, Spec
+from raymaas.specs.base import Document, Places, Spec
 from raymaas.specs.names import Name
 
 
@@ -75,7 +75,7 @@ class TrainJob(Document):
     model: Name = Field(description="The model this becomes a new version of.")
     data: Component = Field(description="Where the rows come from: a built-in data set, e.g. {use: digits}.")
     split: Split = Field(default=Split(), description="Train, validation and test rows.")
-    architecture: Component = Field(description="The network, from the catalogue: `raymaas env` lists it.")
+    architecture: Component = Field(description="The network, from the catalogue, e.g. {use: mlp, config: {hidden: [128]}}.")
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
     description: str = Field("", description="Kept with the version.")
@@ -84,8 +84,10 @@ class TrainJob(Document):
 JOB_KINDS: dict[str, type[TrainJob]] = {TrainJob.kind: TrainJob}
 
 
-def parse_job(data: Any, *, source: str) -> TrainJob:
+def parse_job(data: Any, *, source: str, places: Places | None = None) -> TrainJob:
     """The job in a mapping read from YAML or JSON; its `kind` (default `train`) says which document it is.
+
+    `places` says where in `source` each field stands, as for `Spec.parse`.
 
     Raises InvalidInput naming `source`, the field, and the nearest known name.
     """
@@ -93,6 +95,6 @@ def parse_job(data: Any, *, source: str) -> TrainJob:
         raise InvalidInput(f"{source}: a job is a mapping with fields such as model and data, got {type(data).__name__}")
     fields = dict(data)
     kind = fields.pop("kind", TrainJob.kind)
-    if kind not in JOB_KINDS:
+    if not isinstance(kind, str) or kind not in JOB_KINDS:
         raise InvalidInput(f"{source}: kind {kind!r} is unknown; known are {', '.join(sorted(JOB_KINDS))}")
-    return JOB_KINDS[kind].parse(fields, source=source)
+    return JOB_KINDS[kind].parse(fields, source=source, places=places)

@@ -1,0 +1,260 @@
+"""Commands about this machine's cluster: up, down, status, env, and those its own processes are started with."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from raymaas.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from raymaas.cluster.plan import ClusterPlan
+    from raymaas.settings import Settings
+
+app = typer.Typer()
+
+Storage = Annotated[str | None, typer.Option(help="Store URL; default file://<home>/store.")]
+Port = Annotated[int | None, typer.Option(help="Port of the edge (0: a free one). Default 8080, or RAYMAAS_PORT.")]
+DashboardPort = Annotated[
+    int | None, typer.Option(help="Port of Ray's dashboard (0: a free one). Default 8265, or RAYMAAS_DASHBOARD_PORT.")
+]
+RunDir = Annotated[Path, typer.Option(help="The cluster's run directory.")]
+
+
+@app.command()
+def up(
+    address: Annotated[
+        str | None,
+        typer.Option(help="Join this Ray head instead of starting one: 'auto' or host:port of its GCS."),
+    ] = None,
+    storage: Storage = None,
+    port: Port = None,
+    dashboard_port: DashboardPort = None,
+    cpus: Annotated[int | None, typer.Option(help="CPUs Ray may use; default all.")] = None,
+) -> None:
+    """Start a Ray head, the controller and the edge on this machine, all on loopback.
+
+    Examples:
+
+      raymaas up
+
+      raymaas up --storage file:///data/models --port 9000
+
+      ray start --head && raymaas up --address auto
+    """
+    from raymaas.cluster import lifecycle
+
+    settings = settings_from_environment(storage=storage, port=port, dashboard_port=dashboard_port, cpus=cpus)
+    console = Console(stderr=True)
+    join = None
+    if address:
+        from raymaas.cluster.joining import find_head
+
+        join = find_head(address, token_file=_ray_token_file())
+        if join.token_file is None:
+            console.print(
+                f"[yellow]warning:[/] the head at {join.ray_address} has no token: whoever reaches its ports can run "
+                "code on it. Start it with RAY_AUTH_MODE=token."
+            )
+    with console.status("starting") as spinner:
+        plan = lifecycle.up(
+            up_options(settings), environment=dict(os.environ), join=join, progress=lambda text: spinner.update(text)
+        )
+    console.print(f"raymaas runs at [bold]{plan.url}[/]")
+    console.print(f"  store      {plan.storage}")
+    console.print(f"  dashboard  {plan.dashboard_url}")
+    console.print("  next       raymaas train jobs/train_digits.yaml")
+    console.print("  stop       raymaas down")
+
+
+@app.command()
+def down() -> None:
+    """End everything `raymaas up` started. The store stays.
+
+    Example:
+
+      raymaas down
+    """
+    console = Console(stderr=True)
+    with console.status("stopping") as spinner:
+        plan = stop_cluster(settings_from_environment(), progress=lambda text: spinner.update(text))
+    console.print("nothing was running" if plan is None else f"stopped; the store {plan.storage} is kept")
+
+
+@app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show this machine's cluster: its addresses and each process with its pid. Exit status 1 if it is not healthy.
+
+    Example:
+
+      raymaas status
+    """
+    from raymaas.cluster.status import describe
+
+    description = describe(_require_plan(settings_from_environment()))
+    console = Console()
+    if as_json:
+        console.print_json(json.dumps(description))
+    else:
+        for key in ("url", "dashboard_url", "ray_address", "storage", "run_dir", "mode"):
+            console.print(f"{key:<14} {description[key]}", highlight=False, soft_wrap=True)
+        table = Table("process", "pid", "state", "restarts")
+        for name, process in description["processes"].items():
+            state = "[green]running[/]" if process["alive"] else "[red]gone[/]"
+            table.add_row(name, str(process["pid"] or "-"), state, str(process["restarts"]))
+        console.print(table)
+        if not description["processes"]["supervisor"]["alive"]:
+            console.print("the supervisor is gone, so nothing is restarted; `raymaas up` brings it back")
+    if not description["ready"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def env() -> None:
+    """Print shell exports that point Ray's own tools and the client at this cluster.
+
+    Example:
+
+      eval "$(raymaas env)" && ray job submit --working-dir . -- raymaas run jobs/train_digits.yaml
+    """
+    plan = _require_plan(settings_from_environment())
+    exports = {
+        "RAYMAAS_URL": plan.url,
+        "RAY_API_SERVER_ADDRESS": plan.dashboard_url,
+        "RAY_ADDRESS": plan.ray_address,
+    }
+    if plan.token_file:
+        exports |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": plan.token_file}
+    if plan.mode == "own":
+        exports["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    for name, value in exports.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+@app.command()
+def run(
+    job: Annotated[Path | None, typer.Argument(help="Job file (YAML or JSON).")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", help="Carry out this accepted run instead.")] = None,
+    storage: Storage = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field, e.g. training.epochs=3. Repeatable.")
+    ] = None,
+) -> None:
+    """Carry out a job here, as a driver of the Ray cluster: what a submitted job calls.
+
+    Example:
+
+      ray job submit --working-dir . -- raymaas run jobs/train_digits.yaml
+    """
+    from raymaas.cli.driver import carry_out
+
+    if (job is None) == (run_id is None):
+        raise InvalidInput("give either a job file or --run ID, e.g. raymaas run jobs/train_digits.yaml")
+    carry_out(job, run_id=run_id, storage=storage, overrides=overrides or [])
+
+
+@app.command()
+def quickstart(
+    storage: Storage = None,
+    port: Port = None,
+    dashboard_port: DashboardPort = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop everything at the end, even on a terminal.")] = False,
+) -> None:
+    """Take one real model through its whole life on this machine, and check every step.
+
+    Example:
+
+      raymaas quickstart --keep
+    """
+    from raymaas.cli.quickstart import walk
+
+    settings = settings_from_environment(storage=storage, port=port, dashboard_port=dashboard_port)
+    walk(settings, environment=dict(os.environ), keep=keep, stop=stop)
+
+
+@app.command(hidden=True)
+def supervise(run_dir: RunDir) -> None:
+    """Run the supervisor (started by `up`)."""
+    from raymaas import wiring
+
+    wiring.configure_logging()
+    wiring.supervise(run_dir, dict(os.environ))
+
+
+@app.command(hidden=True)
+def controller(run_dir: RunDir) -> None:
+    """Run the controller (started by the supervisor)."""
+    from raymaas import wiring
+
+    wiring.configure_logging()
+    wiring.control(run_dir)
+
+
+@app.command("edge-agent", hidden=True)
+def edge_agent(run_dir: RunDir) -> None:
+    """Run the edge agent (started by the supervisor)."""
+    from raymaas import wiring
+
+    wiring.configure_logging()
+    wiring.edge(run_dir)
+
+
+def settings_from_environment(**chosen: Any) -> Settings:
+    from raymaas.settings import load_settings
+
+    return load_settings(os.environ, **chosen)
+
+
+def up_options(settings: Settings) -> Any:
+    from raymaas.cluster.lifecycle import UpOptions
+    from raymaas.store import open_store
+
+    return UpOptions(
+        run_dir=str(settings.run_dir),
+        # Opened here, so that a bad URL is refused before anything starts.
+        storage=open_store(settings.storage).url,
+        host=settings.host,
+        port=settings.port,
+        dashboard_port=settings.dashboard_port,
+        cpus=settings.cpus,
+    )
+
+
+def stop_cluster(settings: Settings, *, progress: Any) -> ClusterPlan | None:
+    """`down`, and on a joined head our applications are taken out of it first."""
+    from raymaas.cluster.lifecycle import down, read_plan
+
+    plan = read_plan(settings.run_dir)
+    if plan is not None and plan.mode == "joined":
+        from raymaas.cluster.joining import withdraw
+
+        progress("taking our applications out of the Ray cluster")
+        withdraw(plan)
+    return down(settings.run_dir, progress=progress)
+
+
+def _require_plan(settings: Settings) -> ClusterPlan:
+    from raymaas.cluster.lifecycle import read_plan
+
+    plan = read_plan(settings.run_dir)
+    if plan is None:
+        raise NotFound(f"no cluster runs from {settings.run_dir}; `raymaas up` starts one")
+    return plan
+
+
+def _ray_token_file() -> str | None:
+    """The token Ray's own tools would use here."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return None
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
+    return path if Path(path).exists() else None

@@ -1,0 +1,206 @@
+"""AsyncClient: `Client` with `await`; what it does is the same calls and flows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, overload
+
+import numpy as np
+
+from raymaas.client import calls, waiting
+from raymaas.client.connection import DEFAULT_TIMEOUT_S
+from raymaas.client.flow import LogText, RunEvent
+from raymaas.client.jobfile import JobSource, read_job
+from raymaas.client.link import AsyncLink
+from raymaas.client.predictions import Arrays, Prediction, Rows
+from raymaas.client.wire import server_url
+from raymaas.specs.api import ClusterStatus, Deployment, ModelSummary, VersionList
+from raymaas.specs.names import Reference
+from raymaas.specs.runs import EpochMetrics, Run, Succeeded
+from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.versions import ModelVersion
+
+
+class AsyncClient:
+    """Talks to the raymaas server at `url`, else at RAYMAAS_URL, else at http://127.0.0.1:8080.
+
+    Each exchange may take `timeout_s`. Reads and predictions are sent again a few times when a connection breaks;
+    writes never are. Errors are the classes of `raymaas.errors`, as the server raised them. Close it, or use `async with`.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._link = AsyncLink(server_url(url, os.environ), timeout_s=timeout_s)
+        self.models = AsyncModels(self._link)
+        self.runs = AsyncRuns(self._link)
+
+    @property
+    def url(self) -> str:
+        return self._link.url
+
+    async def close(self) -> None:
+        await self._link.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def status(self) -> ClusterStatus:
+        """What runs where."""
+        return await self._link.call(calls.status())
+
+    def model(self, reference: str) -> AsyncModel:
+        """A model to predict with: `digits`, `digits@3` or `digits@prod`. Asks nothing of the server yet."""
+        return AsyncModel(self._link, Reference.parse(reference))
+
+    def run(self, run_id: str) -> AsyncRunHandle:
+        """A run to follow. Asks nothing of the server yet."""
+        return AsyncRunHandle(self._link, run_id)
+
+    async def train(self, job: JobSource) -> AsyncRunHandle:
+        """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once it is accepted."""
+        return self.run((await self._link.call(calls.submit(read_job(job)))).run_id)
+
+    async def deploy(
+        self,
+        reference: str,
+        *,
+        scaling: Scaling | None = None,
+        why: str = "",
+        wait: bool = True,
+        timeout_s: float | None = 180,
+    ) -> ModelState:
+        """Run a version, `digits@1`, and wait until it answers; without `wait`, return once that is wanted.
+
+        Raises Unavailable with the reason when it cannot run, OutcomeUnknown when it still starts after `timeout_s`.
+        """
+        patience = self._link.patience(timeout_s) if wait else None
+        target = Reference.parse(reference)
+        return await self._link.run(waiting.deploy(target, scaling=scaling, why=why, patience=patience, url=self.url))
+
+    async def undeploy(self, reference: str, *, force: bool = False) -> ModelState:
+        """No longer run a version. Raises Refused while it has traffic or an alias, unless forced."""
+        target = Reference.parse(reference)
+        return await self._link.call(calls.undeploy(target.model, waiting.pinned(target), force=force))
+
+    async def deployments(self, model: str) -> tuple[Deployment, ...]:
+        """Each version that is wanted or still runs, and how it stands."""
+        return await self._link.call(calls.deployments(model))
+
+    async def alias_set(self, reference: str, version: int | str, *, why: str = "") -> ModelState:
+        """Point an alias, `digits@prod`, at a version."""
+        model, alias = calls.alias_in(reference)
+        return await self._link.call(calls.alias_set(model, alias, version, why=why))
+
+    async def traffic(self, model: str, weights: Mapping[int, int], *, why: str = "") -> ModelState:
+        """Divide the model's unpinned requests: version to percent, summing to 100."""
+        return await self._link.call(calls.traffic(model, weights, why=why))
+
+
+class AsyncModel:
+    """One model, or one version of it, to predict with."""
+
+    def __init__(self, link: AsyncLink, reference: Reference) -> None:
+        self._link = link
+        self.reference = reference
+
+    @overload
+    async def predict(self, rows: Arrays, *, ref: int | str | None = None) -> Prediction[np.ndarray]: ...
+    @overload
+    async def predict(self, rows: Rows, *, ref: int | str | None = None) -> Prediction[list[Any]]: ...
+    async def predict(self, rows: Rows | Arrays, *, ref: int | str | None = None) -> Prediction[Any]:
+        """Predict for rows: a batch for the only input, or a mapping from input name to batch.
+
+        `ref` is a version or alias to ask instead of the handle's own. Arrays are answered with arrays, lists with
+        lists. Raises InvalidInput when the rows do not fit the model's signature.
+        """
+        return await self._link.call(calls.predict(calls.redirected(self.reference, ref), rows))
+
+
+class AsyncModels:
+    """Models and their versions, as the registry has them."""
+
+    def __init__(self, link: AsyncLink) -> None:
+        self._link = link
+
+    async def list(self) -> tuple[ModelSummary, ...]:
+        return await self._link.call(calls.models())
+
+    async def get(self, name: str) -> ModelSummary:
+        return await self._link.call(calls.model(name))
+
+    async def versions(self, name: str, *, limit: int = 50, before: int | None = None) -> VersionList:
+        """One page of versions, newest first; its `next_before` is the `before` of the next page."""
+        return await self._link.call(calls.versions(name, limit=limit, before=before))
+
+    async def version(self, reference: str) -> ModelVersion:
+        """The version `digits@3` or `digits@prod` stands for."""
+        target = Reference.parse(reference)
+        return await self._link.call(calls.version(target.model, waiting.pinned(target)))
+
+    async def state(self, name: str) -> ModelState:
+        """Aliases, traffic and wanted deployment."""
+        return await self._link.call(calls.state(name))
+
+    async def history(self, name: str) -> tuple[Change, ...]:
+        """Who moved what, when and why, newest first."""
+        return await self._link.call(calls.history(name))
+
+
+class AsyncRuns:
+    """Executions of jobs."""
+
+    def __init__(self, link: AsyncLink) -> None:
+        self._link = link
+
+    async def list(self, *, model: str | None = None, limit: int = 50) -> tuple[Run, ...]:
+        """The newest runs, of all models or of one."""
+        return await self._link.call(calls.runs(model=model, limit=limit))
+
+    async def get(self, run_id: str) -> Run:
+        return await self._link.call(calls.run(run_id))
+
+
+class AsyncRunHandle:
+    """One run, to follow, wait for, or stop."""
+
+    def __init__(self, link: AsyncLink, run_id: str) -> None:
+        self._link = link
+        self.run_id = run_id
+
+    async def status(self) -> Run:
+        return await self._link.call(calls.run(self.run_id))
+
+    async def metrics(self) -> tuple[EpochMetrics, ...]:
+        """What each finished epoch measured."""
+        return await self._link.call(calls.run_metrics(self.run_id))
+
+    async def stop(self) -> Run:
+        return await self._link.call(calls.run_stop(self.run_id))
+
+    def events(self, *, timeout_s: float | None = None) -> AsyncIterator[RunEvent]:
+        """Log text, epochs and changes of status as they appear, until the run has ended."""
+        return self._link.stream(waiting.watch(self.run_id, patience=self._link.patience(timeout_s), url=self._link.url))
+
+    def logs(self, *, follow: bool = False, timeout_s: float | None = None) -> AsyncIterator[str]:
+        """The log so far, in pieces; with `follow`, until the run has ended."""
+        patience = self._link.patience(timeout_s)
+        flow = waiting.watch(self.run_id, shown=waiting.LOG, patience=patience, follow=follow, url=self._link.url)
+        return (event.text async for event in self._link.stream(flow) if isinstance(event, LogText))
+
+    async def wait(
+        self, *, timeout_s: float | None = None, on_event: Callable[[RunEvent], None] | None = None
+    ) -> Succeeded:
+        """Wait until the run has ended well; `on_event` is called with what `events` gives.
+
+        Raises RunFailed when it failed or was stopped, OutcomeUnknown when it still runs after `timeout_s`.
+        """
+        shown = waiting.ALL if on_event else waiting.NOTHING
+        patience = self._link.patience(timeout_s)
+        flow = waiting.watch(self.run_id, shown=shown, patience=patience, url=self._link.url)
+        return waiting.outcome(self.run_id, await self._link.run(flow, on_event=on_event))

@@ -1,0 +1,176 @@
+"""Calls: one function per path of the API, giving the request and how its answer is read. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+from raymaas.client.flow import Call
+from raymaas.client.predictions import Arrays, Prediction, Rows, holds_arrays, infer_request, read_prediction
+from raymaas.client.wire import Answer, Request
+from raymaas.errors import InvalidInput
+from raymaas.specs.api import (
+    AliasRequest,
+    ClusterStatus,
+    Deployment,
+    DeploymentList,
+    DeployRequest,
+    History,
+    LogPart,
+    ModelList,
+    ModelSummary,
+    RunList,
+    RunMetrics,
+    SubmitRequest,
+    TrafficRequest,
+    VersionList,
+)
+from raymaas.specs.base import Spec, canonical_json
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.names import Reference, check_name
+from raymaas.specs.runs import EpochMetrics, Run
+from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.versions import ModelVersion
+
+A = TypeVar("A")
+B = TypeVar("B")
+SpecT = TypeVar("SpecT", bound=Spec)
+
+API = "/api/v1"
+
+
+def redirected(target: Reference, ref: int | str | None) -> Reference:
+    """`target`, or the version or alias `ref` of the same model."""
+    return target if ref is None else Reference.parse(f"{target.model}@{ref}")
+
+
+def alias_in(reference: str) -> tuple[str, str]:
+    """Model and alias of `digits@prod`. Raises InvalidInput for anything else."""
+    target = Reference.parse(reference)
+    if target.alias is None:
+        raise InvalidInput(f"{reference!r} names no alias; write it as {target.model}@prod")
+    return target.model, target.alias
+
+
+def predict(target: Reference, rows: Rows | Arrays) -> Call[Prediction[Any]]:
+    arrays = holds_arrays(rows)
+    return Call(infer_request(target, rows), lambda answer: read_prediction(answer, arrays=arrays))
+
+
+def status() -> Call[ClusterStatus]:
+    return _get(f"{API}/status", ClusterStatus)
+
+
+def models() -> Call[tuple[ModelSummary, ...]]:
+    return _then(_get(f"{API}/models", ModelList), lambda page: page.models)
+
+
+def model(name: str) -> Call[ModelSummary]:
+    return _get(_model_path(name), ModelSummary)
+
+
+def versions(name: str, *, limit: int, before: int | None) -> Call[VersionList]:
+    query = {"limit": str(limit)} | ({} if before is None else {"before": str(before)})
+    return _get(f"{_model_path(name)}/versions", VersionList, query)
+
+
+def version(name: str, slot: int | str) -> Call[ModelVersion]:
+    return _get(f"{_model_path(name)}/versions/{_segment(slot)}", ModelVersion)
+
+
+def history(name: str) -> Call[tuple[Change, ...]]:
+    return _then(_get(f"{_model_path(name)}/history", History), lambda page: page.changes)
+
+
+def state(name: str) -> Call[ModelState]:
+    return _get(f"{_model_path(name)}/state", ModelState)
+
+
+def deployments(name: str) -> Call[tuple[Deployment, ...]]:
+    return _then(_get(f"{_model_path(name)}/deployments", DeploymentList), lambda page: page.deployments)
+
+
+def deploy(name: str, slot: int | str, *, scaling: Scaling | None, why: str) -> Call[ModelState]:
+    body = DeployRequest(version=slot, scaling=scaling, why=why)
+    return _write("POST", f"{_model_path(name)}/deployments", ModelState, body)
+
+
+def undeploy(name: str, slot: int | str, *, force: bool) -> Call[ModelState]:
+    query = {"force": "true"} if force else {}
+    path = f"{_model_path(name)}/deployments/{_segment(slot)}"
+    return Call(Request("DELETE", path, query), _reader(ModelState))
+
+
+def alias_set(name: str, alias: str, slot: int | str, *, why: str) -> Call[ModelState]:
+    path = f"{_model_path(name)}/aliases/{_segment(alias)}"
+    return _write("PUT", path, ModelState, AliasRequest(version=slot, why=why))
+
+
+def traffic(name: str, weights: Mapping[int, int], *, why: str) -> Call[ModelState]:
+    body = TrafficRequest(weights=dict(weights), why=why)
+    return _write("PUT", f"{_model_path(name)}/traffic", ModelState, body)
+
+
+def submit(job: TrainJob) -> Call[Run]:
+    body = SubmitRequest(job=job.model_dump(mode="json") | {"kind": job.kind})
+    return _write("POST", f"{API}/runs", Run, body)
+
+
+def runs(*, model: str | None, limit: int) -> Call[tuple[Run, ...]]:
+    query = {"limit": str(limit)} | ({} if model is None else {"model": model})
+    return _then(_get(f"{API}/runs", RunList, query), lambda page: page.runs)
+
+
+def run(run_id: str) -> Call[Run]:
+    return _get(_run_path(run_id), Run)
+
+
+def run_metrics(run_id: str) -> Call[tuple[EpochMetrics, ...]]:
+    return _then(_get(f"{_run_path(run_id)}/metrics", RunMetrics), lambda page: page.epochs)
+
+
+def run_logs(run_id: str, *, after: int) -> Call[LogPart]:
+    return _get(f"{_run_path(run_id)}/logs", LogPart, {"after": str(after)})
+
+
+def run_stop(run_id: str) -> Call[Run]:
+    return Call(Request("POST", f"{_run_path(run_id)}/stop"), _reader(Run))
+
+
+def _get(path: str, cls: type[SpecT], query: Mapping[str, str] | None = None) -> Call[SpecT]:
+    return Call(Request("GET", path, query or {}, repeatable=True), _reader(cls))
+
+
+def _write(method: Literal["POST", "PUT"], path: str, cls: type[SpecT], body: Spec) -> Call[SpecT]:
+    return Call(Request(method, path, body=canonical_json(body.model_dump(mode="json"))), _reader(cls))
+
+
+def _reader(cls: type[SpecT]) -> Callable[[Answer], SpecT]:
+    def read(answer: Answer) -> SpecT:
+        return cls.model_validate(answer.json())
+
+    return read
+
+
+def _then(call: Call[A], pick: Callable[[A], B]) -> Call[B]:
+    return Call(call.request, lambda answer: pick(call.read(answer)))
+
+
+def _model_path(name: str) -> str:
+    return f"{API}/models/{_name(name)}"
+
+
+def _run_path(run_id: str) -> str:
+    return f"{API}/runs/{_name(run_id)}"
+
+
+def _name(text: str) -> str:
+    try:
+        return check_name(text)
+    except ValueError as error:
+        raise InvalidInput(str(error)) from None
+
+
+def _segment(slot: int | str) -> str:
+    return quote(str(slot), safe="")

@@ -1,0 +1,206 @@
+"""Client: everything raymaas does, from Python. `AsyncClient` is the same with `await`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, overload
+
+import numpy as np
+
+from raymaas.client import calls, waiting
+from raymaas.client.connection import DEFAULT_TIMEOUT_S
+from raymaas.client.flow import LogText, RunEvent
+from raymaas.client.jobfile import JobSource, read_job
+from raymaas.client.link import Link
+from raymaas.client.predictions import Arrays, Prediction, Rows
+from raymaas.client.wire import server_url
+from raymaas.specs.api import ClusterStatus, Deployment, ModelSummary, VersionList
+from raymaas.specs.names import Reference
+from raymaas.specs.runs import EpochMetrics, Run, Succeeded
+from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.versions import ModelVersion
+
+
+class Client:
+    """Talks to the raymaas server at `url`, else at RAYMAAS_URL, else at http://127.0.0.1:8080.
+
+    Each exchange may take `timeout_s`. Reads and predictions are sent again a few times when a connection breaks;
+    writes never are. Errors are the classes of `raymaas.errors`, as the server raised them. Close it, or use `with`.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self._link = Link(server_url(url, os.environ), timeout_s=timeout_s)
+        self.models = Models(self._link)
+        self.runs = Runs(self._link)
+
+    @property
+    def url(self) -> str:
+        return self._link.url
+
+    def close(self) -> None:
+        self._link.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self) -> ClusterStatus:
+        """What runs where."""
+        return self._link.call(calls.status())
+
+    def model(self, reference: str) -> Model:
+        """A model to predict with: `digits`, `digits@3` or `digits@prod`. Asks nothing of the server yet."""
+        return Model(self._link, Reference.parse(reference))
+
+    def run(self, run_id: str) -> RunHandle:
+        """A run to follow. Asks nothing of the server yet."""
+        return RunHandle(self._link, run_id)
+
+    def train(self, job: JobSource) -> RunHandle:
+        """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once it is accepted."""
+        return self.run(self._link.call(calls.submit(read_job(job))).run_id)
+
+    def deploy(
+        self,
+        reference: str,
+        *,
+        scaling: Scaling | None = None,
+        why: str = "",
+        wait: bool = True,
+        timeout_s: float | None = 180,
+    ) -> ModelState:
+        """Run a version, `digits@1`, and wait until it answers; without `wait`, return once that is wanted.
+
+        Raises Unavailable with the reason when it cannot run, OutcomeUnknown when it still starts after `timeout_s`.
+        """
+        patience = self._link.patience(timeout_s) if wait else None
+        target = Reference.parse(reference)
+        return self._link.run(waiting.deploy(target, scaling=scaling, why=why, patience=patience, url=self.url))
+
+    def undeploy(self, reference: str, *, force: bool = False) -> ModelState:
+        """No longer run a version. Raises Refused while it has traffic or an alias, unless forced."""
+        target = Reference.parse(reference)
+        return self._link.call(calls.undeploy(target.model, waiting.pinned(target), force=force))
+
+    def deployments(self, model: str) -> tuple[Deployment, ...]:
+        """Each version that is wanted or still runs, and how it stands."""
+        return self._link.call(calls.deployments(model))
+
+    def alias_set(self, reference: str, version: int | str, *, why: str = "") -> ModelState:
+        """Point an alias, `digits@prod`, at a version."""
+        model, alias = calls.alias_in(reference)
+        return self._link.call(calls.alias_set(model, alias, version, why=why))
+
+    def traffic(self, model: str, weights: Mapping[int, int], *, why: str = "") -> ModelState:
+        """Divide the model's unpinned requests: version to percent, summing to 100."""
+        return self._link.call(calls.traffic(model, weights, why=why))
+
+
+class Model:
+    """One model, or one version of it, to predict with."""
+
+    def __init__(self, link: Link, reference: Reference) -> None:
+        self._link = link
+        self.reference = reference
+
+    @overload
+    def predict(self, rows: Arrays, *, ref: int | str | None = None) -> Prediction[np.ndarray]: ...
+    @overload
+    def predict(self, rows: Rows, *, ref: int | str | None = None) -> Prediction[list[Any]]: ...
+    def predict(self, rows: Rows | Arrays, *, ref: int | str | None = None) -> Prediction[Any]:
+        """Predict for rows: a batch for the only input, or a mapping from input name to batch.
+
+        `ref` is a version or alias to ask instead of the handle's own. Arrays are answered with arrays, lists with
+        lists. Raises InvalidInput when the rows do not fit the model's signature.
+        """
+        return self._link.call(calls.predict(calls.redirected(self.reference, ref), rows))
+
+
+class Models:
+    """Models and their versions, as the registry has them."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def list(self) -> tuple[ModelSummary, ...]:
+        return self._link.call(calls.models())
+
+    def get(self, name: str) -> ModelSummary:
+        return self._link.call(calls.model(name))
+
+    def versions(self, name: str, *, limit: int = 50, before: int | None = None) -> VersionList:
+        """One page of versions, newest first; its `next_before` is the `before` of the next page."""
+        return self._link.call(calls.versions(name, limit=limit, before=before))
+
+    def version(self, reference: str) -> ModelVersion:
+        """The version `digits@3` or `digits@prod` stands for."""
+        target = Reference.parse(reference)
+        return self._link.call(calls.version(target.model, waiting.pinned(target)))
+
+    def state(self, name: str) -> ModelState:
+        """Aliases, traffic and wanted deployment."""
+        return self._link.call(calls.state(name))
+
+    def history(self, name: str) -> tuple[Change, ...]:
+        """Who moved what, when and why, newest first."""
+        return self._link.call(calls.history(name))
+
+
+class Runs:
+    """Executions of jobs."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def list(self, *, model: str | None = None, limit: int = 50) -> tuple[Run, ...]:
+        """The newest runs, of all models or of one."""
+        return self._link.call(calls.runs(model=model, limit=limit))
+
+    def get(self, run_id: str) -> Run:
+        return self._link.call(calls.run(run_id))
+
+
+class RunHandle:
+    """One run, to follow, wait for, or stop."""
+
+    def __init__(self, link: Link, run_id: str) -> None:
+        self._link = link
+        self.run_id = run_id
+
+    def status(self) -> Run:
+        return self._link.call(calls.run(self.run_id))
+
+    def metrics(self) -> tuple[EpochMetrics, ...]:
+        """What each finished epoch measured."""
+        return self._link.call(calls.run_metrics(self.run_id))
+
+    def stop(self) -> Run:
+        return self._link.call(calls.run_stop(self.run_id))
+
+    def events(self, *, timeout_s: float | None = None) -> Iterator[RunEvent]:
+        """Log text, epochs and changes of status as they appear, until the run has ended."""
+        return self._link.stream(waiting.watch(self.run_id, patience=self._link.patience(timeout_s), url=self._link.url))
+
+    def logs(self, *, follow: bool = False, timeout_s: float | None = None) -> Iterator[str]:
+        """The log so far, in pieces; with `follow`, until the run has ended."""
+        patience = self._link.patience(timeout_s)
+        flow = waiting.watch(self.run_id, shown=waiting.LOG, patience=patience, follow=follow, url=self._link.url)
+        return (event.text for event in self._link.stream(flow) if isinstance(event, LogText))
+
+    def wait(
+        self, *, timeout_s: float | None = None, on_event: Callable[[RunEvent], None] | None = None
+    ) -> Succeeded:
+        """Wait until the run has ended well; `on_event` is called with what `events` gives.
+
+        Raises RunFailed when it failed or was stopped, OutcomeUnknown when it still runs after `timeout_s`.
+        """
+        shown = waiting.ALL if on_event else waiting.NOTHING
+        patience = self._link.patience(timeout_s)
+        flow = waiting.watch(self.run_id, shown=shown, patience=patience, url=self._link.url)
+        return waiting.outcome(self.run_id, self._link.run(flow, on_event=on_event))

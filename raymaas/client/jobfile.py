@@ -1,0 +1,96 @@
+"""Job files: YAML to a job document, with mistakes named by file and line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raymaas.errors import InvalidInput
+from raymaas.specs.jobs import TrainJob, parse_job
+
+JobSource = TrainJob | Mapping[str, Any] | str | Path
+Place = tuple[str | int, ...]
+
+
+def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> TrainJob:
+    """The job in a document, a mapping, or the YAML file at a path; `settings` such as `training.epochs=3` override it.
+
+    Raises InvalidInput naming the file and line, or the setting, and the field.
+    """
+    if isinstance(job, TrainJob):
+        job = job.model_dump(mode="json") | {"kind": job.kind}
+    if isinstance(job, Mapping):
+        data, places, source = dict(job), {}, "job"
+    else:
+        source = str(job)
+        data, places = _read_yaml(Path(job))
+    for setting in settings:
+        data = _overridden(data, setting, places)
+    return parse_job(data, source=source, places=places)
+
+
+def _read_yaml(path: Path) -> tuple[Any, dict[Place, str]]:
+    """The file's data, and for each field the line it stands on."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidInput(f"{path} does not exist; `raymaas init` writes a job file to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        places: dict[Place, str] = {}
+        _note_places(root, (), places, str(path))
+        return yaml.safe_load(text), places
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidInput(f"{path}, line {line}: not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path}: not YAML: {error}") from None
+    except RecursionError:
+        raise InvalidInput(f"{path}: nested too deeply, or an anchor contains itself") from None
+
+
+def _note_places(node: yaml.Node | None, at: Place, places: dict[Place, str], source: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            below = (*at, str(key.value))
+            # YAML keeps the last of two equal keys without a word.
+            if below in places:
+                raise InvalidInput(f"{source}, line {line}: {'.'.join(map(str, below))} is given twice")
+            places[below] = f"line {line}"
+            _note_places(value, below, places, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            places[*at, index] = f"line {item.start_mark.line + 1}"
+            _note_places(item, (*at, index), places, source)
+
+
+def _overridden(data: Any, setting: str, places: dict[Place, str]) -> Any:
+    """`data` with the field that `setting` names replaced; the value is read as YAML, so `3` is a number."""
+    name, equals, text = setting.partition("=")
+    keys = name.split(".")
+    if not equals or not all(keys):
+        raise InvalidInput(f"--set {setting!r} is not of the form training.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InvalidInput(f"--set {setting!r}: {text!r} is not a YAML value") from None
+    for place in [place for place in places if place[: len(keys)] == tuple(keys)]:
+        del places[place]
+    places[tuple(keys)] = f"--set {name}"
+    return _with_field(data, keys, value, setting)
+
+
+def _with_field(data: Any, keys: list[str], value: Any, setting: str) -> Any:
+    if not keys:
+        return value
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InvalidInput(f"--set {setting!r}: the job has no mapping at {keys[0]!r} to set a field in")
+    return data | {keys[0]: _with_field(data.get(keys[0]), keys[1:], value, setting)}

@@ -1,0 +1,135 @@
+"""Flows that wait: for a deployment to be ready, for a run to end, for more of a log. They poll; nothing is pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from raymaas.client import calls
+from raymaas.client.flow import Emit, Flow, LogText, Pause, exchange
+from raymaas.errors import InvalidInput, OutcomeUnknown, Refused, RunFailed, Unavailable
+from raymaas.specs.api import Deployment
+from raymaas.specs.names import Reference
+from raymaas.specs.runs import FINAL_STATES, Failed, RunState, Stopped, Succeeded
+from raymaas.specs.serving import ModelState, Scaling
+
+POLL_S = 0.5
+
+Shown = Literal["log", "metrics", "status"]
+ALL: frozenset[Shown] = frozenset({"log", "metrics", "status"})
+LOG: frozenset[Shown] = frozenset({"log"})
+NOTHING: frozenset[Shown] = frozenset()
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, by which clock (seconds, monotonic). `timeout_s` None waits for ever."""
+
+    clock: Callable[[], float]
+    timeout_s: float | None
+
+    def deadline(self) -> float:
+        return float("inf") if self.timeout_s is None else self.clock() + self.timeout_s
+
+
+def deploy(
+    target: Reference, *, scaling: Scaling | None, why: str, patience: Patience | None, url: str
+) -> Flow[ModelState]:
+    """Want a version running and, with `patience`, wait until it answers. Returns the state that was written.
+
+    Raises InvalidInput when `target` names no version, Unavailable when it cannot run, Refused when somebody
+    undeployed it meanwhile, and OutcomeUnknown when patience ends; then it goes on starting.
+    """
+    slot = pinned(target)
+    if patience is None:
+        return (yield from exchange(calls.deploy(target.model, slot, scaling=scaling, why=why), url=url))
+    deadline = patience.deadline()
+    # The number is settled first: an alias may move while we wait.
+    version = (yield from exchange(calls.version(target.model, slot), url=url)).version
+    state = yield from exchange(calls.deploy(target.model, version, scaling=scaling, why=why), url=url)
+    while True:
+        found = yield from exchange(calls.deployments(target.model), url=url)
+        deployment = _still_wanted(found, target.model, version)
+        if deployment.status == "ready":
+            return state
+        if deployment.status == "unhealthy":
+            raise Unavailable(f"{target.model}@{version} was deployed but cannot run: {deployment.message}")
+        if patience.clock() >= deadline:
+            raise OutcomeUnknown(
+                f"{target.model}@{version} is {deployment.status} after {patience.timeout_s:g} s "
+                f"({deployment.message or 'no message'}); it goes on: see `raymaas models show {target.model}`"
+            )
+        yield Pause(POLL_S)
+
+
+def watch(
+    run_id: str, *, patience: Patience, url: str, shown: frozenset[Shown] = ALL, follow: bool = True
+) -> Flow[RunState]:
+    """Emit what `shown` names as it appears, until the run has ended (or once, without `follow`); return its state.
+
+    A status is emitted when it changes, an epoch once, log text without gaps or repetitions. Raises OutcomeUnknown
+    when patience ends; the run goes on.
+    """
+    deadline = patience.deadline()
+    seen: RunState | None = None
+    place, epochs = 0, 0
+    while True:
+        # The status is read before the rest, so that nothing a finished run wrote is missed.
+        status = (yield from exchange(calls.run(run_id), url=url)).status
+        if "status" in shown and status != seen:
+            yield Emit(status)
+        seen = status
+        if "log" in shown:
+            place = yield from _emit_log(run_id, place, url=url)
+        if "metrics" in shown:
+            measured = yield from exchange(calls.run_metrics(run_id), url=url)
+            for epoch in measured[epochs:]:
+                yield Emit(epoch)
+            epochs = len(measured)
+        if isinstance(status, FINAL_STATES) or not follow:
+            return status
+        if patience.clock() >= deadline:
+            raise OutcomeUnknown(
+                f"run {run_id} is {status.state} after {patience.timeout_s:g} s; it goes on: "
+                f"see `raymaas runs show {run_id}`"
+            )
+        yield Pause(POLL_S)
+
+
+def outcome(run_id: str, status: RunState) -> Succeeded:
+    """The success a final status is. Raises RunFailed for every other."""
+    match status:
+        case Succeeded():
+            return status
+        case Failed(error=error):
+            raise RunFailed(f"run {run_id} failed: {error}; see `raymaas runs logs {run_id}`", run=run_id)
+        case Stopped(who=who):
+            raise RunFailed(f"run {run_id} was stopped by {who}; submit the job again to repeat it", run=run_id)
+    raise RunFailed(f"run {run_id} is {status.state} and has no outcome yet", run=run_id)
+
+
+def pinned(target: Reference) -> int | str:
+    """The version or alias in `target`. Raises InvalidInput when it names the model alone."""
+    slot = target.alias if target.version is None else target.version
+    if slot is None:
+        raise InvalidInput(f"say which version of {target.model!r}: {target.model}@1, or an alias as {target.model}@prod")
+    return slot
+
+
+def _emit_log(run_id: str, place: int, *, url: str) -> Flow[int]:
+    """Emit all the log there is from `place` on; return the place after it."""
+    while True:
+        part = yield from exchange(calls.run_logs(run_id, after=place), url=url)
+        place = part.next
+        if part.text:
+            yield Emit(LogText(part.text))
+        if part.final or not part.text:
+            return place
+
+
+def _still_wanted(found: Sequence[Deployment], model: str, version: int) -> Deployment:
+    for deployment in found:
+        if deployment.version == version and deployment.wanted:
+            return deployment
+    raise Refused(f"{model}@{version} was undeployed by somebody else while waiting; see `raymaas models history {model}`")

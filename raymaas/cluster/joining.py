@@ -1,0 +1,58 @@
+"""Joining a Ray head that was there before: finding it, and taking only our own things away again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from raymaas.cluster.card import withdraw_card
+from raymaas.cluster.lifecycle import Head
+from raymaas.cluster.plan import ClusterPlan
+from raymaas.errors import Unavailable
+from raymaas.serve.plan import target_of
+
+SERVE_STARTED_FILE = "serve-started"
+
+
+def find_head(address: str, *, token_file: str | None) -> Head:
+    """The head at `address` ("auto" or host:port). Raises Unavailable when there is none or it refuses the token."""
+    try:
+        context = ray.init(address=address, namespace="raymaas", log_to_driver=False, configure_logging=False)
+    except Exception as error:
+        raise Unavailable(
+            f"no Ray head answers at {address!r} ({str(error).splitlines()[0]}); "
+            "start one with `ray start --head`, or let `raymaas up` start its own"
+        ) from error
+    try:
+        dashboard, gcs = context.dashboard_url, ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+    if not dashboard:
+        raise Unavailable(f"the Ray head at {gcs} has no dashboard; start it with --include-dashboard=true")
+    return Head(ray_address=gcs, dashboard_url=f"http://{dashboard}", token_file=token_file)
+
+
+def connect(plan: ClusterPlan) -> None:
+    """Make this process a driver of the plan's cluster."""
+    ray.init(
+        address=plan.ray_address,
+        namespace="raymaas",
+        log_to_driver=False,
+        configure_logging=False,
+    )
+
+
+def withdraw(plan: ClusterPlan) -> None:
+    """Delete our Serve applications and card from a head that goes on, and Serve itself if we started it."""
+    connect(plan)
+    try:
+        ours = [name for name in serve.status().applications if target_of(name)]
+        for name in ours:
+            serve.delete(name)
+        if Path(plan.run_dir, SERVE_STARTED_FILE).exists():
+            serve.shutdown()
+        withdraw_card()
+    finally:
+        ray.shutdown()

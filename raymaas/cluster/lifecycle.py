@@ -1,0 +1,251 @@
+"""Up and down: decide a plan, hand it to a supervisor, wait until it is ready; and end all of it again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from raymaas.cluster.plan import (
+    CLUSTER_MARKER,
+    PLAN_FILE,
+    PROCESSES_FILE,
+    SUPERVISOR,
+    ClusterPlan,
+    ProcessTable,
+    service_commands,
+    service_environment,
+)
+from raymaas.cluster.ports import free_ports, require_free
+from raymaas.cluster.processes import end, is_alive, members, send_signal, wait_gone
+from raymaas.cluster.supervisor import read_table, write_private
+from raymaas.errors import RaymaasError, Refused, Unavailable
+from raymaas.specs.base import Spec
+
+Progress = Callable[[str], None]
+
+# Ray puts unix sockets about 75 characters below its temporary directory; the kernel's limit is 107.
+_LONGEST_RAY_TEMP_DIR = 30
+_SAYS = {"head": "Ray head", "controller": "controller", "edge-agent": "edge"}
+
+
+class UpOptions(Spec):
+    """What a user may choose of a new cluster."""
+
+    run_dir: str
+    storage: str
+    host: str = "127.0.0.1"
+    port: int = 8080
+    dashboard_port: int = 8265
+    cpus: int | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """A Ray head that was there before us."""
+
+    ray_address: str
+    dashboard_url: str
+    token_file: str | None
+
+
+def up(
+    options: UpOptions,
+    *,
+    environment: Mapping[str, str],
+    join: Head | None = None,
+    progress: Progress,
+    timeout_s: float = 120.0,
+) -> ClusterPlan:
+    """Start a cluster, or bring back what is missing of the one that runs here, and wait until it answers.
+
+    Raises Refused when a port is taken or another cluster already runs from `run_dir`, Unavailable with the end of
+    the log when a service does not come up; then nothing is left running.
+    """
+    run_dir = Path(options.run_dir)
+    plan = read_plan(run_dir)
+    if plan is not None and _anything_alive(plan):
+        table = read_table(run_dir)
+        if table and is_supervised(table):
+            raise Refused(f"a cluster already runs at {plan.url} (storage {plan.storage}); `raymaas down` stops it")
+        progress("the supervisor was gone; starting it again")
+    else:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_loose(run_dir)
+        plan = _new_plan(options, join)
+        (run_dir / PROCESSES_FILE).unlink(missing_ok=True)
+        write_private(run_dir / PLAN_FILE, plan.seal())
+    _spawn_supervisor(plan, environment)
+    try:
+        _wait_ready(plan, progress=progress, timeout_s=timeout_s)
+    except RaymaasError:
+        down(run_dir, progress=lambda _: None)
+        raise
+    return plan
+
+
+def down(run_dir: Path, *, progress: Progress) -> ClusterPlan | None:
+    """End everything `up` started and remove the run directory's state; None when nothing was running.
+
+    Works whatever was killed before: the supervisor is asked first, and what is left is found by session and marker.
+    """
+    plan, table = read_plan(run_dir), read_table(run_dir)
+    if plan is None:
+        return None
+    processes = (table or ProcessTable()).processes
+    supervisor = processes.get(SUPERVISOR)
+    if supervisor is not None and is_alive(supervisor):
+        progress("stopping services")
+        send_signal(supervisor, 15)
+        wait_gone([supervisor], timeout_s=45)
+    left = members(processes.values(), marker=(CLUSTER_MARKER, plan.cluster_id))
+    if left:
+        progress(f"ending {len(left)} remaining processes")
+        end(left, grace_s=3.0)
+        # A worker that was being forked while we looked.
+        end(members(processes.values(), marker=(CLUSTER_MARKER, plan.cluster_id)), grace_s=0.0)
+    for name in (PLAN_FILE, PROCESSES_FILE):
+        (run_dir / name).unlink(missing_ok=True)
+    for name in ("gcs", "edge"):
+        shutil.rmtree(run_dir / name, ignore_errors=True)
+    if plan.ray_temp_dir:
+        shutil.rmtree(plan.ray_temp_dir, ignore_errors=True)
+    return plan
+
+
+def read_plan(run_dir: Path) -> ClusterPlan | None:
+    try:
+        return ClusterPlan.unseal((run_dir / PLAN_FILE).read_bytes(), source=str(run_dir / PLAN_FILE))
+    except FileNotFoundError:
+        return None
+
+
+def is_supervised(table: ProcessTable) -> bool:
+    supervisor = table.processes.get(SUPERVISOR)
+    return supervisor is not None and is_alive(supervisor)
+
+
+def ready_checks(plan: ClusterPlan, *, token: str | None) -> dict[str, Callable[[], bool]]:
+    """By service: whether it answers now."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def answers(url: str, sent: Mapping[str, str]) -> bool:
+        try:
+            return httpx.get(url, headers=dict(sent), timeout=2, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    return {
+        "head": lambda: answers(f"{plan.dashboard_url}/api/version", headers),
+        "controller": lambda: answers(f"{plan.control_url}/v2/health/live", {}),
+        "edge-agent": lambda: answers(f"{plan.url}/v2/health/ready", {}),
+    }
+
+
+def _new_plan(options: UpOptions, join: Head | None) -> ClusterPlan:
+    run_dir = Path(options.run_dir)
+    port, dashboard_port = options.port, options.dashboard_port
+    spare = free_ports(8)
+    if port:
+        require_free(options.host, port, what="the edge", setting="--port or RAYMAAS_PORT")
+    if dashboard_port and join is None:
+        require_free(
+            "127.0.0.1", dashboard_port, what="Ray's dashboard", setting="--dashboard-port or RAYMAAS_DASHBOARD_PORT"
+        )
+    (run_dir / "logs").mkdir(exist_ok=True)
+    write_private(run_dir / "edge-secret", secrets.token_urlsafe(32).encode())
+    if join is None:
+        write_private(run_dir / "token", secrets.token_hex(32).encode())
+    return ClusterPlan(
+        cluster_id=secrets.token_hex(8),
+        mode="joined" if join else "own",
+        run_dir=str(run_dir),
+        storage=options.storage,
+        host=options.host,
+        port=port or spare[0],
+        ray_address=join.ray_address if join else f"127.0.0.1:{spare[1]}",
+        dashboard_url=join.dashboard_url if join else f"http://127.0.0.1:{dashboard_port or spare[2]}",
+        control_port=spare[3],
+        serve_port=spare[4],
+        client_server_port=spare[5],
+        agent_port=spare[6],
+        metrics_port=spare[7],
+        ray_temp_dir="" if join else _ray_temp_dir(run_dir),
+        cpus=options.cpus,
+        token_file=join.token_file if join else str(run_dir / "token"),
+        edge_secret_file=str(run_dir / "edge-secret"),
+    )
+
+
+def _ray_temp_dir(run_dir: Path) -> str:
+    inside = run_dir / "ray"
+    if len(str(inside)) <= _LONGEST_RAY_TEMP_DIR:
+        return str(inside)
+    # Owned and named by us alone, so `down` may remove it; the run directory's digest keeps clusters apart.
+    short = Path(tempfile.gettempdir()) / f"rm-{hashlib.sha256(str(run_dir).encode()).hexdigest()[:8]}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    return str(short)
+
+
+def _spawn_supervisor(plan: ClusterPlan, environment: Mapping[str, str]) -> None:
+    with plan.path("logs/supervisor.log").open("ab") as output:
+        subprocess.Popen(
+            [sys.executable, "-m", "raymaas.cli.main", "supervise", "--run-dir", plan.run_dir],
+            env=service_environment(plan, inherited=dict(environment)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=plan.run_dir,
+        )
+
+
+def _wait_ready(plan: ClusterPlan, *, progress: Progress, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    waiting_for = ""
+    while True:
+        table = read_table(Path(plan.run_dir)) or ProcessTable()
+        if table.ready and is_supervised(table):
+            return
+        started = [name for name in service_commands(plan) if name in table.processes]
+        if started and started[-1] != waiting_for:
+            waiting_for = started[-1]
+            progress(f"starting the {_SAYS[waiting_for]}")
+        restarted = [name for name, count in table.restarts.items() if count >= 3]
+        if restarted or time.monotonic() > deadline:
+            name = (restarted or [waiting_for or SUPERVISOR])[0]
+            raise Unavailable(
+                f"the {_SAYS.get(name, name)} did not come up; its log {plan.path(f'logs/{name}.log')} ends with:\n"
+                + _log_tail(plan, name)
+            )
+        time.sleep(0.1)
+
+
+def _log_tail(plan: ClusterPlan, name: str, lines: int = 12) -> str:
+    try:
+        text = plan.path(f"logs/{name}.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return "(no log)"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _anything_alive(plan: ClusterPlan) -> bool:
+    table = read_table(Path(plan.run_dir)) or ProcessTable()
+    return any(is_alive(p) for p in table.processes.values())
+
+
+def _refuse_loose(run_dir: Path) -> None:
+    """The directory holds secrets and a socket: others must not be able to look in."""
+    status = run_dir.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise Refused(f"{run_dir} is readable by others; make it private with: chmod 700 {run_dir}")

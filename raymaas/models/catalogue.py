@@ -1,0 +1,61 @@
+"""The catalogue: names of architectures, and the way from a job's `{use, config}` to a module with fresh weights.
+
+Adding one means its own file and its line here. Listing names imports nothing, so a CLI can do it without torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from raymaas.errors import InvalidInput
+from raymaas.models.base import Architecture
+from raymaas.specs.jobs import Component
+from raymaas.specs.versions import TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARCHITECTURES: Mapping[str, str] = {
+    "logistic": "raymaas.models.logistic:LogisticRegression",
+    "mlp": "raymaas.models.mlp:MLP",
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The family called `name`. Raises InvalidInput with the nearest known name."""
+    if name not in ARCHITECTURES:
+        near = difflib.get_close_matches(name, ARCHITECTURES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(ARCHITECTURES))}"
+        raise InvalidInput(f"architecture {name!r} is unknown; {hint}")
+    module, _, attribute = ARCHITECTURES[name].partition(":")
+    return cast(Architecture, getattr(importlib.import_module(module), attribute))
+
+
+def resolve(component: Component, *, data_input: TensorSpec, classes: tuple[str, ...]) -> Component:
+    """`component` with every setting written out: what the data says is filled in, defaults are made explicit.
+
+    The result builds the same network for ever, whatever later defaults are. Raises InvalidInput for an unknown
+    name or setting, and for a setting that contradicts the data.
+    """
+    family = architecture(component.use)
+    features = 1
+    for size in data_input.shape[1:]:
+        features *= size
+    facts = {"in_features": features, "classes": len(classes)}
+    for field, fact in facts.items():
+        given = component.config.get(field, fact)
+        if given != fact:
+            raise InvalidInput(
+                f"architecture.config.{field} is {given}, but the data has {fact}; leave it out to take it from the data"
+            )
+    config = family.Config.parse(facts | component.config, source=f"architecture {component.use!r}")
+    return Component(use=component.use, config=config.model_dump(mode="json"))
+
+
+def build(component: Component) -> nn.Module:
+    """A module with fresh weights from a `resolve`d component; torch's generator decides the weights, so seed it."""
+    family = architecture(component.use)
+    return family(family.Config.parse(component.config, source=f"architecture {component.use!r}"))

@@ -1,0 +1,41 @@
+"""Resolving a reference: which version `digits`, `digits@3` or `digits@prod` means now."""
+
+from __future__ import annotations
+
+import difflib
+
+from raymaas.errors import NotFound
+from raymaas.registry.states import States
+from raymaas.registry.versions import Versions
+from raymaas.specs.names import Reference
+
+
+def resolve(ref: Reference, versions: Versions, states: States) -> int:
+    """The version `ref` names; it exists.
+
+    A bare model means the version with the most traffic (the newer one of equals), else its newest version.
+    Raises NotFound naming the latest version, the known aliases or a near model name.
+    """
+    state = None if ref.version else states.current(ref.model)
+    if ref.version is not None:
+        version = ref.version
+    elif ref.alias is not None:
+        aliases = state.aliases if state else {}
+        if ref.alias not in aliases:
+            versions.list(ref.model, limit=1)  # An unknown model is the better thing to say.
+            raise _unknown_alias(ref.alias, ref.model, aliases)
+        version = aliases[ref.alias]
+    elif state and any(state.traffic.values()):
+        version = max(state.traffic, key=lambda v: (state.traffic[v], v))
+    else:
+        return versions.list(ref.model, limit=1)[0].version
+    return versions.get(ref.model, version).version
+
+
+def _unknown_alias(alias: str, model: str, aliases: dict[str, int]) -> NotFound:
+    near = difflib.get_close_matches(alias, aliases, n=1)
+    known = (
+        ", ".join(f"{name} -> {version}" for name, version in sorted(aliases.items())) or "there is none yet"
+    )
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return NotFound(f"alias {alias!r} of {model!r} does not exist; {hint}known: {known}")

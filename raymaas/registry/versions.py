@@ -1,0 +1,183 @@
+"""Versions: immutable, numbered artifacts of models, published exactly once per run and read back verified.
+
+A version exists when its manifest does. Files are written before it, so a crash leaves unused blobs at worst
+and never half a version. Numbers count up by one and are never reused.
+
+A run publishes at most one version, without anyone scanning for it, by reserving: attempt k of a run names
+the number it may claim, and attempt k + 1 is written only after number k was seen taken by another run.
+Manifests never change, so at any moment only the run's last reservation can be, or become, its version;
+whoever retries goes through the same one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from raymaas.errors import AlreadyExists, InvalidInput, NotFound
+from raymaas.registry.blobs import Blobs
+from raymaas.registry.layout import MODELS, reservation_key, reservations_folder, version_key, versions_folder
+from raymaas.registry.log import Log
+from raymaas.registry.once import new_write_id
+from raymaas.specs.base import Document, Spec
+from raymaas.specs.evaluation import Evaluation
+from raymaas.specs.jobs import Component
+from raymaas.specs.names import Name
+from raymaas.specs.versions import FileEntry, Lineage, ModelVersion, Signature
+from raymaas.store import Store, check_key
+
+
+class VersionDraft(Spec):
+    """What a publisher says about a version; number, time, write id and digests come with publication."""
+
+    model: Name
+    run_id: Name
+    architecture: Component
+    signature: Signature
+    weights_file: str = "model.safetensors"
+    runtimes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    evaluation: Evaluation
+    lineage: Lineage
+    description: str = ""
+
+
+class Reservation(Document):
+    """The number that one run may claim in its `attempt`-th try."""
+
+    kind = "version-reservation"
+
+    model: Name
+    run_id: Name
+    attempt: int = Field(ge=1)
+    version: int = Field(ge=1)
+    write_id: str
+
+
+class Versions:
+    """The versions in a store, of all models."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._blobs = Blobs(store)
+
+    def publish(self, draft: VersionDraft, files: Mapping[str, bytes]) -> ModelVersion:
+        """Publish `files` as the next version of `draft.model`; returns its manifest.
+
+        Once per run: repeated for the same run, after a crash or beside it, it returns the version that run
+        already has and keeps nothing else. Raises InvalidInput for bad file names, and Unavailable or
+        OutcomeUnknown as the store does; then publish again.
+        """
+        if draft.weights_file not in files:
+            raise InvalidInput(
+                f"weights_file {draft.weights_file!r} is not among the files: {', '.join(sorted(files))}"
+            )
+        for name in files:
+            check_key(name)
+        published = self._of_run(draft.model, draft.run_id)
+        if published is not None:
+            return published
+        entries = {name: self._blobs.put(data, name=name) for name, data in files.items()}
+        while True:
+            version = self._reserved(draft.model, draft.run_id)
+            manifest = self._manifest(draft, version, entries)
+            try:
+                self._log(draft.model).append(manifest)
+            except AlreadyExists:
+                held = self.get(draft.model, version)
+                if held.run_id == draft.run_id:
+                    return held
+            else:
+                return manifest
+
+    def get(self, model: str, version: int) -> ModelVersion:
+        """The manifest of a version, its digest checked. Raises NotFound with the latest or a near name."""
+        found = self._log(model).find(version) if version >= 1 else None
+        if found is not None:
+            return found
+        latest = self._log(model).newest_sequence()
+        if not latest:
+            raise self._unknown_model(model)
+        raise NotFound(f"version {version} of {model!r} does not exist; latest is {latest}")
+
+    def newest(self, model: str) -> ModelVersion | None:
+        return self._log(model).newest()
+
+    def models(self) -> list[str]:
+        """Names of all models that have a version, ascending."""
+        return [name for name in self._store.children(MODELS) if self._log(name).newest_sequence()]
+
+    def read_file(self, manifest: ModelVersion, name: str) -> bytes:
+        """One file of a version, verified. Raises NotFound with the names there are, and IntegrityError."""
+        of = f"{manifest.model}@{manifest.version}"
+        if name not in manifest.files:
+            raise NotFound(f"{of} has no file {name!r}; it has {', '.join(sorted(manifest.files))}")
+        return self._blobs.get(manifest.files[name], name=f"{name} of {of}")
+
+    def read_files(self, manifest: ModelVersion) -> dict[str, bytes]:
+        """All files of a version, verified. Raises IntegrityError naming a missing or damaged one."""
+        return {name: self.read_file(manifest, name) for name in manifest.files}
+
+    def list(self, model: str, *, limit: int = 100, before: int | None = None) -> list[ModelVersion]:
+        """Up to `limit` versions, newest first, older than version `before` when given. Raises NotFound."""
+        found = self._log(model).entries(limit=limit, before=before)
+        if not found and not self._log(model).newest_sequence():
+            raise self._unknown_model(model)
+        return found
+
+    def _of_run(self, model: str, run_id: str) -> ModelVersion | None:
+        last = self._reservations(model, run_id).newest()
+        held = None if last is None else self._log(model).find(last.version)
+        return held if held is not None and held.run_id == run_id else None
+
+    def _reserved(self, model: str, run_id: str) -> int:
+        """The number the run may claim: that of its last reservation, or a new one if another took it."""
+        reservations = self._reservations(model, run_id)
+        while True:
+            last = reservations.newest()
+            if last is not None:
+                held = self._log(model).find(last.version)
+                if held is None or held.run_id == run_id:
+                    return last.version
+            reservation = Reservation(
+                model=model,
+                run_id=run_id,
+                attempt=last.attempt + 1 if last else 1,
+                version=self._log(model).newest_sequence() + 1,
+                write_id=new_write_id(),
+            )
+            try:
+                reservations.append(reservation)
+            except AlreadyExists:
+                continue  # Another publisher of this run reserved first; go through that one.
+            return reservation.version
+
+    def _manifest(self, draft: VersionDraft, version: int, files: dict[str, FileEntry]) -> ModelVersion:
+        said: dict[str, Any] = {field: getattr(draft, field) for field in VersionDraft.model_fields}
+        return ModelVersion(
+            **said, version=version, files=files, created_at=self._store.now(), write_id=new_write_id()
+        )
+
+    def _unknown_model(self, model: str) -> NotFound:
+        known = self.models()
+        near = difflib.get_close_matches(model, known, n=1)
+        if near:
+            return NotFound(f"model {model!r} does not exist; did you mean {near[0]!r}?")
+        hint = f"known are {', '.join(known[:20])}" if known else "there is none yet; train one first"
+        return NotFound(f"model {model!r} does not exist; {hint}")
+
+    def _log(self, model: str) -> Log[ModelVersion]:
+        return Log(
+            self._store, versions_folder(model), ModelVersion, lambda v: version_key(v.model, v.version)
+        )
+
+    def _reservations(self, model: str, run_id: str) -> Log[Reservation]:
+        return Log(
+            self._store,
+            reservations_folder(model, run_id),
+            Reservation,
+            lambda r: reservation_key(r.model, r.run_id, r.attempt),
+        )

@@ -1,0 +1,207 @@
+"""One version's HTTP application: bare ASGI, complete in itself, the same behind any server.
+
+It answers the Open Inference Protocol below whatever prefix it is mounted at (the ASGI `root_path`), refuses callers
+without the edge's secret, and records every answer it gives. It knows neither Ray nor the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from raymaas.bundle.runtimes import Runtime, check_inputs
+from raymaas.errors import Denied, InvalidInput, NotFound, QuotaExceeded, RaymaasError, Unavailable
+from raymaas.serve import oip
+from raymaas.specs.versions import Signature
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+EDGE_HEADER = b"x-raymaas-edge"
+REQUEST_ID_HEADER = b"x-request-id"
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+log = logging.getLogger("raymaas.replica")
+
+
+class Recorder(Protocol):
+    """Counts one finished request."""
+
+    def __call__(self, *, status: int, seconds: float) -> None: ...
+
+
+class Compute(Protocol):
+    """Runs the model off the event loop: arrays in, arrays out, one batch at a time."""
+
+    async def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Served:
+    """What an application says of the version it answers for."""
+
+    model: str
+    version: str
+    signature: Signature
+    runtime: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+
+
+class InferenceApp:
+    """The ASGI callable of one version.
+
+    `secret_sha256` is the hex digest of the edge's secret: knowing it does not let anybody in. Every request but the
+    two health checks must carry the secret in `x-raymaas-edge`, or is answered 401.
+    """
+
+    def __init__(self, served: Served, *, compute: Compute, secret_sha256: str, record: Recorder) -> None:
+        self._served = served
+        self._compute = compute
+        self._secret_sha256 = secret_sha256
+        self._record = record
+
+    async def predict(self, body: bytes) -> bytes:
+        """Decode, check against the signature, run, encode."""
+        served = self._served
+        request = oip.decode(body, served.signature)
+        inputs = check_inputs(served.signature, request.inputs)
+        outputs = await self._compute(inputs)
+        return oip.encode(
+            request, outputs, model=served.model, version=served.version, signature=served.signature
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close", "code": 1003})
+        started = time.perf_counter()
+        request_id = _header(scope, REQUEST_ID_HEADER)
+        try:
+            answer = Answer(200, await self._route(scope, receive))
+        except RaymaasError as error:
+            answer = Answer(_status(error), _error_body(str(error), error.code, request_id))
+        except Exception:
+            log.exception("request %s failed", request_id)
+            sentence = "the model failed on this request; its replica's log has the reason under this request id"
+            answer = Answer(500, _error_body(sentence, RaymaasError.code, request_id))
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer.body)).encode())]
+        if request_id:
+            headers.append((REQUEST_ID_HEADER, request_id.encode()))
+        self._record(status=answer.status, seconds=time.perf_counter() - started)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        return None
+
+    async def _route(self, scope: Scope, receive: Receive) -> bytes:
+        method, parts = scope["method"], _path_below_mount(scope)
+        if parts in (["v2", "health", "live"], ["v2", "health", "ready"]):
+            return orjson.dumps({"live": True, "ready": True})
+        self._check_secret(scope)
+        if parts == ["v2"]:
+            return orjson.dumps({"name": "raymaas", "version": "2", "extensions": []})
+        action = self._action(parts)
+        if (method, action) == ("POST", "infer"):
+            return await self.predict(await _read_body(scope, receive))
+        if (method, action) == ("GET", "ready"):
+            return orjson.dumps({"name": self._served.model, "ready": True})
+        if (method, action) == ("GET", ""):
+            served = self._served
+            return orjson.dumps(
+                oip.metadata(model=served.model, version=served.version, signature=served.signature)
+            )
+        raise NotFound(f"{method} {scope['path']} is not a path of this model; POST .../infer or GET .../ready")
+
+    def _action(self, parts: list[str]) -> str:
+        """What follows the model and its optional version in the path; NotFound when it names another version."""
+        served = self._served
+        match parts:
+            case ["v2", "models", served.model, "versions", served.version, *rest]:
+                return "/".join(rest)
+            case ["v2", "models", served.model, *rest] if rest[:1] != ["versions"]:
+                return "/".join(rest)
+        raise NotFound(f"this replica serves {served.model}@{served.version}, not {'/'.join(parts)}")
+
+    def _check_secret(self, scope: Scope) -> None:
+        given = hashlib.sha256(_header(scope, EDGE_HEADER).encode("latin-1")).hexdigest()
+        if not hmac.compare_digest(given, self._secret_sha256):
+            raise Denied("this replica answers only through its edge; send the request to the edge's URL")
+
+
+def compute_with(runtime: Runtime, run_off_loop: Callable[..., Awaitable[Any]]) -> Compute:
+    """`runtime.run` made awaitable by `run_off_loop(function, argument)`."""
+
+    async def compute(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs: dict[str, np.ndarray] = await run_off_loop(runtime.run, inputs)
+        return outputs
+
+    return compute
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes:
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Unavailable("the caller went away before its request was complete")
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MAX_BODY_BYTES:
+            raise InvalidInput(f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer rows per request")
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+def _path_below_mount(scope: Scope) -> list[str]:
+    # Ray Serve and newer ASGI servers leave root_path inside path; older ones strip it.
+    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path.strip("/").split("/")
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
+
+
+def _error_body(sentence: str, code: str, request_id: str) -> bytes:
+    return orjson.dumps({"error": sentence, "code": code, "request_id": request_id or None})
+
+
+def _status(error: RaymaasError) -> int:
+    match error:
+        case InvalidInput():
+            return 400
+        case Denied():
+            return 401
+        case NotFound():
+            return 404
+        case QuotaExceeded():
+            return 429
+        case Unavailable():
+            return 503
+    return 500

@@ -1,0 +1,275 @@
+"""EdgeSettings, and the haproxy.cfg they mean: one strict HTTP/1.1 front proxy that routes by a single map."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from pydantic import Field, SecretStr, field_validator
+
+from raymaas.errors import InvalidInput, NotFound, RaymaasError, Unavailable
+from raymaas.serve.edge.rundir import MAP_NAME, SOCKET_NAME
+from raymaas.specs.base import Spec, sha256_hex
+from raymaas.specs.problem import Problem
+
+EDGE_HEADER = "x-raymaas-edge"
+BUCKETS = 100
+
+
+class EdgeSettings(Spec):
+    """What an edge listens on, where the control plane is, and its limits. Changing any of it needs a reload."""
+
+    bind_host: str = Field("127.0.0.1", description="IP address to listen on; loopback unless there are keys.")
+    port: int = Field(8080, ge=1, le=65535, description="TCP port to listen on.")
+    control: str = Field(description="ip:port of the control plane, which answers what no version answers.")
+    secret: SecretStr = Field(description="Sent to replicas in x-raymaas-edge; they answer 401 without it.")
+    max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest request body; beyond it 413.")
+    max_header_bytes: int = Field(16 * 2**10, ge=1024, le=32 * 2**10, description="All request headers together.")
+    buffer_bytes: int = Field(
+        64 * 2**10, ge=64 * 2**10, le=2**20, description="A request that fits is resent when its replica dies."
+    )
+    header_timeout_s: float = Field(5.0, gt=0, description="A client must have sent its headers by then.")
+    body_timeout_s: float = Field(10.0, gt=0, description="And a body, or the first buffer_bytes of it, by then.")
+    silence_timeout_s: float = Field(30.0, gt=0, description="A client may pause this long within a request.")
+    keep_alive_s: float = Field(60.0, gt=0, description="An idle connection is kept this long.")
+    connect_timeout_s: float = Field(1.0, gt=0, description="To reach a replica; also the pause before a retry.")
+    answer_timeout_s: float = Field(60.0, gt=0, description="A replica must have begun to answer by then; else 504.")
+    retire_s: float = Field(30.0, gt=0, description="What a reload replaces may finish its requests this long.")
+    max_connections: int = Field(2000, ge=10, description="Client connections at once.")
+    slots: int = Field(64, ge=1, le=4096, description="Versions that can be served before the first reload.")
+    max_slots: int = Field(1024, ge=1, le=4096, description="Versions that can be served at all.")
+    access_log: bool = Field(True, description="One JSON line per request, with its id and route, in access.log.")
+
+    @field_validator("bind_host")
+    @classmethod
+    def _ip(cls, host: str) -> str:
+        return str(ipaddress.ip_address(host))
+
+    @field_validator("control")
+    @classmethod
+    def _address(cls, address: str) -> str:
+        return check_address(address)
+
+    @field_validator("secret")
+    @classmethod
+    def _header_safe(cls, secret: SecretStr) -> SecretStr:
+        text = secret.get_secret_value()
+        if len(text) < 16 or not all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
+            # Without the value: an error message is not a place for a secret.
+            raise ValueError("the edge's secret must be 16 or more of a-z A-Z 0-9 _ -")
+        return secret
+
+
+def check_address(address: str) -> str:
+    """`address` if it is `ip:port` or `[ip]:port`, else ValueError: HAProxy would resolve a name once, at start."""
+    host, _, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        version = ipaddress.ip_address(bare).version
+    except ValueError:
+        raise ValueError(f"{address!r} is not an address such as 127.0.0.1:8000 or [::1]:8000") from None
+    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535 or (version == 6) != (bare != host):
+        raise ValueError(f"{address!r} is not an address such as 127.0.0.1:8000 or [::1]:8000")
+    return address
+
+
+def slot_name(slot: int) -> str:
+    return f"slot{slot:02d}"
+
+
+def server_name(address: str) -> str:
+    """A server is named by its address, so nothing has to remember which is which. Brackets are not allowed there."""
+    return address.replace("[", "").replace("]", "")
+
+
+def config_digest(settings: EdgeSettings, *, slots: int) -> str:
+    """Tells whether a running HAProxy was started with these settings; servers and routes change at run time."""
+    return sha256_hex(render(settings, slots=slots, proxies=()).encode())
+
+
+def render(settings: EdgeSettings, *, slots: int, proxies: Iterable[str]) -> str:
+    """The whole haproxy.cfg, to be read in the run directory. It holds the secret: keep it 0600.
+
+    `proxies` become servers of every slot, so that a HAProxy that starts has no moment without them.
+    """
+    servers = "".join(f"    server {server_name(address)} {address}\n" for address in proxies)
+    backends = (f"backend {slot_name(slot)} from slots\n{servers}" for slot in range(slots))
+    return "\n".join([_process(settings), _front(settings), _control(settings), _slots(settings), *backends])
+
+
+def _process(settings: EdgeSettings) -> str:
+    # noreuseport: with SO_REUSEPORT a second edge on the same port would start, and take half the requests.
+    # idle-close-on-response: a reload would otherwise reset connections that a client is about to use.
+    log = "    log stdout format raw daemon info\n" if settings.access_log else ""
+    return f"""\
+global
+    maxconn {settings.max_connections}
+    noreuseport
+    hard-stop-after {_ms(settings.retire_s)}
+    stats socket unix@{SOCKET_NAME} mode 600 level admin expose-fd listeners
+    tune.bufsize {settings.buffer_bytes}
+{log}
+defaults base
+    mode http
+    log global
+    log-format {_quoted(_LOG_LINE)}
+    option http-restrict-req-hdr-names delete
+    option http-ignore-probes
+    option idle-close-on-response
+    timeout connect {_ms(settings.connect_timeout_s)}
+    timeout client {_ms(settings.silence_timeout_s)}
+    timeout server {_ms(settings.answer_timeout_s)}
+    timeout http-request {_ms(settings.header_timeout_s)}
+    timeout http-keep-alive {_ms(settings.keep_alive_s)}
+    retries 3
+    option redispatch 1
+{_data_error(400, "the request is not well-formed HTTP/1.1")}
+{_data_error(408, "the request did not arrive in time; send it again")}
+{_data_error(500, "the edge failed on this request; its log says why")}
+{_data_error(502, "the answer to this request was cut off or malformed; send it again")}
+{_data_error(503, "no replica of this version can be reached; send the request again")}
+{_data_error(504, f"no answer within {settings.answer_timeout_s:g} s; send fewer rows or ask later")}
+"""
+
+
+_LOG_LINE = (
+    '{"at":%Ts.%ms,"id":"%[var(txn.id)]","client":"%ci","method":"%HM","path":"%[var(txn.path),json(utf8s)]",'
+    '"status":%ST,"route":"%[var(txn.route)]","connect_ms":%Tc,"answer_ms":%Tr,"total_ms":%Ta,"bytes_in":%U,'
+    '"bytes_out":%B,"retries":"%rc","end":"%tsc"}'
+)
+
+
+def _front(settings: EdgeSettings) -> str:
+    """Checks in order, then ONE map lookup: a request sees all of a table or nothing of it."""
+    checks = [
+        *_refuse(405, "the edge takes GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS", "!plain_method"),
+        # HAProxy itself drops Content-Length when both are sent, so rules cannot tell "both" from "chunked only".
+        *_refuse(411, "send the body with Content-Length; the edge takes no Transfer-Encoding", "encoded_body"),
+        *_refuse(431, f"headers may be {settings.max_header_bytes} bytes together; send fewer", "long_headers"),
+        *_refuse(400, "the path holds '..', '.' or a broken % escape; write it out", "!decoded_path or dotted_path"),
+        *_refuse(404, "there is nothing at this path; the API is at /api/v1 and models at /v2", "internal_path"),
+        *_refuse(
+            413,
+            f"the body is larger than {settings.max_body_bytes} bytes; send fewer rows per request",
+            f"{{ req.body_size gt {settings.max_body_bytes} }}",
+        ),
+    ]
+    host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
+    return f"""\
+frontend edge from base
+    bind {host}:{settings.port} proto h1
+
+    http-request set-var(txn.id) req.fhdr(x-request-id,-1)
+    http-request set-var(txn.id) uuid() unless {{ var(txn.id) -m reg ^[A-Za-z0-9._-]{{1,128}}$ }}
+    http-after-response set-header x-request-id %[var(txn.id)]
+    http-request set-var(txn.path) path
+    http-request set-var(txn.decoded) path,url_dec
+
+    acl api path_beg /api/
+    acl plain_method method GET HEAD POST PUT PATCH DELETE OPTIONS
+    acl encoded_body req.hdr(transfer-encoding) -m found
+    acl long_headers req.hdrs,length gt {settings.max_header_bytes}
+    acl decoded_path var(txn.decoded) -m found
+    acl dotted_path var(txn.decoded) -m reg (^|/)[.][.]?(/|$)
+    acl internal_path var(txn.decoded) -m reg -i ^/+internal(/|$)
+{"".join(line + chr(10) for line in checks)}
+    http-request return status 200 content-type application/json string {_quoted('{"live":true}')} \
+if {{ path /v2/health/live }}
+
+    http-request del-header x-raymaas- -m beg
+    # An upgraded connection is a tunnel past every check above.
+    http-request del-header upgrade
+    http-request set-header x-request-id %[var(txn.id)]
+    http-request set-header x-forwarded-for %[src]
+    http-request wait-for-body time {_ms(settings.body_timeout_s)}
+
+    acl models path_beg /v2/models/
+    acl pinned path,field(5,/) -m str versions
+    http-request set-var(txn.model) path,field(4,/) if models
+    http-request set-var-fmt(txn.key) {_quoted(f"%[var(txn.model)]#%[rand({BUCKETS})]")} if models !pinned
+    http-request set-var-fmt(txn.key) {_quoted("%[var(txn.model)]/%[path,field(6,/)]")} if models pinned
+    http-request set-var(txn.rest) path,field(5,/,0) if models !pinned
+    http-request set-var(txn.rest) path,field(7,/,0) if models pinned
+    http-request set-var(txn.route) var(txn.key),map_str({MAP_NAME})
+    http-request set-var(txn.version) var(txn.route),field(2,/)
+    acl routed var(txn.route) -m found
+    http-request set-path {_SERVE_PATH} if routed
+    http-request set-path %[path]/%[var(txn.rest)] if routed {{ var(txn.rest) -m found }}
+
+    use_backend %[var(txn.route),field(1,/)] if routed
+    use_backend control_api if api
+    default_backend control
+"""
+
+
+_SERVE_PATH = (
+    "/models/%[var(txn.model)]/%[var(txn.version)]/v2/models/%[var(txn.model)]/versions/%[var(txn.version)]"
+)
+
+
+def _control(settings: EdgeSettings) -> str:
+    # No secret here: /internal answers only to the secret, so a path that slips past the front is still refused.
+    away = "the control plane does not answer; try again, or look at its log on the head node"
+    return f"""\
+backend control from base
+    retries 1
+{_data_error(503, away)}
+    server control {settings.control}
+
+backend control_api from base
+    retries 1
+    http-error status 503 {_api_body(503, away)}
+    http-error status 504 {_api_body(504, away)}
+    server control {settings.control}
+"""
+
+
+def _slots(settings: EdgeSettings) -> str:
+    # No active checks: Serve's proxies are busy Python processes, and a check that times out under load would
+    # take the only proxy away. A refused or cut connection moves to another proxy at once instead.
+    return f"""\
+defaults slots from base
+    balance leastconn
+    http-reuse always
+    retry-on conn-failure empty-response
+    http-request set-header {EDGE_HEADER} {settings.secret.get_secret_value()}
+"""
+
+
+def _refuse(status: int, sentence: str, condition: str) -> list[str]:
+    """Two rules: each plane has its own shape of errors."""
+    groups = condition.split(" or ")
+    rules = []
+    for plane, body in (("api", _api_body(status, sentence)), ("!api", _data_body(sentence))):
+        where = " or ".join(f"{plane} {group}" for group in groups)
+        rules.append(f"    http-request return status {status} {body} if {where}")
+    return rules
+
+
+def _data_error(status: int, sentence: str) -> str:
+    return f"    http-error status {status} {_data_body(sentence)}"
+
+
+def _data_body(sentence: str) -> str:
+    return f"content-type application/json string {_quoted(json.dumps({'error': sentence}))}"
+
+
+def _api_body(status: int, sentence: str) -> str:
+    kind: type[RaymaasError] = InvalidInput
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        kind = Unavailable
+    elif status == HTTPStatus.NOT_FOUND:
+        kind = NotFound
+    problem = Problem.of(kind(sentence), status=status).model_dump_json()
+    return f"content-type application/problem+json string {_quoted(problem)}"
+
+
+def _quoted(text: str) -> str:
+    """Strong quotes: HAProxy reads everything between them as it stands."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _ms(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"

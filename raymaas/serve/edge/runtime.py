@@ -1,0 +1,98 @@
+"""RuntimeSocket: HAProxy's admin socket, spoken one command at a time."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from raymaas.errors import Unavailable
+from raymaas.serve.edge.config import MAP_NAME
+from raymaas.serve.edge.servers import Server, parse_servers
+
+# A command must fit HAProxy's own buffer, of which this is a fraction.
+_COMMAND_BYTES = 8 * 1024
+
+
+class RuntimeSocket:
+    """The commands an agent needs. Each opens its own connection, so a reload between two of them does not matter.
+
+    Every method raises Unavailable when HAProxy cannot be reached or refuses; the message holds its words.
+    """
+
+    def __init__(self, path: Path, *, timeout_s: float = 5.0) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def pid(self) -> int:
+        """Which process answers on this socket."""
+        found = re.search(r"^Pid: (\d+)$", self._ask("show info"), re.MULTILINE)
+        if not found:
+            raise Unavailable(f"what answers on {self._path} is not HAProxy")
+        return int(found[1])
+
+    def servers(self) -> list[Server]:
+        return parse_servers(self._ask("show servers state"))
+
+    def change_servers(self, commands: Iterable[str]) -> None:
+        """Run `commands`. HAProxy's refusals are not raised: whoever planned them looks at `servers()` again."""
+        for batch in _batches(commands, separator="; "):
+            self._ask(batch)
+
+    def commit_map(self, entries: Mapping[str, str]) -> None:
+        """Make `entries` the whole map in one step: a request sees the map before it or the map after it."""
+        version = self._ask(f"prepare map {MAP_NAME}").strip().removeprefix("New version created: ")
+        if not version.isdigit():
+            raise Unavailable(f"HAProxy would not change its map: {version}")
+        try:
+            for batch in _batches((f"{key} {value}" for key, value in entries.items()), separator="\n"):
+                self._silent(f"add map @{version} {MAP_NAME} <<\n{batch}\n")
+            self._silent(f"commit map @{version} {MAP_NAME}")
+        except Unavailable:
+            self._forget(version)
+            raise
+
+    def map(self) -> dict[str, str]:
+        """The entries that requests see now."""
+        rows = (line.split(" ") for line in self._ask(f"show map {MAP_NAME}").splitlines() if line)
+        return {row[1]: row[2] for row in rows}
+
+    def _forget(self, version: str) -> None:
+        """Free an uncommitted version; a HAProxy that is gone has forgotten it already."""
+        try:
+            self._ask(f"clear map @{version} {MAP_NAME}")
+        except Unavailable:
+            return
+
+    def _silent(self, command: str) -> None:
+        answer = self._ask(command).strip()
+        if answer:
+            raise Unavailable(f"HAProxy would not change its map: {answer}")
+
+    def _ask(self, command: str) -> str:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(self._timeout_s)
+                connection.connect(str(self._path))
+                connection.sendall(command.encode() + b"\n")
+                chunks = []
+                while chunk := connection.recv(65536):
+                    chunks.append(chunk)
+        except OSError as error:
+            raise Unavailable(f"HAProxy does not answer on {self._path}: {error}") from None
+        return b"".join(chunks).decode()
+
+
+def _batches(lines: Iterable[str], *, separator: str) -> Iterator[str]:
+    """`lines` joined into pieces that each fit a command."""
+    batch: list[str] = []
+    size = 0
+    for line in lines:
+        if batch and size + len(line) > _COMMAND_BYTES:
+            yield separator.join(batch)
+            batch, size = [], 0
+        batch.append(line)
+        size += len(line) + len(separator)
+    if batch:
+        yield separator.join(batch)

@@ -1,0 +1,127 @@
+"""What to start, change and stop: pure decisions over wanted state and what Ray Serve runs. No Ray here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from raymaas.specs.base import canonical_json
+from raymaas.specs.serving import EdgeTable, EdgeTarget, ModelState, Scaling
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """One version of one model, as a Ray Serve application."""
+
+    model: str
+    version: int
+
+    @property
+    def app_name(self) -> str:
+        return f"{self.model}@{self.version}"
+
+    @property
+    def route_prefix(self) -> str:
+        return f"/models/{self.model}/{self.version}"
+
+
+def target_of(app_name: str) -> Target | None:
+    """The target an application's name stands for; None for an application that is not ours."""
+    found = re.fullmatch(r"([a-z0-9][a-z0-9._-]{0,62})@([1-9][0-9]*)", app_name)
+    return Target(found[1], int(found[2])) if found else None
+
+
+@dataclass(frozen=True)
+class RunningApp:
+    """One of our applications as Ray Serve reports it."""
+
+    target: Target
+    status: Literal["starting", "ready", "unhealthy", "stopping"]
+    message: str
+    live_replicas: int
+    config_digest: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """Run `target` like this; also changes one that runs otherwise."""
+
+    target: Target
+    scaling: Scaling
+
+
+@dataclass(frozen=True)
+class Stop:
+    target: Target
+
+
+Action = Start | Stop
+
+
+def config_digest(scaling: Scaling, *, release: str) -> str:
+    """Names one way of running a version: it changes when the scaling or the serving code does."""
+    return hashlib.sha256(release.encode() + canonical_json(scaling.model_dump(mode="json"))).hexdigest()[:16]
+
+
+def wanted_apps(states: Iterable[ModelState]) -> dict[Target, Scaling]:
+    return {
+        Target(state.model, version): scaling for state in states for version, scaling in state.scaling.items()
+    }
+
+
+def plan(
+    wanted: Mapping[Target, Scaling], running: Mapping[Target, RunningApp], *, release: str
+) -> list[Action]:
+    """The actions that turn `running` into `wanted`: starts before stops, so that nothing is missed in between."""
+    starts: list[Action] = [
+        Start(target, scaling)
+        for target, scaling in sorted(wanted.items(), key=lambda item: item[0])
+        if _needs_start(running.get(target), config_digest(scaling, release=release))
+    ]
+    stops: list[Action] = [
+        Stop(target) for target in sorted(running) if target not in wanted and running[target].status != "stopping"
+    ]
+    return starts + stops
+
+
+def _needs_start(app: RunningApp | None, digest: str) -> bool:
+    if app is None:
+        return True
+    return app.status != "stopping" and app.config_digest != digest
+
+
+def edge_table(
+    states: Iterable[ModelState], running: Mapping[Target, RunningApp], *, proxies: Iterable[str]
+) -> EdgeTable:
+    """What edges route: versions with a live replica, and the aliases and weights that lead to them.
+
+    Weight on a version that is still starting is kept: the edge has nowhere to send it, so its share is served by the
+    others until it is ready.
+    """
+    states = list(states)
+    live = {target for target, app in running.items() if app.live_replicas and app.status != "stopping"}
+    targets = tuple(
+        EdgeTarget(model=target.model, version=target.version, path_prefix=target.route_prefix)
+        for target in sorted(live)
+    )
+    aliases = {state.model: state.aliases for state in states if state.aliases}
+    traffic = {state.model: weights for state in states if (weights := _live_weights(state, live))}
+    body = EdgeTable(revision="", proxies=tuple(sorted(proxies)), targets=targets, aliases=aliases, traffic=traffic)
+    digest = hashlib.sha256(canonical_json(body.model_dump(mode="json"))).hexdigest()[:16]
+    return body.model_copy(update={"revision": digest})
+
+
+def _live_weights(state: ModelState, live: set[Target]) -> dict[int, int]:
+    """The wanted weights over live versions only, scaled to 100 again by largest remainder."""
+    weights = {v: w for v, w in state.traffic.items() if w and Target(state.model, v) in live}
+    total = sum(weights.values())
+    if total in (0, 100):
+        return weights
+    shares = {v: w * 100 // total for v, w in weights.items()}
+    by_remainder = sorted(weights, key=lambda v: (-(weights[v] * 100 % total), v))
+    for version in by_remainder[: 100 - sum(shares.values())]:
+        shares[version] += 1
+    return shares

@@ -1,0 +1,124 @@
+"""A replica: one version loaded and verified, answering as a Ray Serve deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ray import serve
+from ray.serve import metrics
+
+from raymaas.bundle.runtimes import open_runtime
+from raymaas.registry.versions import Versions
+from raymaas.serve.app import InferenceApp, Served, compute_with
+from raymaas.serve.plan import Target
+from raymaas.specs.serving import Scaling
+from raymaas.store import open_store
+
+# Latencies of small models are tenths of a millisecond; Ray's default buckets begin far above.
+_LATENCY_BUCKETS_MS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
+_MAX_ONGOING_REQUESTS = 256
+
+
+@dataclass(frozen=True)
+class ReplicaSpec:
+    """What a replica needs to come up anywhere in the cluster."""
+
+    target: Target
+    store_url: str
+    scaling: Scaling
+    secret_sha256: str
+
+
+class MetricsRecorder:
+    """Counts requests and their latency by model, version and status in Ray's metrics."""
+
+    def __init__(self, target: Target) -> None:
+        tags = {"model": target.model, "version": str(target.version)}
+        keys = ("model", "version", "status")
+        self._requests = metrics.Counter(
+            "raymaas_requests", description="Requests answered by replicas.", tag_keys=keys
+        )
+        self._errors = metrics.Counter(
+            "raymaas_errors", description="Requests answered with a status of 400 or more.", tag_keys=keys
+        )
+        self._latency = metrics.Histogram(
+            "raymaas_request_latency_ms",
+            description="Time from the replica's first byte to its answer, in milliseconds.",
+            boundaries=_LATENCY_BUCKETS_MS,
+            tag_keys=keys,
+        )
+        for metric in (self._requests, self._errors, self._latency):
+            metric.set_default_tags(tags)
+
+    def __call__(self, *, status: int, seconds: float) -> None:
+        tags = {"status": str(status)}
+        self._requests.inc(tags=tags)
+        if status >= 400:
+            self._errors.inc(tags=tags)
+        self._latency.observe(seconds * 1e3, tags=tags)
+
+
+@serve.ingress()
+class Replica:
+    """Loads its version, which verifies every byte against the manifest and the probes, before it is ready."""
+
+    def __init__(self, spec: ReplicaSpec) -> None:
+        versions = Versions(open_store(spec.store_url))
+        manifest = versions.get(spec.target.model, spec.target.version)
+        self._runtime = open_runtime(
+            manifest, partial(versions.read_file, manifest), runtime=spec.scaling.runtime, threads=spec.scaling.threads
+        )
+        # One thread: one batch at a time uses the compute threads it was given, and the event loop stays free.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._app = InferenceApp(
+            Served(
+                model=manifest.model,
+                version=str(manifest.version),
+                signature=manifest.signature,
+                runtime=self._runtime.name,
+            ),
+            compute=compute_with(self._runtime, self._off_loop),
+            secret_sha256=spec.secret_sha256,
+            record=MetricsRecorder(spec.target),
+        )
+
+    def __serve_build_asgi_app__(self) -> InferenceApp:
+        return self._app
+
+    def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Nothing to change in place: the digest in `user_config` is there for the controller to read back."""
+
+    async def check_health(self) -> None:
+        """Raises when the compute thread no longer takes work."""
+        await asyncio.wait_for(self._off_loop(bool, None), timeout=5)
+
+    async def _off_loop(self, function: Callable[..., Any], argument: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, argument)
+
+
+def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:
+    """The Ray Serve application of one version. `digest` is readable from Serve's REST API as its user_config."""
+    scaling = spec.scaling
+    options: dict[str, Any] = {
+        "user_config": {"digest": digest},
+        "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
+        "ray_actor_options": {"num_cpus": scaling.num_cpus, "num_gpus": scaling.num_gpus},
+        # The default stops an old replica before its successor is ready.
+        "max_surge_percent": 100,
+        "health_check_period_s": 5,
+        "graceful_shutdown_timeout_s": 10,
+    }
+    if scaling.max_replicas > scaling.min_replicas:
+        options["autoscaling_config"] = {
+            "min_replicas": scaling.min_replicas,
+            "max_replicas": scaling.max_replicas,
+        }
+    else:
+        options["num_replicas"] = scaling.min_replicas
+    deployment = serve.deployment(Replica).options(name="replica", **options)
+    return deployment.bind(spec)

@@ -1,0 +1,62 @@
+"""Settings: the environment and one file, read once, as a frozen document. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from raymaas.errors import InvalidInput
+from raymaas.specs.base import Spec
+
+_PREFIX = "RAYMAAS_"
+_FILE = "settings.yaml"
+
+
+class Settings(Spec):
+    """What one user of one machine may set. Each field is also RAYMAAS_<FIELD> and a line of <home>/settings.yaml."""
+
+    home: Path = Field(description="Folder of everything local: clusters, logs, and the store unless set otherwise.")
+    storage: str = Field(description="Store URL; default file://<home>/store.")
+    host: str = Field("127.0.0.1", description="Address the edge listens on; loopback until keys exist.")
+    port: int = Field(8080, ge=0, le=65535, description="Port the edge listens on; 0 takes a free one.")
+    dashboard_port: int = Field(8265, ge=0, le=65535, description="Port of Ray's dashboard; 0 takes a free one.")
+    cpus: int | None = Field(default=None, ge=1, description="CPUs Ray may use; default all.")
+    url: str | None = Field(default=None, description="Edge the client talks to; default that of the local cluster.")
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+
+def load_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:
+    """Settings from, strongest first: `chosen` (command line; None is not chosen), environment, file, defaults.
+
+    Raises InvalidInput naming the variable or file and the field.
+    """
+    given = {key: value for key, value in chosen.items() if value is not None}
+    from_environment = {
+        name: environment[_PREFIX + name.upper()]
+        for name in Settings.model_fields
+        if environment.get(_PREFIX + name.upper())
+    }
+    home = Path(given.pop("home", None) or from_environment.pop("home", None) or Path.home() / ".raymaas")
+    home = home.expanduser().absolute()
+    merged = _from_file(home / _FILE) | from_environment | given
+    merged.setdefault("storage", f"file://{home / 'store'}")
+    return Settings.parse(merged | {"home": home}, source="settings")
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path} must be a mapping such as 'port: 8080'")
+    return content

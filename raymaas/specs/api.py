@@ -1,0 +1,119 @@
+"""API documents: bodies of the control plane that are not documents of the store."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from raymaas.specs.base import OneLine, Spec
+from raymaas.specs.names import AliasName, Name
+from raymaas.specs.runs import EpochMetrics, Run
+from raymaas.specs.serving import Change, Scaling
+from raymaas.specs.versions import ModelVersion
+
+VersionSlot = int | str
+"""A version number, or an alias standing where a version stands: `3`, `"3"` or `"prod"`."""
+
+
+class DeployRequest(Spec):
+    """Want `version` running."""
+
+    version: VersionSlot
+    scaling: Scaling | None = Field(default=None, description="How it runs; absent keeps what it has, or the defaults.")
+    why: OneLine = ""
+
+
+class AliasRequest(Spec):
+    """Point an alias at `version`."""
+
+    version: VersionSlot
+    why: OneLine = ""
+
+
+class TrafficRequest(Spec):
+    """Divide the model's unpinned requests."""
+
+    weights: dict[int, int] = Field(description="Version to percent; sums to 100.")
+    why: OneLine = ""
+
+
+class SubmitRequest(Spec):
+    """Start a run of `job`, a job document such as `raymaas schema train` describes."""
+
+    job: dict[str, JsonValue]
+
+
+class DeploymentStatus(Spec):
+    """How a version stands in the cluster."""
+
+    status: Literal["starting", "ready", "unhealthy", "stopping"]
+    message: str = ""
+
+
+class Deployment(Spec):
+    """A version that is wanted, or still running though no longer wanted."""
+
+    version: int
+    wanted: bool
+    status: Literal["starting", "ready", "unhealthy", "stopping"]
+    message: str
+    weight: int = Field(description="Percent of the model's unpinned requests.")
+    scaling: Scaling | None
+
+
+class ModelSummary(Spec):
+    """A model in one line."""
+
+    model: Name
+    newest: int = Field(description="Newest version.")
+    aliases: dict[AliasName, int]
+    traffic: dict[int, int]
+
+
+class ModelList(Spec):
+    models: tuple[ModelSummary, ...]
+
+
+class VersionList(Spec):
+    """One page of versions, newest first."""
+
+    versions: tuple[ModelVersion, ...]
+    next_before: int | None = Field(default=None, description="`before` of the next page; null on the last.")
+
+
+class History(Spec):
+    """What was moved, newest first."""
+
+    changes: tuple[Change, ...]
+
+
+class DeploymentList(Spec):
+    deployments: tuple[Deployment, ...]
+
+
+class RunList(Spec):
+    """Runs, newest first."""
+
+    runs: tuple[Run, ...]
+
+
+class RunMetrics(Spec):
+    """What each finished epoch measured, in order."""
+
+    epochs: tuple[EpochMetrics, ...]
+
+
+class LogPart(Spec):
+    """A run's log from one place on."""
+
+    text: str
+    next: int = Field(description="Give it as `after` to read on.")
+    final: bool = Field(description="The run has ended and nothing follows this text.")
+
+
+class ClusterStatus(Spec):
+    """What runs where, in the words of the cluster."""
+
+    version: str = Field(description="The server's raymaas.")
+    cluster: dict[str, JsonValue]

@@ -1,0 +1,185 @@
+"""Data-parallel training: the loop of `raymaas.train.loop` on the workers of Ray Train.
+
+Each worker reads the Parquet itself, through the store's URL. Checkpoints lie at runs/<run id>/train/<run id>/ in the
+store; a worker that dies is replaced once and the fit goes on from the newest, as does a second call for the same run.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
+from ray.util.queue import Queue
+from torch import nn
+
+from raymaas.data.dataset import open_dataset
+from raymaas.data.split import split
+from raymaas.errors import RunFailed
+from raymaas.models import catalogue
+from raymaas.specs.jobs import TrainJob, Workers
+from raymaas.specs.names import check_name
+from raymaas.store import open_store
+from raymaas.train.checkpoint import PROGRESS, STATE, Checkpoint, EpochReport
+from raymaas.train.loop import fit
+from raymaas.train.world import World
+
+_REPLACEMENTS = 1  # workers may die this often; more would repeat a fault of the job's own again and again
+_CHECKPOINTS_KEPT = 2  # the newest, and the one before it while that is being written
+
+
+def train_distributed(
+    job: TrainJob,
+    *,
+    store_url: str,
+    dataset_fingerprint: str,
+    run_id: str,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+) -> Checkpoint:
+    """Train `job` on the data set prepared under that fingerprint, on `job.scaling.workers` workers.
+
+    Ray must be initialised. `on_epoch` is called in this process, from one other thread, in order, while the fit is
+    under way; after a worker was replaced the epochs since the last checkpoint come again. What it raises is raised
+    here once the fit is over. Raises RunFailed, with the cause's own sentence, when training failed.
+    """
+    store = open_store(store_url)
+    filesystem, root = store.arrow_filesystem()
+    with _reports_to(on_epoch) as queue:
+        trainer = ray.train.torch.TorchTrainer(
+            _train_on_worker,
+            # The URL as the store spells it is absolute: Ray Train gives workers a working directory of their own.
+            train_loop_config={"job": job.seal(), "store_url": store.url, "fingerprint": dataset_fingerprint},
+            scaling_config=_scaling(job.scaling),
+            run_config=RunConfig(
+                name=check_name(run_id),
+                storage_path=f"{root}/runs/{run_id}/train",
+                storage_filesystem=filesystem,
+                checkpoint_config=CheckpointConfig(num_to_keep=_CHECKPOINTS_KEPT),
+                failure_config=FailureConfig(max_failures=_REPLACEMENTS),
+                callbacks=[_Forward(queue)],
+            ),
+        )
+        try:
+            result = trainer.fit()
+        except TrainingFailedError as error:
+            raise RunFailed(f"training {run_id} failed: {_cause(error)}", run=run_id) from error
+    if result.checkpoint is None:
+        raise RunFailed(f"training {run_id} ended without a checkpoint; see the run's log", run=run_id)
+    return _read(result.checkpoint)
+
+
+def _train_on_worker(config: dict[str, Any]) -> None:
+    job = TrainJob.unseal(config["job"], source="the job sent to a training worker")
+    torch.set_num_threads(job.scaling.threads_per_worker)
+    dataset = open_dataset(open_store(config["store_url"]), job.data.use, config["fingerprint"])
+    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    newest = ray.train.get_checkpoint()
+    fit(
+        partial(catalogue.build, architecture),
+        job.training,
+        parts=split(dataset, job.split),
+        world=_world(),
+        resume=_read(newest) if newest else None,
+        on_epoch=_report,
+    )
+
+
+def _world() -> World:
+    """This worker's place in the process group that Ray Train made: gloo on CPUs, nccl on GPUs."""
+
+    def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
+        summed = tensor.clone()
+        torch.distributed.all_reduce(summed)
+        return summed
+
+    context = ray.train.get_context()
+    return World(
+        rank=context.get_world_rank(),
+        size=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+        all_reduce=all_reduce,
+        wrap=ray.train.torch.prepare_model,
+    )
+
+
+def _report(report: EpochReport, checkpoint: Checkpoint | None) -> None:
+    """To Ray Train, from every worker: `report` waits for all of them. Rank 0 writes the checkpoint."""
+    metrics = report.model_dump()
+    if checkpoint is None or ray.train.get_context().get_world_rank() != 0:
+        ray.train.report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in checkpoint.to_files().items():
+            Path(folder, name).write_bytes(data)
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _read(checkpoint: ray.train.Checkpoint) -> Checkpoint:
+    files = {}
+    for name in (STATE, PROGRESS):
+        with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{name}") as file:
+            files[name] = file.read()
+    return Checkpoint.from_files(files, source=checkpoint.path)
+
+
+def _scaling(workers: Workers) -> ScalingConfig:
+    resources = {"CPU": workers.cpus_per_worker}
+    if workers.gpus_per_worker:
+        resources["GPU"] = workers.gpus_per_worker
+    return ScalingConfig(
+        num_workers=workers.workers, use_gpu=workers.gpus_per_worker > 0, resources_per_worker=resources
+    )
+
+
+class _Forward(UserCallback):
+    """Runs in Ray Train's controller, another process: hands each epoch's report to the driver's queue."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        # Waits for the put: the driver's own last word must come after it.
+        self._queue.put(metrics[0])
+
+
+@contextmanager
+def _reports_to(on_epoch: Callable[[EpochReport], None]) -> Iterator[Queue]:
+    """A queue whose reports a thread hands to `on_epoch`; on leaving, all of them have been, or its error is raised."""
+    queue = Queue(actor_options={"num_cpus": 0})
+    raised: list[Exception] = []
+
+    def listen() -> None:
+        try:
+            while (metrics := queue.get()) is not None:
+                on_epoch(EpochReport.parse(metrics, source="a report of Ray Train"))
+        except Exception as error:
+            raised.append(error)
+
+    listener = threading.Thread(target=listen, name="epoch-reports", daemon=True)
+    listener.start()
+    try:
+        yield queue
+    finally:
+        queue.put(None)
+        listener.join()
+        queue.shutdown(force=True)
+    if raised:
+        raise raised[0]
+
+
+def _cause(error: TrainingFailedError) -> str:
+    """The sentence of what went wrong first: Ray's own text is whole tracebacks, whose last line says it."""
+    failures = getattr(error, "worker_failures", None) or {0: error}
+    rank, failure = min(failures.items())
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()]
+    return f"worker {rank}: {lines[-1] if lines else type(failure).__name__}"
