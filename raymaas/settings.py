@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,3 +61,18 @@ def _from_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidInput(f"{path} must be a mapping such as 'port: 8080'")
     return content
+
+
+def ray_submission_id(environment: Mapping[str, str]) -> str | None:
+    """The id of the Ray job this process is the entry point of; None outside a job."""
+    config = json.loads(environment.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    submission_id: str | None = (config.get("metadata") or {}).get("job_submission_id")
+    return submission_id
+
+
+def ray_token_file(environment: Mapping[str, str]) -> str | None:
+    """The token file Ray's own tools would use with this environment; None when they would use none."""
+    if environment.get("RAY_AUTH_MODE") != "token":
+        return None
+    path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return str(path) if path.exists() else None

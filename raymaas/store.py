@@ -151,7 +151,9 @@ class LocalStore:
                 os.link(file.name, final)
         except FileExistsError:
             raise _held(key) from None
-        except NotADirectoryError:
+        except NotADirectoryError as error:
+            if not self.root.is_dir():
+                raise self._nothing_written(key, error) from error
             raise InvalidInput(f"{key!r} cannot be a key: a part of its path is a key already") from None
         except OSError as error:
             raise self._nothing_written(key, error) from error
@@ -250,7 +252,7 @@ class LocalStore:
             return Unavailable(
                 f"no space left in {self.root} for {key}; nothing was written. Free some and try again"
             )
-        if error.errno in _NO_HARD_LINKS:
+        if error.filename2 is not None and error.errno in _NO_HARD_LINKS:  # Only link(2) has two names.
             return InvalidInput(
                 f"{self.root} lies on a file system without hard links; put the store on another disk"
             )

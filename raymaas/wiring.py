@@ -57,7 +57,7 @@ def control(run_dir: Path) -> None:
     from raymaas.cluster.submission import RayJobs, settle_quietly
     from raymaas.registry.provenance import source_sha256
     from raymaas.serve.control_api import ControlParts, build_app
-    from raymaas.serve.controller import Controller, RayServe, ServedVersions
+    from raymaas.serve.controller import Controller, RayServe
 
     plan = _plan(run_dir)
     secret = _secret(plan.edge_secret_file) or ""
@@ -74,20 +74,19 @@ def control(run_dir: Path) -> None:
     if backend.start(host="127.0.0.1", port=plan.serve_port):
         Path(plan.run_dir, SERVE_STARTED_FILE).touch()
     controller = Controller(registry.states, backend, release=source_sha256()[:16])
-    jobs = RayJobs(
-        plan.dashboard_url, registry.runs, driver_environment={"RAYMAAS_STORAGE": plan.storage}
-    )
+    jobs = RayJobs(plan.dashboard_url, registry.runs, now=registry.store.now)
     app = build_app(
         ControlParts(
             versions=registry.versions,
             states=registry.states,
             runs=registry.runs,
             submitter=jobs,
-            deployments=ServedVersions(controller),
+            deployments=controller,
             cluster=PlanView(plan),
             edge_tables=controller,
             edge_secret=secret,
             poke=controller.poke,
+            now=registry.store.now,
         )
     )
     stop = threading.Event()
@@ -108,16 +107,19 @@ def control(run_dir: Path) -> None:
 
 def edge(run_dir: Path) -> None:
     """Run the edge agent, and HAProxy beside it, until SIGTERM."""
-    from raymaas.serve.edge.agent import EdgeAgent, HttpTableSource
+    from pydantic import SecretStr
+
+    from raymaas.serve.edge.agent import EdgeAgent
     from raymaas.serve.edge.config import EdgeSettings
+    from raymaas.serve.edge.source import HttpTableSource
 
     plan = _plan(run_dir)
-    secret = _secret(plan.edge_secret_file) or ""
+    secret = SecretStr(_secret(plan.edge_secret_file) or "")
     settings = EdgeSettings(
-        host=plan.host, port=plan.port, control=f"127.0.0.1:{plan.control_port}", secret=secret
+        bind_host=plan.host, port=plan.port, control=f"127.0.0.1:{plan.control_port}", secret=secret
     )
-    agent = EdgeAgent(settings, run_dir=plan.path("edge"), source=HttpTableSource(plan.control_url, secret=secret))
-    agent.run(_stop_on_signals())
+    source = HttpTableSource(plan.control_url, secret=secret)
+    EdgeAgent(settings, plan.path("edge"), source).run(_stop_on_signals())
 
 
 def configure_logging(level: int = logging.INFO) -> None:

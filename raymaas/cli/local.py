@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from raymaas.errors import InvalidInput, NotFound
+from raymaas.errors import InvalidInput, NotFound, RaymaasError
 
 if TYPE_CHECKING:
     from raymaas.cluster.plan import ClusterPlan
@@ -56,8 +57,9 @@ def up(
     join = None
     if address:
         from raymaas.cluster.joining import find_head
+        from raymaas.settings import ray_token_file
 
-        join = find_head(address, token_file=_ray_token_file())
+        join = find_head(address, token_file=ray_token_file(os.environ))
         if join.token_file is None:
             console.print(
                 f"[yellow]warning:[/] the head at {join.ray_address} has no token: whoever reaches its ports can run "
@@ -230,17 +232,19 @@ def up_options(settings: Settings) -> Any:
     )
 
 
-def stop_cluster(settings: Settings, *, progress: Any) -> ClusterPlan | None:
-    """`down`, and on a joined head our applications are taken out of it first."""
-    from raymaas.cluster.lifecycle import down, read_plan
+def stop_cluster(settings: Settings, *, progress: Callable[[str], None]) -> ClusterPlan | None:
+    """`down`; on a joined head our applications are taken out of it as well, when it still answers."""
+    from raymaas.cluster.lifecycle import down
 
-    plan = read_plan(settings.run_dir)
-    if plan is not None and plan.mode == "joined":
+    def withdraw(plan: ClusterPlan) -> None:
         from raymaas.cluster.joining import withdraw
 
-        progress("taking our applications out of the Ray cluster")
-        withdraw(plan)
-    return down(settings.run_dir, progress=progress)
+        try:
+            withdraw(plan)
+        except RaymaasError as error:
+            typer.echo(f"the Ray head was not cleaned: {error}", err=True)
+
+    return down(settings.run_dir, progress=progress, withdraw=withdraw)
 
 
 def _require_plan(settings: Settings) -> ClusterPlan:
@@ -250,11 +254,3 @@ def _require_plan(settings: Settings) -> ClusterPlan:
     if plan is None:
         raise NotFound(f"no cluster runs from {settings.run_dir}; `raymaas up` starts one")
     return plan
-
-
-def _ray_token_file() -> str | None:
-    """The token Ray's own tools would use here."""
-    if os.environ.get("RAY_AUTH_MODE") != "token":
-        return None
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or str(Path.home() / ".ray" / "auth_token")
-    return path if Path(path).exists() else None

@@ -26,8 +26,9 @@ from raymaas.specs.versions import ModelVersion
 class AsyncClient:
     """Talks to the raymaas server at `url`, else at RAYMAAS_URL, else at http://127.0.0.1:8080.
 
-    Each exchange may take `timeout_s`. Reads and predictions are sent again a few times when a connection breaks;
-    writes never are. Errors are the classes of `raymaas.errors`, as the server raised them. Close it, or use `async with`.
+    Each exchange may take `timeout_s`. Reads and predictions are sent again a few times when a connection
+    breaks; writes never are. Errors are the classes of `raymaas.errors`, as the server raised them. Close it,
+    or use `async with`.
     """
 
     def __init__(self, url: str | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
@@ -63,7 +64,7 @@ class AsyncClient:
         return AsyncRunHandle(self._link, run_id)
 
     async def train(self, job: JobSource) -> AsyncRunHandle:
-        """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once it is accepted."""
+        """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once accepted."""
         return self.run((await self._link.call(calls.submit(read_job(job)))).run_id)
 
     async def deploy(
@@ -77,11 +78,14 @@ class AsyncClient:
     ) -> ModelState:
         """Run a version, `digits@1`, and wait until it answers; without `wait`, return once that is wanted.
 
-        Raises Unavailable with the reason when it cannot run, OutcomeUnknown when it still starts after `timeout_s`.
+        Raises Unavailable with the reason when it cannot run, and OutcomeUnknown when it still starts after
+        `timeout_s`.
         """
         patience = self._link.patience(timeout_s) if wait else None
         target = Reference.parse(reference)
-        return await self._link.run(waiting.deploy(target, scaling=scaling, why=why, patience=patience, url=self.url))
+        return await self._link.run(
+            waiting.deploy(target, scaling=scaling, why=why, patience=patience, url=self.url)
+        )
 
     async def undeploy(self, reference: str, *, force: bool = False) -> ModelState:
         """No longer run a version. Raises Refused while it has traffic or an alias, unless forced."""
@@ -116,8 +120,8 @@ class AsyncModel:
     async def predict(self, rows: Rows | Arrays, *, ref: int | str | None = None) -> Prediction[Any]:
         """Predict for rows: a batch for the only input, or a mapping from input name to batch.
 
-        `ref` is a version or alias to ask instead of the handle's own. Arrays are answered with arrays, lists with
-        lists. Raises InvalidInput when the rows do not fit the model's signature.
+        `ref` is a version or alias to ask instead of the handle's own. Arrays are answered with arrays, lists
+        with lists. Raises InvalidInput when the rows do not fit the model's signature.
         """
         return await self._link.call(calls.predict(calls.redirected(self.reference, ref), rows))
 
@@ -185,12 +189,16 @@ class AsyncRunHandle:
 
     def events(self, *, timeout_s: float | None = None) -> AsyncIterator[RunEvent]:
         """Log text, epochs and changes of status as they appear, until the run has ended."""
-        return self._link.stream(waiting.watch(self.run_id, patience=self._link.patience(timeout_s), url=self._link.url))
+        return self._link.stream(
+            waiting.watch(self.run_id, patience=self._link.patience(timeout_s), url=self._link.url)
+        )
 
     def logs(self, *, follow: bool = False, timeout_s: float | None = None) -> AsyncIterator[str]:
         """The log so far, in pieces; with `follow`, until the run has ended."""
         patience = self._link.patience(timeout_s)
-        flow = waiting.watch(self.run_id, shown=waiting.LOG, patience=patience, follow=follow, url=self._link.url)
+        flow = waiting.watch(
+            self.run_id, shown=waiting.LOG, patience=patience, follow=follow, url=self._link.url
+        )
         return (event.text async for event in self._link.stream(flow) if isinstance(event, LogText))
 
     async def wait(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -58,7 +57,7 @@ def broken_by(error: httpx.TransportError) -> Broken:
 
 
 def os_user() -> str:
-    """Who runs this process, for the history of what was changed; 'unknown' where the system has no name for it."""
+    """Who runs this process, for the history of what was changed; 'unknown' where nobody can tell."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -1,7 +1,7 @@
-"""Flows: what the client does, written once as generators that yield steps; both clients only carry the steps out.
+"""Flows: what the client does, written once as generators of steps; both clients only carry the steps out.
 
-A flow yields `Send` and is given an Answer or a Broken, yields `Pause` and is given None after that long, or yields
-`Emit` to show an event to whoever follows it. It returns its result or raises a RaymaasError.
+A flow yields `Send` and is given an Answer or a Broken, yields `Pause` and is given None after that long, or
+yields `Emit` to show an event to whoever follows it. It returns its result or raises a RaymaasError.
 """
 
 from __future__ import annotations

@@ -16,24 +16,25 @@ Place = tuple[str | int, ...]
 
 
 def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> TrainJob:
-    """The job in a document, a mapping, or the YAML file at a path; `settings` such as `training.epochs=3` override it.
+    """The job in a document, a mapping, or the YAML file at a path, with `settings` put over it.
 
+    A setting is such as `training.epochs=3`; its value is read as YAML.
     Raises InvalidInput naming the file and line, or the setting, and the field.
     """
+    places: dict[Place, str] = {}
     if isinstance(job, TrainJob):
         job = job.model_dump(mode="json") | {"kind": job.kind}
     if isinstance(job, Mapping):
-        data, places, source = dict(job), {}, "job"
+        data, source = dict(job), "job"
     else:
-        source = str(job)
-        data, places = _read_yaml(Path(job))
+        data, source = _read_yaml(Path(job), places), str(job)
     for setting in settings:
         data = _overridden(data, setting, places)
     return parse_job(data, source=source, places=places)
 
 
-def _read_yaml(path: Path) -> tuple[Any, dict[Place, str]]:
-    """The file's data, and for each field the line it stands on."""
+def _read_yaml(path: Path, places: dict[Place, str]) -> Any:
+    """The file's data; the line of each field goes into `places`."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -42,9 +43,8 @@ def _read_yaml(path: Path) -> tuple[Any, dict[Place, str]]:
         raise InvalidInput(f"{path} cannot be read: {error}") from None
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        places: dict[Place, str] = {}
         _note_places(root, (), places, str(path))
-        return yaml.safe_load(text), places
+        return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidInput(f"{path}, line {line}: not YAML: {error.problem or error.context}") from None

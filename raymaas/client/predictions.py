@@ -22,9 +22,9 @@ OutputT = TypeVar("OutputT")
 class Prediction(Generic[OutputT]):
     """One answer: every output by name, one row per row asked, and the version that gave it.
 
-    Outputs are numpy arrays when arrays were given, nested lists otherwise. They come from JSON, so floating outputs
-    are float64 arrays that hold the shortest decimal of the model's own value: `.astype("float32")` restores an FP32
-    output exactly.
+    Outputs are numpy arrays when arrays were given, nested lists otherwise. They come from JSON, so floating
+    outputs are float64 arrays that hold the shortest decimal of the model's own value: `.astype("float32")`
+    restores an FP32 output exactly.
     """
 
     outputs: dict[str, OutputT]
@@ -38,7 +38,9 @@ class Prediction(Generic[OutputT]):
         """The most probable class of each row. Raises InvalidInput when the model is not a classifier."""
         scores = self.outputs.get("probabilities", self.outputs.get("logits"))
         if not self.classes or scores is None:
-            raise InvalidInput(f"{self.model_name}@{self.model_version} names no classes; read .outputs instead")
+            raise InvalidInput(
+                f"{self.model_name}@{self.model_version} names no classes; read .outputs instead"
+            )
         return [self.classes[index] for index in np.asarray(scores).argmax(axis=-1)]
 
 
@@ -65,7 +67,9 @@ def read_prediction(answer: Answer, *, arrays: bool) -> Prediction[Any]:
     """The prediction in `answer`. Raises RaymaasError when it is not one."""
     body = answer.json()
     try:
-        outputs = {str(name): np.asarray(values) if arrays else values for name, values in body["outputs"].items()}
+        outputs = {
+            str(name): np.asarray(values) if arrays else values for name, values in body["outputs"].items()
+        }
         return Prediction(
             outputs=outputs,
             model_name=str(body["model_name"]),
@@ -74,7 +78,9 @@ def read_prediction(answer: Answer, *, arrays: bool) -> Prediction[Any]:
             classes=tuple(str(name) for name in body.get("classes", ())),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RaymaasError(f"the server's answer is not a prediction ({error!r}); is it another version?") from None
+        raise RaymaasError(
+            f"the server's answer is not a prediction ({error!r}); is it another version?"
+        ) from None
 
 
 def holds_arrays(rows: Rows | Arrays) -> bool:

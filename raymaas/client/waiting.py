@@ -1,4 +1,4 @@
-"""Flows that wait: for a deployment to be ready, for a run to end, for more of a log. They poll; nothing is pushed."""
+"""Flows that wait, by polling: for a deployment to be ready, for a run to end, for more of a log."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def deploy(
         if patience.clock() >= deadline:
             raise OutcomeUnknown(
                 f"{target.model}@{version} is {deployment.status} after {patience.timeout_s:g} s "
-                f"({deployment.message or 'no message'}); it goes on: see `raymaas models show {target.model}`"
+                f"({deployment.message or 'no message'}); it goes on: `raymaas models show {target.model}`"
             )
         yield Pause(POLL_S)
 
@@ -66,10 +66,10 @@ def deploy(
 def watch(
     run_id: str, *, patience: Patience, url: str, shown: frozenset[Shown] = ALL, follow: bool = True
 ) -> Flow[RunState]:
-    """Emit what `shown` names as it appears, until the run has ended (or once, without `follow`); return its state.
+    """Emit what `shown` names as it appears, until the run has ended; return its state.
 
-    A status is emitted when it changes, an epoch once, log text without gaps or repetitions. Raises OutcomeUnknown
-    when patience ends; the run goes on.
+    A status is emitted when it changes, an epoch once, log text without gaps or repeats. Without `follow`,
+    emit what there is and return. Raises OutcomeUnknown when patience ends; the run goes on.
     """
     deadline = patience.deadline()
     seen: RunState | None = None
@@ -105,7 +105,9 @@ def outcome(run_id: str, status: RunState) -> Succeeded:
         case Failed(error=error):
             raise RunFailed(f"run {run_id} failed: {error}; see `raymaas runs logs {run_id}`", run=run_id)
         case Stopped(who=who):
-            raise RunFailed(f"run {run_id} was stopped by {who}; submit the job again to repeat it", run=run_id)
+            raise RunFailed(
+                f"run {run_id} was stopped by {who}; submit the job again to repeat it", run=run_id
+            )
     raise RunFailed(f"run {run_id} is {status.state} and has no outcome yet", run=run_id)
 
 
@@ -113,7 +115,9 @@ def pinned(target: Reference) -> int | str:
     """The version or alias in `target`. Raises InvalidInput when it names the model alone."""
     slot = target.alias if target.version is None else target.version
     if slot is None:
-        raise InvalidInput(f"say which version of {target.model!r}: {target.model}@1, or an alias as {target.model}@prod")
+        raise InvalidInput(
+            f"say which version of {target.model!r}: {target.model}@1, or an alias as {target.model}@prod"
+        )
     return slot
 
 
@@ -132,4 +136,6 @@ def _still_wanted(found: Sequence[Deployment], model: str, version: int) -> Depl
     for deployment in found:
         if deployment.version == version and deployment.wanted:
             return deployment
-    raise Refused(f"{model}@{version} was undeployed by somebody else while waiting; see `raymaas models history {model}`")
+    raise Refused(
+        f"{model}@{version} was undeployed meanwhile; `raymaas models history {model}` says by whom"
+    )

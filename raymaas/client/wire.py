@@ -1,4 +1,4 @@
-"""HTTP as data: what is asked (Request), what came back (Answer or Broken), and the error an answer means. No I/O."""
+"""HTTP as data: what is asked (Request), what came back (Answer or Broken), and which error it means."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _BY_STATUS: Mapping[int, type[RaymaasError]] = {
 class Request:
     """One HTTP request below the server's URL.
 
-    `repeatable` says that sending it twice leaves the server as sending it once does; only such a request is retried.
+    `repeatable`: sending it twice leaves the server as sending it once does; only then is it retried.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -75,7 +75,7 @@ class Answer:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
             raise RaymaasError(
-                f"the answer is not JSON but begins with {self.body[:60]!r}; is the URL that of a raymaas server?"
+                f"the answer is not JSON, it begins with {self.body[:60]!r}; is this the URL of a raymaas server?"
             ) from None
 
 
@@ -88,7 +88,7 @@ class Broken:
 
 
 def server_url(url: str | None, environ: Mapping[str, str]) -> str:
-    """The server to talk to: `url`, else RAYMAAS_URL, else this machine's edge. Raises InvalidInput unless http(s)."""
+    """`url`, else RAYMAAS_URL, else this machine's edge. Raises InvalidInput unless it is http or https."""
     chosen = (url or environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
     if not chosen.startswith(("http://", "https://")):
         raise InvalidInput(f"{chosen!r} is not a URL such as {DEFAULT_URL}; correct --url or {URL_VARIABLE}")
@@ -103,7 +103,9 @@ def header_text(text: str) -> str:
 def error_of_break(broken: Broken, request: Request, *, url: str) -> RaymaasError:
     """What a broken exchange means: nothing was done, or, for a write that was sent, nobody knows."""
     if not broken.sent:
-        return Unavailable(f"nothing answers at {url} ({broken.reason}); is it running? Start it with `raymaas up`")
+        return Unavailable(
+            f"nothing answers at {url} ({broken.reason}); is it running? Start it with `raymaas up`"
+        )
     if request.repeatable:
         return Unavailable(f"{url} broke off while answering ({broken.reason}); try again")
     return OutcomeUnknown(
@@ -115,28 +117,30 @@ def error_of_break(broken: Broken, request: Request, *, url: str) -> RaymaasErro
 def error_of(answer: Answer, request: Request) -> RaymaasError | None:
     """The error an answer means, as the class the server raised; None for a success.
 
-    Understood are Problem documents (control plane), `{"error", "code"}` (data plane and the edge's own answers), and
-    any other body, of which only the status is read.
+    Understood are Problem documents (control plane), `{"error", "code"}` (data plane and the edge's own
+    answers), and any other body, of which only the status is read.
     """
     if answer.status < 400:
         return None
+    error = _stated_error(answer, request)
+    # A gateway that gave up waiting cannot say whether the write behind it happened.
+    if isinstance(error, Unavailable) and answer.status in (502, 504) and not request.repeatable:
+        return OutcomeUnknown(f"{error}; it may have been done: look before you repeat it")
+    return error
+
+
+def _stated_error(answer: Answer, request: Request) -> RaymaasError:
     body = _object(answer.body)
     if "type" in body and "detail" in body:
         try:
             return Problem.model_validate(body).to_error()
         except ValidationError:
             return error_from_wire(str(body["type"]), str(body["detail"]), _details(answer, body))
+    code = body.get("code", _BY_STATUS.get(answer.status, RaymaasError).code)
     sentence = body.get("error")
-    if isinstance(sentence, str) and isinstance(body.get("code"), str):
-        return error_from_wire(body["code"], sentence, _details(answer, body))
-    # A gateway that gave up waiting cannot say whether the write behind it happened.
-    if answer.status in (502, 504) and not request.repeatable:
-        cls: type[RaymaasError] = OutcomeUnknown
-    else:
-        cls = _BY_STATUS.get(answer.status, RaymaasError)
     if not isinstance(sentence, str):
         sentence = f"{request.method} {request.path} was answered {answer.status} by something before raymaas"
-    return error_from_wire(cls.code, sentence, _details(answer, body))
+    return error_from_wire(str(code), sentence, _details(answer, body))
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _details(answer: Answer, body: Mapping[str, Any]) -> dict[str, Any]:
-    """What error classes carry beside their sentence: the waiting time, from the body or else from Retry-After."""
+    """What an error carries beside its sentence: the waiting time, of the body or else of Retry-After."""
     seconds = body.get("retry_after_s", answer.headers.get("retry-after"))
     try:
         return {"retry_after_s": float(seconds)} if seconds is not None else {}

@@ -36,12 +36,22 @@ def find_head(address: str, *, token_file: str | None) -> Head:
 
 def connect(plan: ClusterPlan) -> None:
     """Make this process a driver of the plan's cluster."""
-    ray.init(
-        address=plan.ray_address,
-        namespace="raymaas",
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    try:
+        ray.init(address=plan.ray_address, namespace="raymaas", log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError) as error:
+        raise Unavailable(f"the Ray head at {plan.ray_address} does not answer: {error}") from error
+
+
+def connect_as_driver() -> None:
+    """Make this process a driver of the cluster that RAY_ADDRESS names. Raises Unavailable when it does not answer."""
+    try:
+        ray.init(namespace="raymaas", log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError) as error:
+        raise Unavailable(f"the Ray cluster does not answer: {error}") from error
+
+
+def ray_version() -> str:
+    return ray.__version__
 
 
 def withdraw(plan: ClusterPlan) -> None:

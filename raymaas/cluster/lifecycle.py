@@ -94,10 +94,13 @@ def up(
     return plan
 
 
-def down(run_dir: Path, *, progress: Progress) -> ClusterPlan | None:
+def down(
+    run_dir: Path, *, progress: Progress, withdraw: Callable[[ClusterPlan], None] = lambda plan: None
+) -> ClusterPlan | None:
     """End everything `up` started and remove the run directory's state; None when nothing was running.
 
     Works whatever was killed before: the supervisor is asked first, and what is left is found by session and marker.
+    `withdraw(plan)` is called for a joined head once our processes are gone, to take our applications out of it.
     """
     plan, table = read_plan(run_dir), read_table(run_dir)
     if plan is None:
@@ -114,6 +117,9 @@ def down(run_dir: Path, *, progress: Progress) -> ClusterPlan | None:
         end(left, grace_s=3.0)
         # A worker that was being forked while we looked.
         end(members(processes.values(), marker=(CLUSTER_MARKER, plan.cluster_id)), grace_s=0.0)
+    if plan.mode == "joined":
+        progress("taking our applications out of the Ray cluster")
+        withdraw(plan)
     for name in (PLAN_FILE, PROCESSES_FILE):
         (run_dir / name).unlink(missing_ok=True)
     for name in ("gcs", "edge"):
@@ -128,6 +134,22 @@ def read_plan(run_dir: Path) -> ClusterPlan | None:
         return ClusterPlan.unseal((run_dir / PLAN_FILE).read_bytes(), source=str(run_dir / PLAN_FILE))
     except FileNotFoundError:
         return None
+
+
+def driver_environment(environment: Mapping[str, str], *, run_dir: Path) -> dict[str, str]:
+    """The environment for a Ray driver started here: as it is inside a job, else that of the cluster in `run_dir`.
+
+    Set it before Ray is imported, which reads some of it then. Raises Unavailable when there is no cluster.
+    """
+    if environment.get("RAY_ADDRESS"):
+        return dict(environment)
+    plan = read_plan(run_dir)
+    if plan is None:
+        raise Unavailable(
+            "there is no Ray cluster to run on; start one with `raymaas up`, "
+            "or submit this command to one with `ray job submit`"
+        )
+    return service_environment(plan, inherited=dict(environment)) | {"RAY_ADDRESS": plan.ray_address}
 
 
 def is_supervised(table: ProcessTable) -> bool:

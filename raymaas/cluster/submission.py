@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
+from datetime import datetime
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -17,12 +18,12 @@ log = logging.getLogger("raymaas.submission")
 
 
 class RayJobs:
-    """Submits runs through Ray's Jobs API. The driver's environment is the head's, plus `driver_environment`."""
+    """Submits runs through Ray's Jobs API. A driver finds the store through the cluster card."""
 
-    def __init__(self, dashboard_url: str, runs: Runs, *, driver_environment: Mapping[str, str]) -> None:
+    def __init__(self, dashboard_url: str, runs: Runs, *, now: Callable[[], datetime]) -> None:
         self._dashboard_url = dashboard_url
         self._runs = runs
-        self._driver_environment = dict(driver_environment)
+        self._now = now
 
     def submit(self, spec: RunSpec) -> None:
         """Start `raymaas run --run ID` as the Ray job of the same id. Raises Unavailable when Ray does not take it."""
@@ -32,7 +33,6 @@ class RayJobs:
                 entrypoint=shlex.join(command),
                 submission_id=spec.run_id,
                 metadata={"model": spec.job.model, "kind": spec.job.kind, "who": spec.who},
-                runtime_env={"env_vars": self._driver_environment},
             )
         except Exception as error:
             raise Unavailable(f"Ray at {self._dashboard_url} did not take run {spec.run_id}: {error}") from error
@@ -41,7 +41,7 @@ class RayJobs:
         """Stop the Ray job and record who did; a run that is over stays as it is."""
         if isinstance(self._runs.status(run_id), FINAL_STATES):
             return
-        self._runs.set_status(run_id, Stopped(at=self._runs.now(), who=who))
+        self._runs.set_status(run_id, Stopped(at=self._now(), who=who))
         self._client().stop_job(run_id)
 
     def settle(self) -> None:
@@ -58,7 +58,7 @@ class RayJobs:
                 # Read again: the driver may have written its last word while we asked.
                 if not isinstance(self._runs.status(run.run_id), FINAL_STATES):
                     reason = f"its Ray job {word} before the run was over"
-                    self._runs.set_status(run.run_id, Failed(at=self._runs.now(), error=reason))
+                    self._runs.set_status(run.run_id, Failed(at=self._now(), error=reason))
 
     def _job_status(self, run_id: str) -> JobStatus | None:
         try:

@@ -163,6 +163,8 @@ class Supervisor:
             send_signal(identity, 15)
             wait_gone([identity], timeout_s=_GRACE_S[name])
             end(members([identity]), grace_s=1.0)
+            if name in self._children:
+                self._children[name].wait()
 
     def _save(
         self,

@@ -1,7 +1,9 @@
-"""Data sets in the store: Parquet named by the fingerprint of its content, and a sealed card that says what is in it.
+"""Data sets in the store: Parquet named by the fingerprint of its content, and a sealed card beside it.
 
-    datasets/<name>/<fingerprint>/part-0.parquet
-    datasets/<name>/<fingerprint>/card.json        written last: its appearance is the publication
+Under datasets/<name>/<fingerprint>/ lie
+
+    part-0.parquet   the rows
+    card.json        what is in them; written last, so its appearance is the publication
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ class DatasetCard(Document):
     kind = "dataset"
 
     name: Name
-    fingerprint: str = Field(pattern=_FINGERPRINT.pattern, description="SHA-256 of the content; see `fingerprint_of`.")
+    fingerprint: str = Field(
+        pattern=_FINGERPRINT.pattern, description="SHA-256 of the content; see `fingerprint_of`."
+    )
     rows: int = Field(ge=1)
     features: int = Field(ge=1, description="Values in each row's `x`.")
     classes: tuple[str, ...] = Field(min_length=2, description="Label of each class index.")
@@ -99,7 +103,10 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
         return open_dataset(store, name, fingerprint)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    for key, data in ((f"{folder}/part-0.parquet", sink.getvalue().to_pybytes()), (f"{folder}/card.json", card.seal())):
+    for key, data in (
+        (f"{folder}/part-0.parquet", sink.getvalue().to_pybytes()),
+        (f"{folder}/card.json", card.seal()),
+    ):
         try:
             store.create(key, data)
         except AlreadyExists:
@@ -124,7 +131,11 @@ def open_dataset(store: Store, name: str, fingerprint: str) -> Dataset:
         table = pq.read_table(pa.BufferReader(store.read(f"{folder}/part-0.parquet")))
         rows = rows_of(table, name=name, classes=len(card.classes))
     except (pa.ArrowException, OSError, InvalidInput) as error:
-        raise IntegrityError(f"{folder}/part-0.parquet cannot be read as what was prepared: {error}") from error
+        raise IntegrityError(
+            f"{folder}/part-0.parquet cannot be read as what was prepared: {error}"
+        ) from error
     if not fingerprint == card.fingerprint == fingerprint_of(rows, classes=card.classes):
-        raise IntegrityError(f"{folder}/part-0.parquet does not have the fingerprint it is stored under; prepare again")
+        raise IntegrityError(
+            f"{folder}/part-0.parquet does not have the fingerprint it is stored under; prepare again"
+        )
     return Dataset(card=card, rows=rows)

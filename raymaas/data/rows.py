@@ -34,15 +34,19 @@ class Rows:
 def rows_of(table: pa.Table, *, name: str, classes: int) -> Rows:
     """The rows of `table`, whose columns are those of `raymaas.data.builtin`.
 
-    Raises InvalidInput, naming data set, column and row, for a missing column, another type, a null, a feature
-    that is not finite, a label outside the classes, or an identity that comes twice.
+    Raises InvalidInput, naming data set, column and row, for a missing column, another type, a null, a
+    feature that is not finite, a label outside the classes, or an identity that comes twice.
     """
     missing = sorted({"row", "x", "y"} - set(table.column_names))
     if missing:
-        raise InvalidInput(f"data set {name!r} has no column {missing[0]!r}; it has {', '.join(table.column_names)}")
+        raise InvalidInput(
+            f"data set {name!r} has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
+        )
     x_type = table.schema.field("x").type
     if not pa.types.is_fixed_size_list(x_type) or x_type.value_type != pa.float32():
-        raise InvalidInput(f"data set {name!r}: column 'x' must be fixed_size_list<float>, got {x_type}; cast it")
+        raise InvalidInput(
+            f"data set {name!r}: column 'x' must be fixed_size_list<float>, got {x_type}; cast it"
+        )
     for column in ("row", "y"):
         found = table.schema.field(column).type
         if found != pa.int64():
@@ -52,9 +56,13 @@ def rows_of(table: pa.Table, *, name: str, classes: int) -> Rows:
     for column in ("row", "x", "y"):
         nulls = np.flatnonzero(table[column].is_null().to_numpy())
         if len(nulls):
-            raise InvalidInput(f"data set {name!r}: column {column!r} has a null in row {nulls[0]}; fill or drop it")
+            raise InvalidInput(
+                f"data set {name!r}: column {column!r} has a null in row {nulls[0]}; fill or drop it"
+            )
     lists = table["x"].combine_chunks()
-    x_ND = np.asarray(lists.flatten().to_numpy(zero_copy_only=False)).reshape(table.num_rows, x_type.list_size)
+    x_ND = np.asarray(lists.flatten().to_numpy(zero_copy_only=False)).reshape(
+        table.num_rows, x_type.list_size
+    )
     rows = Rows(x_ND=x_ND, y_N=table["y"].to_numpy(), id_N=table["row"].to_numpy())
     _check_values(rows, name=name, classes=classes)
     return rows
@@ -76,4 +84,6 @@ def _check_values(rows: Rows, *, name: str, classes: int) -> None:
         )
     ids, counts = np.unique(rows.id_N, return_counts=True)
     if len(ids) < len(rows):
-        raise InvalidInput(f"data set {name!r}: column 'row' has {ids[counts > 1][0]} twice; number the rows apart")
+        raise InvalidInput(
+            f"data set {name!r}: column 'row' has {ids[counts > 1][0]} twice; number the rows apart"
+        )

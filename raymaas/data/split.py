@@ -1,4 +1,4 @@
-"""Dividing a data set into train, validation and test rows: seeded, stratified, every row in exactly one part."""
+"""Dividing a data set into train, validation and test: seeded, stratified, every row in exactly one part."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Parts:
 def split(dataset: Dataset, how: Split) -> Parts:
     """Divide `dataset`; the same content and `how` give the same parts everywhere.
 
-    Each part keeps the data set's order of rows. Raises InvalidInput when there are too few rows for the shares,
-    or too few of one class to stratify by.
+    Each part keeps the data set's order of rows. Raises InvalidInput when there are too few rows for the
+    shares, or too few of one class to stratify by.
     """
     from sklearn.model_selection import train_test_split  # a second to import, and only needed here
 
@@ -37,7 +37,10 @@ def split(dataset: Dataset, how: Split) -> Parts:
 
     def divide(positions: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
         rest, held_out = train_test_split(
-            positions, test_size=share, random_state=how.seed, stratify=y_N[positions] if how.stratify else None
+            positions,
+            test_size=share,
+            random_state=how.seed,
+            stratify=y_N[positions] if how.stratify else None,
         )
         return np.sort(rest), np.sort(held_out)
 
@@ -45,10 +48,13 @@ def split(dataset: Dataset, how: Split) -> Parts:
         rest, test = divide(everything, how.test)
         train, validation = divide(rest, how.validation / (1 - how.test))
     except ValueError as error:
-        raise InvalidInput(f"data set {dataset.card.name!r} cannot be split into {how.model_dump()}: {error}") from None
+        raise InvalidInput(
+            f"data set {dataset.card.name!r} cannot be split into {how.model_dump()}: {error}"
+        ) from None
     parts = [dataset.rows.take(positions) for positions in (train, validation, test)]
-    # Over the rows themselves, not only the seed: another scikit-learn may shuffle otherwise, and that must show.
+    # Over the rows themselves, not only the seed: another scikit-learn may shuffle otherwise, and that must
+    # show.
     digest = hashlib.sha256(canonical_json([dataset.card.fingerprint, how.model_dump(mode="json")]))
     for part in parts:
         digest.update(canonical_json(part.id_N.tolist()))
-    return Parts(*parts, fingerprint=digest.hexdigest())
+    return Parts(train=parts[0], validation=parts[1], test=parts[2], fingerprint=digest.hexdigest())

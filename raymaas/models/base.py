@@ -23,15 +23,17 @@ class ClassifierConfig(Spec):
     in_features: int = Field(ge=1, description="Values in a row. Absent: taken from the data.")
     classes: int = Field(ge=2, description="Number of classes. Absent: taken from the data.")
     input_scale: float = Field(
-        1.0, gt=0, description="Multiplied with the input first, so that clients send raw values: 0.0625 for 0..16."
+        1.0,
+        gt=0,
+        description="Multiplied with the input first, so that clients send raw values: 0.0625 for 0..16.",
     )
 
 
 class Architecture(Protocol):
     """A family of the catalogue: a class of modules, and the config it is made from.
 
-    `forward` maps float32 [B, in_features] to logits [B, classes], any B including 0, and keeps rows apart: what it
-    answers for a row does not depend on the rows beside it.
+    `forward` maps float32 [B, in_features] to logits [B, classes], any B including 0, and keeps rows apart:
+    what it answers for a row does not depend on the rows beside it.
     """
 
     Config: ClassVar[type[ClassifierConfig]]
@@ -40,7 +42,7 @@ class Architecture(Protocol):
 
 
 def classifier_signature(data_input: TensorSpec, classes: tuple[str, ...]) -> Signature:
-    """What a served classifier takes and gives: the data's input; `logits` and `probabilities`, both FP32 [-1, C]."""
+    """A served classifier takes the data's input and gives `logits` and `probabilities`, both FP32 [-1, C]."""
     outputs = tuple(
         TensorSpec(name=name, dtype="FP32", shape=(-1, len(classes))) for name in ("logits", "probabilities")
     )

@@ -1,6 +1,7 @@
-"""The catalogue: names of architectures, and the way from a job's `{use, config}` to a module with fresh weights.
+"""The catalogue: names of architectures, and the way from a job's `{use, config}` to a fresh module.
 
-Adding one means its own file and its line here. Listing names imports nothing, so a CLI can do it without torch.
+Adding one means its own file and its line here. Listing names imports nothing, so a CLI can do it without
+torch.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ def architecture(name: str) -> Architecture:
 
 
 def resolve(component: Component, *, data_input: TensorSpec, classes: tuple[str, ...]) -> Component:
-    """`component` with every setting written out: what the data says is filled in, defaults are made explicit.
+    """`component` with every setting written out: filled in from the data, or from the defaults.
 
-    The result builds the same network for ever, whatever later defaults are. Raises InvalidInput for an unknown
-    name or setting, and for a setting that contradicts the data.
+    The result builds the same network for ever, whatever later defaults are. Raises InvalidInput for an
+    unknown name or setting, and for a setting that contradicts the data.
     """
     family = architecture(component.use)
     features = 1
@@ -49,13 +50,14 @@ def resolve(component: Component, *, data_input: TensorSpec, classes: tuple[str,
         given = component.config.get(field, fact)
         if given != fact:
             raise InvalidInput(
-                f"architecture.config.{field} is {given}, but the data has {fact}; leave it out to take it from the data"
+                f"architecture.config.{field} is {given}, but the data has {fact}; "
+                "leave it out to take it from the data"
             )
     config = family.Config.parse(facts | component.config, source=f"architecture {component.use!r}")
     return Component(use=component.use, config=config.model_dump(mode="json"))
 
 
 def build(component: Component) -> nn.Module:
-    """A module with fresh weights from a `resolve`d component; torch's generator decides the weights, so seed it."""
+    """A module from a `resolve`d component; its weights come from torch's generator, so seed that."""
     family = architecture(component.use)
     return family(family.Config.parse(component.config, source=f"architecture {component.use!r}"))

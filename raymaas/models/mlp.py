@@ -7,6 +7,7 @@ Legend: B rows, D features, H hidden units (of the layer at hand), C classes.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -22,7 +23,9 @@ class MLPConfig(ClassifierConfig):
     hidden: tuple[PositiveInt, ...] = Field(
         (128,), min_length=1, description="Units of each hidden layer, input side first."
     )
-    dropout: float = Field(0.0, ge=0, lt=1, description="Share of hidden units silenced in each training step.")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="Share of hidden units silenced in each training step."
+    )
 
 
 class MLP(nn.Module):
@@ -34,7 +37,7 @@ class MLP(nn.Module):
         super().__init__()
         self.input_scale = config.input_scale
         widths = (config.in_features, *config.hidden)
-        self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(widths))
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(widths[-1], config.classes)
         for layer in (*self.hidden, self.head):

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 
-from raymaas.bundle.runtimes import Runtime, check_inputs
+from raymaas.bundle.runtimes.base import Runtime
+from raymaas.bundle.signature import check_inputs
 from raymaas.errors import Denied, InvalidInput, NotFound, QuotaExceeded, RaymaasError, Unavailable
 from raymaas.serve import oip
 from raymaas.specs.versions import Signature
@@ -78,8 +79,8 @@ class InferenceApp:
         """Decode, check against the signature, run, encode."""
         served = self._served
         request = oip.decode(body, served.signature)
-        inputs = check_inputs(served.signature, request.inputs)
-        outputs = await self._compute(inputs)
+        check_inputs(served.signature, request.inputs)
+        outputs = await self._compute(request.inputs)
         return oip.encode(
             request, outputs, model=served.model, version=served.version, signature=served.signature
         )

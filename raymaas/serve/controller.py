@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import httpx
@@ -31,7 +31,8 @@ from raymaas.serve.plan import (
     wanted_apps,
 )
 from raymaas.serve.replica import ReplicaSpec, application
-from raymaas.specs.serving import EdgeTable, Scaling
+from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.serving import EdgeTable
 
 log = logging.getLogger("raymaas.controller")
 
@@ -69,13 +70,7 @@ class RayServe:
     def running(self) -> tuple[dict[Target, RunningApp], tuple[str, ...]]:
         details = self._details()
         apps = [_running_app(name, app) for name, app in details.get("applications", {}).items()]
-        port = (details.get("http_options") or {}).get("port")
-        proxies = tuple(
-            f"{proxy['node_ip']}:{port}"
-            for proxy in details.get("proxies", {}).values()
-            if proxy.get("status") == "HEALTHY" and port
-        )
-        return {app.target: app for app in apps if app}, proxies
+        return {app.target: app for app in apps if app}, _proxies(details)
 
     def apply(self, actions: list[Action], *, release: str) -> None:
         targets = [
@@ -119,7 +114,6 @@ class Controller:
         self._changed = threading.Condition()
         self._table: EdgeTable | None = None
         self._running: dict[Target, RunningApp] = {}
-        self._wanted: dict[Target, Scaling] = {}
 
     def poke(self) -> None:
         self._wake.set()
@@ -141,17 +135,20 @@ class Controller:
         states = [state for model in self._states.models() if (state := self._states.current(model))]
         running, proxies = self._backend.running()
         wanted = wanted_apps(states)
-        self._publish(edge_table(states, running, proxies=proxies), running, wanted)
+        self._publish(edge_table(states, running, proxies=proxies), running)
         actions = plan(wanted, running, release=self._release)
         if actions:
             log.info("applying %s", ", ".join(_describe(action) for action in actions))
             self._backend.apply(actions, release=self._release)
         return actions
 
-    def statuses(self, model: str) -> dict[int, RunningApp | None]:
-        """By version: how each wanted or running version of `model` stands; None where Serve knows nothing yet."""
-        targets = {t for t in self._running.keys() | self._wanted.keys() if t.model == model}
-        return {target.version: self._running.get(target) for target in sorted(targets)}
+    def statuses(self, model: str) -> dict[int, DeploymentStatus]:
+        """By version: how each version of `model` that Ray Serve runs stands."""
+        return {
+            target.version: DeploymentStatus(status=app.status, message=app.message)
+            for target, app in sorted(self._running.items())
+            if target.model == model
+        }
 
     async def table(self, after: str | None, wait_s: float) -> EdgeTable | None:
         """The edge table once its revision differs from `after`; None after `wait_s` seconds without a change."""
@@ -164,14 +161,24 @@ class Controller:
         with self._changed:
             return self._table if self._changed.wait_for(newer, timeout=wait_s) else None
 
-    def _publish(
-        self, table: EdgeTable, running: dict[Target, RunningApp], wanted: dict[Target, Scaling]
-    ) -> None:
+    def _publish(self, table: EdgeTable, running: dict[Target, RunningApp]) -> None:
         with self._changed:
-            self._running, self._wanted = running, wanted
+            self._running = running
             if self._table is None or self._table.revision != table.revision:
                 self._table = table
                 self._changed.notify_all()
+
+
+def _proxies(details: Mapping[str, Any]) -> tuple[str, ...]:
+    options = details.get("http_options") or {}
+    host, port = options.get("host") or "", options.get("port")
+    addresses = {
+        # A proxy told to listen on loopback cannot be reached at its node's address.
+        f"{host if host.startswith('127.') else proxy['node_ip']}:{port}"
+        for proxy in details.get("proxies", {}).values()
+        if proxy.get("status") == "HEALTHY"
+    }
+    return tuple(sorted(addresses))
 
 
 def _running_app(name: str, app: Mapping[str, Any]) -> RunningApp | None:
@@ -203,6 +210,3 @@ def _status_of(serve_status: str, live_replicas: int) -> Any:
 
 def _describe(action: Action) -> str:
     return f"{'start' if isinstance(action, Start) else 'stop'} {action.target.app_name}"
-
-
-Poke = Callable[[], None]

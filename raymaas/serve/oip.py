@@ -13,18 +13,9 @@ from typing import Any
 import numpy as np
 import orjson
 
+from raymaas.bundle.signature import NUMPY_DTYPES
 from raymaas.errors import InvalidInput
-from raymaas.specs.versions import Signature, TensorSpec
-
-NUMPY_OF: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-}
-
+from raymaas.specs.versions import DType, Signature, TensorSpec
 
 @dataclass(frozen=True)
 class InferRequest:
@@ -131,9 +122,9 @@ def _decode_tensors(tensors: list[Any], signature: Signature) -> dict[str, np.nd
     return arrays
 
 
-def _array(value: Any, datatype: str, name: str) -> np.ndarray:
+def _array(value: Any, datatype: DType, name: str) -> np.ndarray:
     """`value` as an array of `datatype`, refusing ragged rows, strings, and numbers the type cannot hold."""
-    target = NUMPY_OF[datatype]
+    target = NUMPY_DTYPES[datatype]
     if not isinstance(value, list):
         raise InvalidInput(f"input {name!r}: expected nested lists of {datatype}, got {_kind(value)}")
     try:

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ray import serve
 from ray.serve import metrics
 
-from raymaas.bundle.runtimes import open_runtime
+from raymaas.bundle.runtimes.opening import open_runtime
+from raymaas.registry.blobs import blob_key
 from raymaas.registry.versions import Versions
 from raymaas.serve.app import InferenceApp, Served, compute_with
 from raymaas.serve.plan import Target
@@ -68,10 +68,14 @@ class Replica:
     """Loads its version, which verifies every byte against the manifest and the probes, before it is ready."""
 
     def __init__(self, spec: ReplicaSpec) -> None:
-        versions = Versions(open_store(spec.store_url))
-        manifest = versions.get(spec.target.model, spec.target.version)
+        store = open_store(spec.store_url)
+        manifest = Versions(store).get(spec.target.model, spec.target.version)
         self._runtime = open_runtime(
-            manifest, partial(versions.read_file, manifest), runtime=spec.scaling.runtime, threads=spec.scaling.threads
+            manifest,
+            lambda sha256: store.read(blob_key(sha256)),
+            runtime=spec.scaling.runtime,
+            threads=spec.scaling.threads,
+            device="cuda" if spec.scaling.num_gpus else "cpu",
         )
         # One thread: one batch at a time uses the compute threads it was given, and the event loop stays free.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")

@@ -20,7 +20,7 @@ class DeployRequest(Spec):
     """Want `version` running."""
 
     version: VersionSlot
-    scaling: Scaling | None = Field(default=None, description="How it runs; absent keeps what it has, or the defaults.")
+    scaling: Scaling | None = Field(default=None, description="How it runs; absent keeps what it has.")
     why: OneLine = ""
 
 

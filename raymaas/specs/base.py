@@ -43,7 +43,7 @@ class Spec(BaseModel):
     def parse(cls, data: Any, *, source: str, places: Places | None = None) -> Self:
         """Validate `data`; on failure raise InvalidInput naming `source`, each field, and the nearest known name.
 
-        `places` says where in `source` a field stands, e.g. `{("training", "epochs"): "line 7"}`; it is named as well.
+        `places` says where in `source` a field stands, e.g. `{("training", "epochs"): "line 7"}`, to name it too.
         """
         try:
             return cls.model_validate(data)
@@ -126,7 +126,7 @@ def _fields_at(cls: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     for part in location:
         found = [c for c in _classes_in(at) if isinstance(part, str) and part in c.model_fields]
         if found:
-            at = found[0].model_fields[part].annotation
+            at = found[0].model_fields[str(part)].annotation
     return [name for c in _classes_in(at) for name in c.model_fields]
 
 

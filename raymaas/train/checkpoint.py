@@ -3,7 +3,8 @@
     state.safetensors   model.<name>, best.<name>, optimizer.<parameter index>.<name>
     progress.json       the epochs so far
 
-There is no generator's state and no learning rate: the first is a function of seed and epoch, the second of the job.
+There is no generator's state and no learning rate: the first is a function of seed and epoch, the second of
+the job.
 """
 
 from __future__ import annotations
@@ -69,13 +70,14 @@ class Checkpoint:
         return self.progress.history
 
     def after(self, report: EpochReport, *, weights: Weights, optimizer: Any, min_delta: float) -> Self:
-        """One epoch later. The new weights are the best if the validation loss fell by more than `min_delta`."""
+        """One epoch later. Its weights are the best if the validation loss fell by more than `min_delta`."""
         best = self.progress.best_epoch
         better = best == 0 or report.validation_loss < self.history[best - 1].validation_loss - min_delta
         return replace(
             self,
             progress=Progress(
-                history=(*self.history, report), best_epoch=report.epoch if better else self.progress.best_epoch
+                history=(*self.history, report),
+                best_epoch=report.epoch if better else self.progress.best_epoch,
             ),
             weights=weights,
             best_weights=weights if better else self.best_weights,
@@ -88,14 +90,17 @@ class Checkpoint:
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
         for index, values in self.optimizer.items():
             # Stateless SGD keeps a None where momentum would be.
-            tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items() if value is not None}
-        # safetensors refuses tensors that share memory, as `best` and `model` do after an epoch that was the best.
+            tensors |= {
+                f"optimizer.{index}.{name}": value for name, value in values.items() if value is not None
+            }
+        # safetensors refuses tensors that share memory, as `best` and `model` do after an epoch that was the
+        # best.
         copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         return {STATE: save(copies), PROGRESS: self.progress.seal()}
 
     @classmethod
     def from_files(cls, files: Mapping[str, bytes], *, source: str) -> Self:
-        """The checkpoint in `files`. Raises IntegrityError, naming `source`, when they are not what was written."""
+        """The checkpoint in `files`. Raises IntegrityError, naming `source`, when they were damaged."""
         progress = Progress.unseal(files[PROGRESS], source=f"{source}/{PROGRESS}")
         groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
         try:
@@ -107,5 +112,9 @@ class Checkpoint:
                 index, _, name = key.partition(".")
                 optimizer.setdefault(int(index), {})[name] = tensor
         except (SafetensorError, KeyError, ValueError) as error:
-            raise IntegrityError(f"{source}/{STATE} is damaged ({error}); go back to an older checkpoint") from None
-        return cls(progress=progress, weights=groups["model"], best_weights=groups["best"], optimizer=optimizer)
+            raise IntegrityError(
+                f"{source}/{STATE} is damaged ({error}); go back to an older checkpoint"
+            ) from None
+        return cls(
+            progress=progress, weights=groups["model"], best_weights=groups["best"], optimizer=optimizer
+        )

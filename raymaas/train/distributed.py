@@ -1,7 +1,8 @@
 """Data-parallel training: the loop of `raymaas.train.loop` on the workers of Ray Train.
 
-Each worker reads the Parquet itself, through the store's URL. Checkpoints lie at runs/<run id>/train/<run id>/ in the
-store; a worker that dies is replaced once and the fit goes on from the newest, as does a second call for the same run.
+Each worker reads the Parquet itself, through the store's URL. Checkpoints lie at runs/<run id>/train/<run
+id>/ in the store; a worker that dies is replaced once and the fit goes on from the newest, as does a second
+call for the same run.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.util.queue import Queue
-from torch import nn
 
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
@@ -48,17 +48,24 @@ def train_distributed(
 ) -> Checkpoint:
     """Train `job` on the data set prepared under that fingerprint, on `job.scaling.workers` workers.
 
-    Ray must be initialised. `on_epoch` is called in this process, from one other thread, in order, while the fit is
-    under way; after a worker was replaced the epochs since the last checkpoint come again. What it raises is raised
-    here once the fit is over. Raises RunFailed, with the cause's own sentence, when training failed.
+    Ray must be initialised. `on_epoch` is called in this process, from one other thread, in order, while the
+    fit is under way; after a worker was replaced the epochs since the last checkpoint come again. What it
+    raises is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training
+    failed.
     """
     store = open_store(store_url)
     filesystem, root = store.arrow_filesystem()
     with _reports_to(on_epoch) as queue:
         trainer = ray.train.torch.TorchTrainer(
             _train_on_worker,
-            # The URL as the store spells it is absolute: Ray Train gives workers a working directory of their own.
-            train_loop_config={"job": job.seal(), "store_url": store.url, "fingerprint": dataset_fingerprint},
+            # The URL as the store spells it is absolute: Ray Train gives workers a working directory of their
+            # own.
+            train_loop_config={
+                "job": job.seal(),
+                "store_url": store.url,
+                "fingerprint": dataset_fingerprint,
+                "queue": queue,
+            },
             scaling_config=_scaling(job.scaling),
             run_config=RunConfig(
                 name=check_name(run_id),
@@ -66,7 +73,6 @@ def train_distributed(
                 storage_filesystem=filesystem,
                 checkpoint_config=CheckpointConfig(num_to_keep=_CHECKPOINTS_KEPT),
                 failure_config=FailureConfig(max_failures=_REPLACEMENTS),
-                callbacks=[_Forward(queue)],
             ),
         )
         try:
@@ -90,7 +96,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         parts=split(dataset, job.split),
         world=_world(),
         resume=_read(newest) if newest else None,
-        on_epoch=_report,
+        on_epoch=partial(_report, config["queue"]),
     )
 
 
@@ -112,23 +118,28 @@ def _world() -> World:
     )
 
 
-def _report(report: EpochReport, checkpoint: Checkpoint | None) -> None:
-    """To Ray Train, from every worker: `report` waits for all of them. Rank 0 writes the checkpoint."""
-    metrics = report.model_dump()
-    if checkpoint is None or ray.train.get_context().get_world_rank() != 0:
-        ray.train.report(metrics)
+def _report(queue: Queue, report: EpochReport, checkpoint: Checkpoint | None) -> None:
+    """Rank 0 tells the driver of every epoch; all ranks tell Ray Train of the checkpoints that rank 0 writes.
+
+    `ray.train.report` waits for every rank and for the controller's next poll, two seconds by default: called
+    once per epoch, it would make a fit of short epochs several times longer.
+    """
+    first = ray.train.get_context().get_world_rank() == 0
+    if first:
+        queue.put(report.model_dump())
+    if checkpoint is None:
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, data in checkpoint.to_files().items():
+        for name, data in checkpoint.to_files().items() if first else ():
             Path(folder, name).write_bytes(data)
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        ray.train.report(
+            report.model_dump(), checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None
+        )
 
 
 def _read(checkpoint: ray.train.Checkpoint) -> Checkpoint:
-    files = {}
-    for name in (STATE, PROGRESS):
-        with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{name}") as file:
-            files[name] = file.read()
+    with checkpoint.as_directory() as folder:
+        files = {name: Path(folder, name).read_bytes() for name in (STATE, PROGRESS)}
     return Checkpoint.from_files(files, source=checkpoint.path)
 
 
@@ -141,27 +152,16 @@ def _scaling(workers: Workers) -> ScalingConfig:
     )
 
 
-class _Forward(UserCallback):
-    """Runs in Ray Train's controller, another process: hands each epoch's report to the driver's queue."""
-
-    def __init__(self, queue: Queue) -> None:
-        self._queue = queue
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        # Waits for the put: the driver's own last word must come after it.
-        self._queue.put(metrics[0])
-
-
 @contextmanager
 def _reports_to(on_epoch: Callable[[EpochReport], None]) -> Iterator[Queue]:
-    """A queue whose reports a thread hands to `on_epoch`; on leaving, all of them have been, or its error is raised."""
+    """A queue that a thread empties into `on_epoch`. On leaving, all was said, or its error is raised."""
     queue = Queue(actor_options={"num_cpus": 0})
     raised: list[Exception] = []
 
     def listen() -> None:
         try:
             while (metrics := queue.get()) is not None:
-                on_epoch(EpochReport.parse(metrics, source="a report of Ray Train"))
+                on_epoch(EpochReport.parse(metrics, source="a report of a training worker"))
         except Exception as error:
             raised.append(error)
 

@@ -1,12 +1,14 @@
 """The training loop: plain PyTorch over rows in memory, the same on one worker or many. It knows no Ray.
 
-The batch is global. In every epoch all workers draw one permutation; each batch of `training.batch_size` rows is cut
-into one shard per worker; a worker's loss is sum(its losses) * workers / rows in the whole batch. Data-parallel
-training averages gradients over the workers, so what is applied is exactly the mean over the batch, also for a
-short last batch and for a worker whose shard of it is empty. Hence the number of workers changes the speed and the
-rounding, not the result; only dropout masks differ. (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 3.)
+The batch is global. In every epoch all workers draw one permutation; each batch of `training.batch_size` rows
+is cut into one shard per worker; a worker's loss is sum(its losses) * workers / rows in the whole batch.
+Data-parallel training averages gradients over the workers, so what is applied is exactly the mean over the
+batch, also for a short last batch and for a worker whose shard of it is empty. Hence the number of workers
+changes the speed and the rounding, not the result; only dropout masks differ. (Goyal et al., Accurate, Large
+Minibatch SGD, 2017, section 3.)
 
-All randomness of an epoch is a function of (seed, epoch, rank), so that a resumed fit draws what it would have drawn.
+All randomness of an epoch is a function of (seed, epoch, rank), so that a resumed fit draws what it would
+have drawn.
 """
 
 from __future__ import annotations
@@ -44,10 +46,10 @@ def fit(
 ) -> Checkpoint:
     """Train what `network` makes on `parts.train`, from `resume` when given. `parts.test` is not looked at.
 
-    The checkpoint returned holds the history and the weights with the lowest validation loss. After every epoch
-    `on_epoch` is called on every worker with the same figures, and every `checkpoint_every` epochs and at the end
-    with a checkpoint. torch's global generators are left as they were found. Raises RunFailed when the loss is no
-    longer a number.
+    The checkpoint returned holds the history and the weights with the lowest validation loss. After every
+    epoch `on_epoch` is called on every worker with the same figures, and every `checkpoint_every` epochs and
+    at the end with a checkpoint. torch's global generators are left as they were found. Raises RunFailed when
+    the loss is no longer a number.
     """
     with torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []):
         torch.manual_seed(_derived_seed(training.seed))
@@ -63,7 +65,9 @@ def fit(
             train_loss = _train_epoch(model, optimizer, train, training, epoch=epoch, world=world)
             validation_loss, accuracy = _validate(plain, validation, training, world=world)
             if not math.isfinite(train_loss + validation_loss):
-                raise RunFailed(f"the loss is no longer a number in epoch {epoch}; lower training.learning_rate")
+                raise RunFailed(
+                    f"the loss is no longer a number in epoch {epoch}; lower training.learning_rate"
+                )
             report = EpochReport(
                 epoch=epoch,
                 train_loss=train_loss,
@@ -83,14 +87,16 @@ def fit(
 
 
 def finished(progress: Progress, training: Training) -> bool:
-    """Whether these epochs are all: as many as wanted, or `patience` of them without a better validation loss."""
+    """Whether to stop: as many epochs as wanted, or `patience` of them without a better validation loss."""
     done = len(progress.history)
     stopping = training.early_stopping
-    return done >= training.epochs or (stopping is not None and done - progress.best_epoch >= stopping.patience)
+    return done >= training.epochs or (
+        stopping is not None and done - progress.best_epoch >= stopping.patience
+    )
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The update rule `training` names, in torch's fused form: one pass over the parameters instead of several."""
+    """The update rule `training` names, in torch's fused form: one pass over the parameters, not several."""
     parameters, rate, decay = network.parameters(), training.learning_rate, training.weight_decay
     match training.optimizer:
         case "adam":
@@ -98,7 +104,9 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimi
         case "adamw":
             return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
         case "sgd":
-            return torch.optim.SGD(parameters, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True)
+            return torch.optim.SGD(
+                parameters, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True
+            )
 
 
 class _Tensors:
@@ -110,15 +118,21 @@ class _Tensors:
 
 
 def _train_epoch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rows: _Tensors, training: Training, *, epoch: int, world: World
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rows: _Tensors,
+    training: Training,
+    *,
+    epoch: int,
+    world: World,
 ) -> float:
-    """One pass over the training rows; the mean loss over all of them. Every worker takes equally many steps."""
+    """One pass over the training rows; their mean loss. Every worker takes equally many steps."""
     shuffle = torch.Generator().manual_seed(_derived_seed(training.seed, epoch))
     torch.manual_seed(_derived_seed(training.seed, epoch, 1 + world.rank))
     model.train()
     order_N = torch.randperm(len(rows.y_N), generator=shuffle)
     loss_sum = torch.zeros((), dtype=torch.float64, device=world.device)
-    for batch_B in order_N.split(training.batch_size):
+    for batch_B in torch.split(order_N, training.batch_size):
         mine_b = batch_B[world.shard(len(batch_B))].to(world.device)
         optimizer.zero_grad()
         loss = _loss_sum(_logits(model, rows.x_ND[mine_b], training), rows.y_N[mine_b])
@@ -135,7 +149,9 @@ def _validate(plain: nn.Module, rows: _Tensors, training: Training, *, world: Wo
     mine = world.shard(len(rows.y_N))
     sums = torch.zeros(2, dtype=torch.float64, device=world.device)
     for x_BD, y_B in zip(
-        rows.x_ND[mine].split(_VALIDATION_ROWS), rows.y_N[mine].split(_VALIDATION_ROWS), strict=True
+        torch.split(rows.x_ND[mine], _VALIDATION_ROWS),
+        torch.split(rows.y_N[mine], _VALIDATION_ROWS),
+        strict=True,
     ):
         logits_BC = _logits(plain, x_BD, training)
         sums += torch.stack([_loss_sum(logits_BC, y_B), (logits_BC.argmax(dim=1) == y_B).sum()])

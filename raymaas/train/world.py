@@ -18,9 +18,9 @@ class World:
     size: int
     device: torch.device
     all_reduce: Callable[[torch.Tensor], torch.Tensor]
-    """The sum of this tensor over all workers, the same bits on each. Every worker must call it equally often."""
+    """The sum of a tensor over all workers, the same bits on each. All must call it equally often."""
     wrap: Callable[[nn.Module], nn.Module]
-    """Makes `backward` average gradients over the workers; shares its parameters with the module it is given."""
+    """Moves a module to the device, and makes `backward` average gradients over the workers; in place."""
 
     @classmethod
     def single(cls, device: str = "cpu") -> Self:
@@ -33,5 +33,5 @@ class World:
         )
 
     def shard(self, rows: int) -> slice:
-        """This worker's rows of `rows`: contiguous, disjoint from the others', together all, sizes at most one apart."""
+        """This worker's share of `rows` rows: contiguous, disjoint, at most one row longer than another's."""
         return slice(rows * self.rank // self.size, rows * (self.rank + 1) // self.size)

@@ -1,1 +1,1 @@
-"""The edge: HAProxy in front of every version, and the agent that is the only writer of its maps and servers."""
+"""The edge: HAProxy in front of every version, and the agent that alone writes its map and servers."""

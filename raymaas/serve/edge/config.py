@@ -1,9 +1,10 @@
-"""EdgeSettings, and the haproxy.cfg they mean: one strict HTTP/1.1 front proxy that routes by a single map."""
+"""EdgeSettings, and the haproxy.cfg they mean: a strict HTTP/1.1 front proxy that routes by a single map."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -19,28 +20,36 @@ BUCKETS = 100
 
 
 class EdgeSettings(Spec):
-    """What an edge listens on, where the control plane is, and its limits. Changing any of it needs a reload."""
+    """What an edge listens on, where the control plane is, and its limits. A change needs a reload."""
 
-    bind_host: str = Field("127.0.0.1", description="IP address to listen on; loopback unless there are keys.")
-    port: int = Field(8080, ge=1, le=65535, description="TCP port to listen on.")
+    bind_host: str = Field(default="127.0.0.1", description="IP address to listen on.")
+    port: int = Field(default=8080, ge=1, le=65535, description="TCP port to listen on.")
     control: str = Field(description="ip:port of the control plane, which answers what no version answers.")
     secret: SecretStr = Field(description="Sent to replicas in x-raymaas-edge; they answer 401 without it.")
-    max_body_bytes: int = Field(16 * 2**20, ge=1, description="Largest request body; beyond it 413.")
-    max_header_bytes: int = Field(16 * 2**10, ge=1024, le=32 * 2**10, description="All request headers together.")
-    buffer_bytes: int = Field(
-        64 * 2**10, ge=64 * 2**10, le=2**20, description="A request that fits is resent when its replica dies."
+    max_body_bytes: int = Field(default=16 * 2**20, ge=1, description="Largest request body; beyond it 413.")
+    max_header_bytes: int = Field(
+        default=16 * 2**10, ge=1024, le=32 * 2**10, description="All headers of a request."
     )
-    header_timeout_s: float = Field(5.0, gt=0, description="A client must have sent its headers by then.")
-    body_timeout_s: float = Field(10.0, gt=0, description="And a body, or the first buffer_bytes of it, by then.")
-    silence_timeout_s: float = Field(30.0, gt=0, description="A client may pause this long within a request.")
-    keep_alive_s: float = Field(60.0, gt=0, description="An idle connection is kept this long.")
-    connect_timeout_s: float = Field(1.0, gt=0, description="To reach a replica; also the pause before a retry.")
-    answer_timeout_s: float = Field(60.0, gt=0, description="A replica must have begun to answer by then; else 504.")
-    retire_s: float = Field(30.0, gt=0, description="What a reload replaces may finish its requests this long.")
-    max_connections: int = Field(2000, ge=10, description="Client connections at once.")
-    slots: int = Field(64, ge=1, le=4096, description="Versions that can be served before the first reload.")
-    max_slots: int = Field(1024, ge=1, le=4096, description="Versions that can be served at all.")
-    access_log: bool = Field(True, description="One JSON line per request, with its id and route, in access.log.")
+    buffer_bytes: int = Field(
+        64 * 2**10, ge=64 * 2**10, le=2**20, description="A request that fits can be resent."
+    )
+    header_timeout_s: float = Field(
+        default=5.0, gt=0, description="A client must have sent its headers by then."
+    )
+    body_timeout_s: float = Field(default=10.0, gt=0, description="And a body, or its first buffer_bytes.")
+    silence_timeout_s: float = Field(
+        default=30.0, gt=0, description="A client may pause this long within a request."
+    )
+    keep_alive_s: float = Field(default=60.0, gt=0, description="An idle connection is kept this long.")
+    connect_timeout_s: float = Field(
+        default=1.0, gt=0, description="To reach a replica; or to pause before a retry."
+    )
+    answer_timeout_s: float = Field(default=60.0, gt=0, description="A replica has begun to answer, or 504.")
+    retire_s: float = Field(default=30.0, gt=0, description="How long a replaced HAProxy may finish.")
+    max_connections: int = Field(default=2000, ge=10, description="Client connections at once.")
+    slots: int = Field(default=64, ge=1, le=4096, description="Versions that fit without a reload.")
+    max_slots: int = Field(default=1024, ge=1, le=4096, description="Versions that can be served at all.")
+    access_log: bool = Field(default=True, description="One JSON line per request in access.log.")
 
     @field_validator("bind_host")
     @classmethod
@@ -56,22 +65,27 @@ class EdgeSettings(Spec):
     @classmethod
     def _header_safe(cls, secret: SecretStr) -> SecretStr:
         text = secret.get_secret_value()
-        if len(text) < 16 or not all(c.isascii() and (c.isalnum() or c in "_-") for c in text):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{16,}", text):
             # Without the value: an error message is not a place for a secret.
             raise ValueError("the edge's secret must be 16 or more of a-z A-Z 0-9 _ -")
         return secret
 
 
 def check_address(address: str) -> str:
-    """`address` if it is `ip:port` or `[ip]:port`, else ValueError: HAProxy would resolve a name once, at start."""
+    """`address` if it is `ip:port` or `[ip]:port`, else ValueError.
+
+    No host names: HAProxy would resolve one when it starts and never again.
+    """
+    problem = f"{address!r} is not an address such as 127.0.0.1:8000 or [::1]:8000"
     host, _, port = address.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
         version = ipaddress.ip_address(bare).version
     except ValueError:
-        raise ValueError(f"{address!r} is not an address such as 127.0.0.1:8000 or [::1]:8000") from None
-    if not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535 or (version == 6) != (bare != host):
-        raise ValueError(f"{address!r} is not an address such as 127.0.0.1:8000 or [::1]:8000")
+        raise ValueError(problem) from None
+    bracketed = bare != host
+    if bracketed != (version == 6) or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError(problem)
     return address
 
 
@@ -80,12 +94,12 @@ def slot_name(slot: int) -> str:
 
 
 def server_name(address: str) -> str:
-    """A server is named by its address, so nothing has to remember which is which. Brackets are not allowed there."""
+    """A server is named by its address, so nothing has to remember which is which; without brackets."""
     return address.replace("[", "").replace("]", "")
 
 
 def config_digest(settings: EdgeSettings, *, slots: int) -> str:
-    """Tells whether a running HAProxy was started with these settings; servers and routes change at run time."""
+    """Tells whether a running HAProxy has these settings; servers and routes are no part of it."""
     return sha256_hex(render(settings, slots=slots, proxies=()).encode())
 
 
@@ -145,11 +159,11 @@ def _front(settings: EdgeSettings) -> str:
     """Checks in order, then ONE map lookup: a request sees all of a table or nothing of it."""
     checks = [
         *_refuse(405, "the edge takes GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS", "!plain_method"),
-        # HAProxy itself drops Content-Length when both are sent, so rules cannot tell "both" from "chunked only".
-        *_refuse(411, "send the body with Content-Length; the edge takes no Transfer-Encoding", "encoded_body"),
-        *_refuse(431, f"headers may be {settings.max_header_bytes} bytes together; send fewer", "long_headers"),
-        *_refuse(400, "the path holds '..', '.' or a broken % escape; write it out", "!decoded_path or dotted_path"),
-        *_refuse(404, "there is nothing at this path; the API is at /api/v1 and models at /v2", "internal_path"),
+        # HAProxy drops Content-Length when both are sent, so no rule can tell "both" from "chunked only".
+        *_refuse(411, "send the body with Content-Length; not Transfer-Encoding", "encoded_body"),
+        *_refuse(431, f"the headers exceed {settings.max_header_bytes} bytes; send fewer", "long_headers"),
+        *_refuse(400, "the path holds '..', '.' or a broken % escape", "!decoded_path or dotted_path"),
+        *_refuse(404, "nothing is at this path; see /api/v1 and /v2", "internal_path"),
         *_refuse(
             413,
             f"the body is larger than {settings.max_body_bytes} bytes; send fewer rows per request",
@@ -210,7 +224,7 @@ _SERVE_PATH = (
 
 
 def _control(settings: EdgeSettings) -> str:
-    # No secret here: /internal answers only to the secret, so a path that slips past the front is still refused.
+    # Without the secret, which /internal asks for: a path that slips past the front is still refused.
     away = "the control plane does not answer; try again, or look at its log on the head node"
     return f"""\
 backend control from base

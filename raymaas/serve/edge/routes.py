@@ -1,4 +1,4 @@
-"""Routes: which slot each version has and which version each of 100 traffic buckets has, as ONE map file.
+"""Routes: the slot of each version and the version of each of 100 traffic buckets, as ONE map file.
 
 A line of the map is `<key> <slot>/<version>`, and a request looks up exactly one key:
 
@@ -6,8 +6,8 @@ A line of the map is `<key> <slot>/<version>`, and a request looks up exactly on
     digits/3    version 3, pinned
     digits/prod the version an alias points at
 
-Names hold neither `#` nor `/` and no alias is a number, so keys cannot collide. Nothing here acts: planning reads the
-table and the routes so far, and gives the routes to be.
+Names hold neither `#` nor `/` and no alias is a number, so keys cannot collide. Nothing here acts: `plan`
+takes the table and the routes so far, and gives the routes to be.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Routes:
 
     @classmethod
     def from_map(cls, text: str) -> Routes:
-        """The routes that `to_map` wrote as `text`. Raises IntegrityError naming the first line it cannot read."""
+        """The routes `to_map` wrote as `text`. Raises IntegrityError naming the line it cannot read."""
         slots: dict[Target, int] = {}
         buckets: dict[str, dict[int, int]] = {}
         aliases: dict[str, dict[str, int]] = {}
@@ -68,8 +68,11 @@ class Routes:
         routes = cls(slots, {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()}, aliases)
         pointed = [(m, v) for m, vs in routes.buckets.items() for v in vs]
         pointed += [(m, v) for m, named in aliases.items() for v in named.values()]
-        if any(len(versions) != BUCKETS for versions in routes.buckets.values()) or not slots.keys() >= set(pointed):
-            raise IntegrityError("the edge's map is cut short: it points at versions or buckets that it does not hold")
+        complete = all(len(versions) == BUCKETS for versions in routes.buckets.values())
+        if not complete or not slots.keys() >= set(pointed):
+            raise IntegrityError(
+                "the edge's map is cut short: it lacks buckets, or versions that it points at"
+            )
         return routes
 
 
@@ -81,27 +84,29 @@ def slots_for(table: EdgeTable, *, have: int, at_most: int) -> int:
     wanted = len(_targets(table))
     if wanted > at_most:
         raise Refused(
-            f"{wanted} versions are deployed and an edge serves at most {at_most}; undeploy some or raise max_slots"
+            f"{wanted} versions are deployed and an edge serves {at_most}; undeploy some, or raise max_slots"
         )
     while have < wanted:
         have *= 2
-    return min(have, at_most) if have > at_most else have
+    return min(have, at_most)
 
 
 def plan(table: EdgeTable, current: Routes, *, slots: int) -> Routes:
     """The routes that `table` asks for, changing as little of `current` as it can.
 
-    A version keeps its slot, and a slot that is free for longer is given out first. A model's buckets follow its
-    weights exactly, and no more buckets change version than the weights demand. The share of a version that is not
-    among the targets goes to those that are, in proportion. A model or alias without a live version has no route.
+    A version keeps its slot, and a slot that was free already is given out first. A model's buckets follow
+    its weights exactly, and no more buckets change version than the weights demand. The share of a version
+    that is not among the targets goes to those that are, in proportion. A model or alias without a live
+    version has no route.
 
-    Raises InvalidInput for a target with another path prefix than the edge writes, and Refused without slots enough.
+    Raises InvalidInput for a target with another path prefix than the edge writes, and Refused when the
+    slots do not suffice.
     """
     targets = _targets(table)
     assigned = _assign(targets, current.slots, slots=slots)
     buckets = {}
     for model, weights in sorted(table.traffic.items()):
-        live = {version: weight for version, weight in weights.items() if (model, version) in assigned and weight > 0}
+        live = {v: weight for v, weight in weights.items() if weight > 0 and (model, v) in assigned}
         if live:
             buckets[model] = fill_buckets(share_out(live), current.buckets.get(model, ()))
     aliases = {
@@ -112,7 +117,7 @@ def plan(table: EdgeTable, current: Routes, *, slots: int) -> Routes:
 
 
 def share_out(weights: Mapping[int, int]) -> dict[int, int]:
-    """Positive weights as whole buckets that sum to 100: unchanged if they do already, else by largest remainder."""
+    """Positive weights as whole buckets: unchanged if they sum to 100, else by largest remainder."""
     total = sum(weights.values())
     shares = {version: weight * BUCKETS // total for version, weight in weights.items()}
     left = BUCKETS - sum(shares.values())

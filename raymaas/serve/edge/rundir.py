@@ -21,7 +21,7 @@ SOCKET_NAME = "admin.sock"
 
 @dataclass(frozen=True)
 class RunDir:
-    """Where an edge keeps what a restart needs. Only its owner can enter it (0700), and every file in it is 0600.
+    """Where an edge keeps what a restart needs: mode 0700, and every file in it 0600.
 
     HAProxy runs with this folder as its working directory, so its configuration names files without a path.
     """
@@ -38,8 +38,8 @@ class RunDir:
         length = len(os.fsencode(path / SOCKET_NAME))
         if length > _MAX_SOCKET_PATH_BYTES:
             raise InvalidInput(
-                f"the edge's socket {path / SOCKET_NAME} has a path of {length} bytes and a unix socket allows "
-                f"{_MAX_SOCKET_PATH_BYTES}; choose a shorter run directory"
+                f"the edge's socket {path / SOCKET_NAME} has a path of {length} bytes and "
+                f"{_MAX_SOCKET_PATH_BYTES} are allowed; choose a shorter run directory"
             )
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)

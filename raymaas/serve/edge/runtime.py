@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from raymaas.errors import Unavailable
-from raymaas.serve.edge.config import MAP_NAME
+from raymaas.serve.edge.rundir import MAP_NAME
 from raymaas.serve.edge.servers import Server, parse_servers
 
 # A command must fit HAProxy's own buffer, of which this is a fraction.
@@ -16,7 +16,7 @@ _COMMAND_BYTES = 8 * 1024
 
 
 class RuntimeSocket:
-    """The commands an agent needs. Each opens its own connection, so a reload between two of them does not matter.
+    """The commands an agent needs. Each opens its own connection, so a reload in between does not matter.
 
     Every method raises Unavailable when HAProxy cannot be reached or refuses; the message holds its words.
     """
@@ -36,7 +36,7 @@ class RuntimeSocket:
         return parse_servers(self._ask("show servers state"))
 
     def change_servers(self, commands: Iterable[str]) -> None:
-        """Run `commands`. HAProxy's refusals are not raised: whoever planned them looks at `servers()` again."""
+        """Run `commands`. A refusal is not raised: whoever planned them looks at `servers()` again."""
         for batch in _batches(commands, separator="; "):
             self._ask(batch)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from raymaas.errors import Unavailable
-from raymaas.serve.edge.config import server_name, slot_name
+from raymaas.errors import InvalidInput, Unavailable
+from raymaas.serve.edge.config import check_address, server_name, slot_name
+from raymaas.specs.serving import EdgeTable
 
 _FORCED_MAINTENANCE = 0x01
 
@@ -24,7 +25,7 @@ def parse_servers(text: str) -> list[Server]:
     """Read the answer to `show servers state`. Raises Unavailable when it is of another shape."""
     lines = text.strip().splitlines()
     if len(lines) < 2 or lines[0] != "1" or not lines[1].startswith("# "):
-        raise Unavailable("HAProxy's list of servers is not in the form of HAProxy 2.8; check which binary runs")
+        raise Unavailable("HAProxy lists its servers in an unknown form; the edge needs HAProxy 2.8")
     columns = lines[1].removeprefix("# ").split()
     rows = [dict(zip(columns, line.split(), strict=False)) for line in lines[2:] if line]
     return [
@@ -33,11 +34,19 @@ def parse_servers(text: str) -> list[Server]:
     ]
 
 
+def proxies_of(table: EdgeTable) -> tuple[str, ...]:
+    """The addresses every slot balances over, each once. Raises InvalidInput unless they are `ip:port`."""
+    try:
+        return tuple(dict.fromkeys(check_address(address) for address in table.proxies))
+    except ValueError as error:
+        raise InvalidInput(f"the edge table of revision {table.revision} cannot be used: {error}") from None
+
+
 def plan_servers(proxies: Iterable[str], running: Iterable[Server], *, slots: int) -> list[str]:
     """Commands after which every slot balances over `proxies` and nothing else; none when it is so.
 
-    A server that is not wanted gets no new request at once, but HAProxy deletes it only when its last connection is
-    gone: until then each plan holds the deletion again.
+    A server that is not wanted gets no new request at once, but HAProxy deletes it only when its last
+    connection is gone: until then each plan holds the deletion again.
     """
     wanted = {server_name(address): address for address in proxies}
     by_slot: dict[str, dict[str, Server]] = {slot_name(slot): {} for slot in range(slots)}

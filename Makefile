@@ -1,0 +1,31 @@
+# Every target sets itself up: a .venv with the pinned constraints, torch first (its CPU wheel under an exact pin).
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.installed
+
+.PHONY: quickstart test test-cluster lint bench clean
+
+quickstart: $(SETUP)  ## the main job: one real model from data to a served answer
+	$(BIN)/raymaas quickstart $(ARGS)
+
+test: $(SETUP)  ## unit and contract tests, then everything that needs a Ray cluster
+	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -m "cluster or journey" $(ARGS)
+
+lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(SETUP)  ## figures, as ratios measured in one run
+	$(BIN)/python -m tests.bench
+
+$(SETUP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[server,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,1 @@
+"""Runtimes: each loads a version's files and runs them; all give the same predictions."""

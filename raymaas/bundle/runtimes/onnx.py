@@ -1,0 +1,37 @@
+"""Serving with ONNX Runtime on the CPU: two to five times the speed of eager PyTorch on small networks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime
+
+from raymaas.bundle.format import GRAPH
+from raymaas.errors import IntegrityError
+from raymaas.specs.versions import Signature
+
+
+class OnnxRuntime:
+    """One session with `threads` threads of its own."""
+
+    name = "onnx"
+
+    def __init__(self, files: Mapping[str, bytes], *, signature: Signature, threads: int) -> None:
+        self._outputs = [spec.name for spec in signature.outputs]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Idle threads would otherwise spin, taking the cores that other replicas and training need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                files[GRAPH], options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the binding's own exception classes have no common base but this
+            raise IntegrityError(f"{GRAPH} cannot be loaded: {error}") from None
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arrays = self._session.run(self._outputs, dict(inputs))
+        return dict(zip(self._outputs, arrays, strict=True))

@@ -1,0 +1,48 @@
+"""Serving with PyTorch itself: the architecture from the catalogue, the weights from safetensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import orjson
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from raymaas.bundle.format import ARCHITECTURE, WEIGHTS
+from raymaas.errors import IntegrityError
+from raymaas.models import catalogue
+from raymaas.models.base import served_outputs
+from raymaas.specs.jobs import Component
+from raymaas.specs.versions import Signature
+
+
+class TorchRuntime:
+    """Runs on `device`. torch has one number of threads per process: `threads` holds until the next one."""
+
+    name = "torch"
+
+    def __init__(
+        self, files: Mapping[str, bytes], *, signature: Signature, threads: int, device: str
+    ) -> None:
+        self._input = signature.inputs[0].name
+        self._outputs = [spec.name for spec in signature.outputs]
+        self._device = torch.device(device)
+        torch.set_num_threads(threads)
+        component = Component.parse(orjson.loads(files[ARCHITECTURE]), source=ARCHITECTURE)
+        # The values are replaced at once, so drawing them must not move the process's generator.
+        with torch.random.fork_rng(devices=[]):
+            self._network = catalogue.build(component)
+        try:
+            self._network.load_state_dict(load(files[WEIGHTS]))
+        except (SafetensorError, RuntimeError) as error:
+            raise IntegrityError(f"{WEIGHTS} does not fit architecture {component.use!r}: {error}") from None
+        self._network.to(self._device).eval()
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            # A copy: torch must not get at memory that Arrow or the network buffer owns.
+            x_BD = torch.tensor(inputs[self._input], device=self._device)
+            outputs = served_outputs(self._network(x_BD))
+        return {name: out.cpu().numpy() for name, out in zip(self._outputs, outputs, strict=True)}

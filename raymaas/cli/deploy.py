@@ -1,0 +1,139 @@
+"""`raymaas deploy`, `undeploy`, `alias set` and `traffic`: what is wanted running, and where requests go."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from raymaas.cli.show import AsJson, client_of, notes, print_json
+from raymaas.errors import InvalidInput
+from raymaas.specs.names import Reference
+from raymaas.specs.serving import ModelState, Scaling
+
+app = typer.Typer()
+alias_app = typer.Typer(no_args_is_help=True, help="Aliases: named pointers to versions.")
+app.add_typer(alias_app, name="alias")
+
+VersionArgument = Annotated[
+    str, typer.Argument(metavar="MODEL@VERSION", help="A version, or an alias of one.")
+]
+Why = Annotated[str, typer.Option(help="Kept in the model's history.")]
+
+
+@app.command()
+def deploy(
+    context: typer.Context,
+    reference: VersionArgument,
+    replicas: Annotated[int | None, typer.Option(min=1, help="Replicas kept running.")] = None,
+    max_replicas: Annotated[
+        int | None, typer.Option(min=1, help="Scale up to this many under load; default --replicas.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Compute threads of a replica.")] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="GPUs reserved for a replica.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="auto, onnx or torch.")] = None,
+    why: Why = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it answers.")] = True,
+    timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait at most.")] = 180,
+    as_json: AsJson = False,
+) -> None:
+    """Run a version. The first one of a model takes its traffic; later ones start without any.
+
+    Example:
+
+      raymaas deploy digits@2 --replicas 1 --max-replicas 4
+    """
+    scaling = scaling_from(
+        {
+            "min_replicas": replicas,
+            "max_replicas": max_replicas or replicas,
+            "threads": threads,
+            "num_gpus": gpus,
+            "runtime": runtime,
+        }
+    )
+    with client_of(context) as client, notes().status(f"deploying {reference}"):
+        state = client.deploy(reference, scaling=scaling, why=why, wait=wait, timeout_s=timeout_s)
+    _print_state(state, as_json=as_json, done=f"{reference} {'is ready' if wait else 'is starting'}")
+
+
+@app.command()
+def undeploy(
+    context: typer.Context,
+    reference: VersionArgument,
+    force: Annotated[bool, typer.Option("--force", help="Also when it is the last that answers.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """No longer run a version. It stays registered.
+
+    Example:
+
+      raymaas undeploy digits@1
+    """
+    with client_of(context) as client:
+        state = client.undeploy(reference, force=force)
+    _print_state(state, as_json=as_json, done=f"{reference} is stopping")
+
+
+@alias_app.command("set")
+def alias_set(
+    context: typer.Context,
+    alias: Annotated[str, typer.Argument(metavar="MODEL@ALIAS")],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version number, or another alias.")],
+    why: Why = "",
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias at a version.
+
+    Example:
+
+      raymaas alias set digits@prod 2 --why "better on the holdout"
+    """
+    with client_of(context) as client:
+        state = client.alias_set(alias, version, why=why)
+    target = Reference.parse(alias)
+    done = f"{target} is {target.model}@{state.aliases[str(target.alias)]}"
+    _print_state(state, as_json=as_json, done=done)
+
+
+@app.command()
+def traffic(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    shares: Annotated[list[str], typer.Argument(metavar="VERSION=PERCENT...", help="Summing to 100.")],
+    why: Why = "",
+    as_json: AsJson = False,
+) -> None:
+    """Divide a model's unpinned requests over deployed versions.
+
+    Example:
+
+      raymaas traffic digits 1=90 2=10
+    """
+    weights = weights_from(shares)
+    with client_of(context) as client:
+        state = client.traffic(model, weights, why=why)
+    _print_state(state, as_json=as_json, done=f"{model}: {state.change.summary}")
+
+
+def scaling_from(given: dict[str, Any]) -> Scaling | None:
+    """The scaling that options name; None when none was given, which keeps what a version has."""
+    chosen = {field: value for field, value in given.items() if value is not None}
+    return Scaling.parse(chosen, source="scaling") if chosen else None
+
+
+def weights_from(shares: list[str]) -> dict[int, int]:
+    """`1=90 2=10` as version to percent. Raises InvalidInput for another form or a version named twice."""
+    weights: dict[int, int] = {}
+    for share in shares:
+        version, equals, percent = share.partition("=")
+        if not equals or not version.isdecimal() or not percent.isdecimal():
+            raise InvalidInput(f"{share!r} is not of the form VERSION=PERCENT, such as 1=90")
+        if int(version) in weights:
+            raise InvalidInput(f"version {version} is given twice; name each version once")
+        weights[int(version)] = int(percent)
+    return weights
+
+
+def _print_state(state: ModelState, *, as_json: bool, done: str) -> None:
+    print_json(state) if as_json else typer.echo(done)

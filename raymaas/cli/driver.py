@@ -1,0 +1,171 @@
+"""The driver of a run: connects to Ray, carries out the job, and leaves its state, epochs and log in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from raymaas import wiring
+from raymaas.client.jobfile import read_job
+from raymaas.cluster.lifecycle import driver_environment
+from raymaas.errors import RaymaasError, Refused, Unavailable
+from raymaas.registry.runs import Runs
+from raymaas.settings import load_settings, ray_submission_id
+from raymaas.specs.names import new_run_id
+from raymaas.specs.runs import EpochMetrics, Failed, Running, RunSpec, Stopped, Succeeded
+
+
+class Interrupted(BaseException):
+    """SIGTERM: Ray was told to stop this job."""
+
+
+def carry_out(
+    job_file: Path | None, *, run_id: str | None, storage: str | None, overrides: list[str]
+) -> None:
+    """Carry out the job in `job_file`, or the accepted run `run_id`, and record how it went.
+
+    Raises the job's own error after recording it. What is printed goes to the caller and into the run's log.
+    """
+    job = read_job(job_file, settings=overrides) if job_file else None
+    settings = load_settings(os.environ, storage=storage)
+    # Before anything imports Ray, which reads parts of the environment at import.
+    os.environ.update(driver_environment(os.environ, run_dir=settings.run_dir))
+    from raymaas.cluster.card import read_card
+    from raymaas.cluster.joining import connect_as_driver, ray_version
+    from raymaas.jobs import JobParts, carry_out_job
+
+    connect_as_driver()
+    card = read_card()
+    if storage is None and card is not None:
+        settings = settings.model_copy(update={"storage": card.storage})
+    registry = wiring.open_registry(settings.storage)
+    runs, now = registry.runs, registry.store.now
+    if job is not None:
+        spec = RunSpec(
+            run_id=new_run_id(job.kind, job.model), job=job, who=getpass.getuser(), created_at=now()
+        )
+        spec = runs.create(spec)
+    else:
+        spec = runs.spec(run_id or "")
+    run_id, started = spec.run_id, now()
+    ray_job = ray_submission_id(os.environ)
+
+    def say(step: str) -> None:
+        print(step, flush=True)  # noqa: T201 - the job's log is its standard output
+        runs.set_status(run_id, Running(at=now(), step=step, ray_job_id=ray_job))
+
+    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        print(f"epoch {epoch:>3}  {figures}", flush=True)  # noqa: T201
+        runs.add_epoch(EpochMetrics(run_id=run_id, epoch=epoch, metrics=metrics))
+
+    with _logged_to(runs, run_id), _interruptible():
+        try:
+            say(f"run {run_id} on Ray {ray_version()}, store {settings.storage}")
+            parts = JobParts(registry.store, registry.versions, run_id, say=say, on_epoch=on_epoch, now=now)
+            manifest = carry_out_job(spec.job, parts)
+        except Interrupted:
+            _end(runs, run_id, Stopped(at=now(), who=spec.who))
+            raise SystemExit(143) from None
+        except BaseException as error:
+            if not isinstance(error, RaymaasError):
+                traceback.print_exc()
+            _end(runs, run_id, Failed(at=now(), error=str(error) or type(error).__name__))
+            raise
+        accuracy = manifest.evaluation.metrics["accuracy"]
+        print(  # noqa: T201
+            f"registered {manifest.model}@{manifest.version}: test accuracy {accuracy.value:.4f} "
+            f"[{accuracy.low:.4f}, {accuracy.high:.4f}], weights {manifest.weights_bytes} bytes",
+            flush=True,
+        )
+        seconds = (now() - started).total_seconds()
+        _end(runs, run_id, Succeeded(at=now(), version=manifest.version, seconds=seconds))
+
+
+def _end(runs: Runs, run_id: str, state: Succeeded | Failed | Stopped) -> None:
+    """Record the end, unless somebody else did: whoever stopped the run wrote that first."""
+    with contextlib.suppress(Refused):
+        runs.set_status(run_id, state)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    former = signal.signal(signal.SIGTERM, on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+@contextlib.contextmanager
+def _logged_to(runs: Runs, run_id: str) -> Iterator[None]:
+    """Copy standard output and error into the run's log, a chunk a second, until the block is over."""
+    tee = _Tee(runs, run_id)
+    stop = threading.Event()
+
+    def flush_often() -> None:
+        while not stop.wait(1.0):
+            tee.store_pending()
+
+    flusher = threading.Thread(target=flush_often, name="run-log", daemon=True)
+    flusher.start()
+    out, err = sys.stdout, sys.stderr
+    try:
+        sys.stdout, sys.stderr = tee.beside(out), tee.beside(err)
+        yield
+    finally:
+        sys.stdout, sys.stderr = out, err
+        stop.set()
+        flusher.join()
+        tee.store_pending()
+
+
+class _Tee:
+    """Text on its way to the run's log. A store that does not answer delays the log, never the run."""
+
+    def __init__(self, runs: Runs, run_id: str) -> None:
+        self._runs = runs
+        self._run_id = run_id
+        self._pending: list[str] = []
+        self._lock = threading.Lock()
+        # A run carried out again, after its first driver was killed, goes on below that one's log.
+        self._sequence = runs.read_log(run_id)[1] + 1
+
+    def beside(self, stream: TextIO) -> TextIO:
+        tee = self
+
+        class Both:
+            def write(self, text: str) -> int:
+                with tee._lock:
+                    tee._pending.append(text)
+                return stream.write(text)
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(stream, name)
+
+        return Both()  # type: ignore[return-value]
+
+    def store_pending(self) -> None:
+        with self._lock:
+            taken, self._pending = self._pending, []
+        text = "".join(taken)
+        if not text:
+            return
+        try:
+            self._runs.append_log(self._run_id, self._sequence, text)
+            self._sequence += 1
+        except Unavailable:
+            with self._lock:
+                self._pending.insert(0, text)

@@ -1,0 +1,63 @@
+"""`raymaas`: the console script. Mistakes print one red sentence on stderr; its exit status is 1, for usage 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from raymaas import __version__
+from raymaas.cli import deploy, init, local, models, predict, runs, schema, train
+from raymaas.cli.show import fail
+from raymaas.errors import RaymaasError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(local.app)
+app.add_typer(train.app)
+app.add_typer(runs.app, name="runs")
+app.add_typer(models.app, name="models")
+app.add_typer(deploy.app)
+app.add_typer(predict.app)
+app.add_typer(schema.app)
+app.add_typer(init.app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"raymaas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def raymaas(
+    context: typer.Context,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The server. Default RAYMAAS_URL, else http://127.0.0.1:8080."),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take models through their whole life on Ray: train, register, serve, move traffic.
+
+    Example:
+
+      raymaas --url http://gpu-box:8080 models list
+    """
+    context.obj = url
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit the process with its status."""
+    try:
+        app(args=arguments, prog_name="raymaas")
+    except RaymaasError as error:
+        fail(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""`raymaas models`: what is registered, what is wanted running, and who moved it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from raymaas.cli.show import AsJson, aliases, client_of, moment, print_json, print_table, weights
+from raymaas.client import Client
+from raymaas.errors import InvalidInput
+from raymaas.specs.names import Reference
+from raymaas.specs.versions import ModelVersion, TensorSpec
+
+app = typer.Typer(
+    no_args_is_help=True, help="Models: list them, show one or a version of it, read its history."
+)
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List models with their newest version, aliases and traffic.
+
+    Example:
+
+      raymaas models list
+    """
+    with client_of(context) as client:
+        found = client.models.list()
+    if as_json:
+        return print_json(found)
+    rows = [(m.model, m.newest, aliases(m.aliases), weights(m.traffic)) for m in found]
+    print_table(
+        ("model", "newest", "aliases", "traffic"), rows, empty="there is no model yet; train one first"
+    )
+    return None
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(metavar="MODEL[@VERSION]", help="A model, or a version of it.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many versions, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show a model's versions and how they run, or one version with its evaluation and lineage.
+
+    Example:
+
+      raymaas models show digits
+
+      raymaas models show digits@prod
+    """
+    target = Reference.parse(reference)
+    with client_of(context) as client:
+        if target.version is None and target.alias is None:
+            return _show_model(client, target.model, limit=limit, as_json=as_json)
+        version = client.models.version(reference)
+    return print_json(version) if as_json else _show_version(version)
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    as_json: AsJson = False,
+) -> None:
+    """Show who moved what, when and why, newest first.
+
+    Example:
+
+      raymaas models history digits
+    """
+    if "@" in model:
+        raise InvalidInput(
+            f"history is kept by model, not by version: raymaas models history {model.split('@')[0]}"
+        )
+    with client_of(context) as client:
+        changes = client.models.history(model)
+    if as_json:
+        return print_json(changes)
+    rows = [(moment(c.at), c.who, c.action, c.summary, c.why) for c in changes]
+    print_table(("when", "who", "action", "change", "why"), rows, empty=f"nothing of {model} was moved yet")
+    return None
+
+
+def _show_model(client: Client, model: str, *, limit: int, as_json: bool) -> None:
+    summary = client.models.get(model)
+    versions = client.models.versions(model, limit=limit).versions
+    deployments = {d.version: d for d in client.deployments(model)}
+    if as_json:
+        return print_json(
+            summary.model_dump(mode="json")
+            | {
+                "versions": [version.model_dump(mode="json") for version in versions],
+                "deployments": [deployment.model_dump(mode="json") for deployment in deployments.values()],
+            }
+        )
+    if summary.aliases:
+        typer.echo(f"aliases: {aliases(summary.aliases)}")
+    rows = []
+    for version in versions:
+        deployed = deployments.get(version.version)
+        status = f"{deployed.status} {deployed.message}".strip() if deployed else ""
+        weight = f"{deployed.weight} %" if deployed else ""
+        rows.append(
+            (version.version, version.architecture.use, _figures(version), status, weight, version.run_id)
+        )
+    columns = ("version", "architecture", "evaluation", "deployment", "traffic", "run")
+    print_table(columns, rows, empty=f"{model} has no versions")
+    return None
+
+
+def _show_version(version: ModelVersion) -> None:
+    lineage, evaluation = version.lineage, version.evaluation
+    facts = (
+        ("version", f"{version.model}@{version.version}"),
+        ("created", moment(version.created_at)),
+        ("architecture", version.architecture.use),
+        ("inputs", _tensors(version.signature.inputs)),
+        ("outputs", _tensors(version.signature.outputs)),
+        (
+            "evaluation",
+            f"{_figures(version)} on {evaluation.rows} {evaluation.part} rows, by {evaluation.runtime}",
+        ),
+        ("runtimes", " ".join(version.runtimes)),
+        ("weights", f"{version.weights_bytes} bytes"),
+        ("run", version.run_id),
+        ("data", f"{lineage.dataset} {lineage.data_fingerprint}"),
+        (
+            "code",
+            f"raymaas {lineage.code.raymaas} {lineage.code.source_sha256[:12]} {lineage.code.commit or ''}",
+        ),
+        ("notes", "; ".join(version.notes)),
+        ("description", version.description),
+    )
+    for name, value in facts:
+        if value:
+            typer.echo(f"{name:<13} {value}".rstrip())
+
+
+def _figures(version: ModelVersion) -> str:
+    metrics = sorted(version.evaluation.metrics.items())
+    return ", ".join(f"{name} {metric.value:.4f}" for name, metric in metrics)
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{s.name} {s.dtype} {list(s.shape)}" for s in specs)

@@ -1,0 +1,98 @@
+"""`raymaas train`: submit a job and follow it to its version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from raymaas.cli.show import client_of, notes, print_json
+from raymaas.client import Client
+from raymaas.client.client import RunHandle
+from raymaas.client.flow import LogText, RunEvent
+from raymaas.client.jobfile import read_job
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.runs import EpochMetrics, Running
+from raymaas.specs.versions import ModelVersion
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    job: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="Job file; `raymaas init` writes one.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
+) -> None:
+    """Train a model and register it as a new version.
+
+    The log goes to stderr; the version is printed on stdout.
+
+    Example:
+
+      raymaas train jobs/train_digits.yaml --set training.epochs=3
+    """
+    document = read_job(job, settings=settings or ())
+    with client_of(context) as client:
+        run = client.train(document)
+        if not wait:
+            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            return
+        version = _followed(client, run, document)
+        print_json(version) if as_json else typer.echo(_summary(version))
+
+
+def _followed(client: Client, run: RunHandle, job: TrainJob) -> ModelVersion:
+    console = notes()
+    console.print(
+        Text(f"run {run.run_id} accepted; `raymaas runs stop {run.run_id}` stops it"), soft_wrap=True
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        try:
+            run.wait(on_event=_shower(console, bar, epochs=job.training.epochs))
+        except KeyboardInterrupt:
+            bar.stop()
+            console.print(f"the run goes on; follow it with `raymaas runs logs {run.run_id} --follow`")
+            raise typer.Exit(130) from None
+    ended = run.status().status
+    assert ended.state == "succeeded"
+    return client.models.version(f"{job.model}@{ended.version}")
+
+
+def _shower(console: Console, bar: Progress, *, epochs: int) -> Callable[[RunEvent], None]:
+    """What prints each event: the log as it is, epochs as a bar on a terminal and as lines elsewhere."""
+    task = bar.add_task("waiting for Ray", total=epochs)
+
+    def show(event: RunEvent) -> None:
+        match event:
+            case LogText(text=text):
+                console.print(Text(text.rstrip("\n")), soft_wrap=True)
+            case EpochMetrics(epoch=epoch, metrics=metrics):
+                figures = " ".join(f"{name}={value:.4g}" for name, value in sorted(metrics.items()))
+                bar.update(task, completed=epoch, description=f"epoch {epoch} {figures}")
+                if not console.is_terminal:
+                    console.print(Text(f"epoch {epoch}/{epochs} {figures}"), soft_wrap=True)
+            case Running(step=step):
+                bar.update(task, description=step)
+
+    return show
+
+
+def _summary(version: ModelVersion) -> str:
+    evaluation = version.evaluation
+    figures = ", ".join(
+        f"{name} {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})"
+        for name, metric in sorted(evaluation.metrics.items())
+    )
+    return f"{version.model}@{version.version}: {figures} on {evaluation.rows} {evaluation.part} rows"

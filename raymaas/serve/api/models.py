@@ -1,0 +1,154 @@
+"""Models over HTTP: versions, aliases, traffic, wanted deployments. Every change is one write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from raymaas.errors import NotFound
+from raymaas.registry import moves
+from raymaas.registry.resolve import resolve
+from raymaas.registry.states import Step
+from raymaas.serve.api.border import caller
+from raymaas.serve.api.parts import ControlParts
+from raymaas.specs.api import (
+    AliasRequest,
+    Deployment,
+    DeploymentList,
+    DeploymentStatus,
+    DeployRequest,
+    History,
+    ModelList,
+    ModelSummary,
+    TrafficRequest,
+    VersionList,
+)
+from raymaas.specs.names import Reference
+from raymaas.specs.serving import ModelState
+from raymaas.specs.versions import ModelVersion
+
+Who = Annotated[str, Depends(caller)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Before = Annotated[int | None, Query(ge=1)]
+
+# Who loses a race is decided anew where that surprises nobody: two deployments do not contradict each other,
+# two settings of one alias do.
+ATTEMPTS_TO_DEPLOY = 5
+
+
+def models_router(parts: ControlParts) -> APIRouter:
+    """Routes below /models."""
+    router = APIRouter(prefix="/models", tags=["models"])
+    versions, states = parts.versions, parts.states
+
+    def summary(model: str) -> ModelSummary:
+        newest = versions.list(model, limit=1)[0]
+        state = states.current(model)
+        return ModelSummary(
+            model=model,
+            newest=newest.version,
+            aliases=state.aliases if state else {},
+            traffic=state.traffic if state else {},
+        )
+
+    def resolved(model: str, slot: int | str) -> int:
+        return resolve(Reference.parse(f"{model}@{slot}"), versions, states)
+
+    def moved(model: str, step: Step, *, who: str, why: str, attempts: int = 1) -> ModelState:
+        state = states.move(model, step, who=who, why=why, attempts=attempts)
+        parts.poke()
+        return state
+
+    @router.get("")
+    def list_models() -> ModelList:
+        return ModelList(models=tuple(summary(model) for model in versions.models()))
+
+    @router.get("/{model}")
+    def get_model(model: str) -> ModelSummary:
+        return summary(model)
+
+    @router.get("/{model}/versions")
+    def list_versions(model: str, limit: Limit = 50, before: Before = None) -> VersionList:
+        found = versions.list(model, limit=limit, before=before)
+        more = len(found) == limit and found[-1].version > 1
+        return VersionList(versions=tuple(found), next_before=found[-1].version if more else None)
+
+    @router.get("/{model}/versions/{slot}")
+    def get_version(model: str, slot: str) -> ModelVersion:
+        return versions.get(model, resolved(model, slot))
+
+    @router.get("/{model}/history")
+    def get_history(model: str, limit: Limit = 100, before: Before = None) -> History:
+        found = states.history(model, limit=limit, before=before)
+        if not found:
+            versions.list(model, limit=1)
+        return History(changes=tuple(state.change for state in found))
+
+    @router.get("/{model}/state")
+    def get_state(model: str) -> ModelState:
+        state = states.current(model)
+        if state is None:
+            newest = versions.list(model, limit=1)[0].version
+            raise NotFound(f"nothing was ever wanted of {model!r}; deploy {model}@{newest} to begin")
+        return state
+
+    @router.get("/{model}/deployments")
+    def list_deployments(model: str) -> DeploymentList:
+        state = states.current(model)
+        if state is None:
+            versions.list(model, limit=1)
+        return DeploymentList(deployments=deployments_of(state, parts.deployments.statuses(model)))
+
+    @router.post("/{model}/deployments")
+    def deploy(model: str, body: DeployRequest, who: Who) -> ModelState:
+        step = partial(moves.deploy, version=resolved(model, body.version), scaling=body.scaling)
+        return moved(model, step, who=who, why=body.why, attempts=ATTEMPTS_TO_DEPLOY)
+
+    @router.delete("/{model}/deployments/{slot}")
+    def undeploy(model: str, slot: str, who: Who, force: bool = False, why: str = "") -> ModelState:
+        target = Reference.parse(f"{model}@{slot}")
+        # A number needs no look at the manifest: a damaged version must still be possible to stop.
+        version = target.version or resolve(target, versions, states)
+        return moved(model, partial(moves.undeploy, version=version, force=force), who=who, why=why)
+
+    @router.put("/{model}/aliases/{alias}")
+    def set_alias(model: str, alias: str, body: AliasRequest, who: Who) -> ModelState:
+        step = partial(moves.set_alias, alias=alias, version=resolved(model, body.version))
+        return moved(model, step, who=who, why=body.why)
+
+    @router.put("/{model}/traffic")
+    def set_traffic(model: str, body: TrafficRequest, who: Who) -> ModelState:
+        versions.list(model, limit=1)
+        return moved(model, partial(moves.set_traffic, weights=body.weights), who=who, why=body.why)
+
+    return router
+
+
+def deployments_of(
+    state: ModelState | None, statuses: Mapping[int, DeploymentStatus]
+) -> tuple[Deployment, ...]:
+    """Each version that is wanted or still known to the cluster, in order.
+
+    A wanted version that the cluster does not know yet is starting; one no longer wanted is stopping.
+    """
+    scaling = state.scaling if state else {}
+    traffic = state.traffic if state else {}
+    unknown = DeploymentStatus(status="starting", message="waiting for the controller")
+    found = []
+    for version in sorted(scaling.keys() | statuses.keys()):
+        wanted = version in scaling
+        known = statuses.get(version, unknown)
+        found.append(
+            Deployment(
+                version=version,
+                wanted=wanted,
+                status=known.status if wanted else "stopping",
+                message=known.message,
+                weight=traffic.get(version, 0),
+                scaling=scaling.get(version),
+            )
+        )
+    return tuple(found)

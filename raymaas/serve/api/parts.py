@@ -1,0 +1,67 @@
+"""What the control API is built from: the registry, and a Protocol for each thing that runs elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from raymaas.registry.runs import Runs
+from raymaas.registry.states import States
+from raymaas.registry.versions import Versions
+from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.runs import RunSpec
+from raymaas.specs.serving import EdgeTable
+
+
+class JobSubmitter(Protocol):
+    """Starts and stops runs."""
+
+    def submit(self, spec: RunSpec) -> None:
+        """Start a run that is recorded already. Raises Unavailable when nothing was started."""
+        ...
+
+    def stop(self, run_id: str, who: str) -> None:
+        """Stop a run and record who did; one that has ended stays as it is."""
+        ...
+
+
+class DeploymentView(Protocol):
+    """What the cluster says of a model's versions."""
+
+    def statuses(self, model: str) -> Mapping[int, DeploymentStatus]: ...
+
+
+class ClusterView(Protocol):
+    """What the cluster says of itself, as JSON values."""
+
+    def describe(self) -> dict[str, Any]: ...
+
+
+class TableSource(Protocol):
+    """Where edge agents get their table."""
+
+    async def table(self, after: str | None, wait_s: float) -> EdgeTable | None:
+        """The table once its revision differs from `after`; None when it did not within `wait_s`."""
+        ...
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class ControlParts:
+    """The parts list of `build_app`. `poke` tells the controller that something else is wanted now."""
+
+    versions: Versions
+    states: States
+    runs: Runs
+    submitter: JobSubmitter
+    deployments: DeploymentView
+    cluster: ClusterView
+    edge_tables: TableSource
+    edge_secret: str
+    poke: Callable[[], None]
+    now: Callable[[], datetime] = utc_now

@@ -1,0 +1,108 @@
+"""The paths of the Open Inference Protocol v2 that no single version answers, and words for the unserved.
+
+This is where the edge sends what it has no deployed version for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from raymaas.errors import NotFound, RaymaasError, Unavailable
+from raymaas.serve.api.models import deployments_of
+from raymaas.serve.api.parts import ControlParts
+from raymaas.specs.api import Deployment
+
+_OIP_STATE = {"ready": "READY", "starting": "LOADING", "unhealthy": "UNAVAILABLE", "stopping": "UNLOADING"}
+
+
+def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
+    """Routes below /v2."""
+    router = APIRouter(prefix="/v2", tags=["inference protocol"])
+
+    def deployments(model: str) -> tuple[Deployment, ...]:
+        return deployments_of(parts.states.current(model), parts.deployments.statuses(model))
+
+    @router.get("")
+    def server_metadata() -> dict[str, Any]:
+        return {"name": "raymaas", "version": release, "extensions": ["model_repository"]}
+
+    @router.get("/health/live")
+    def server_live() -> dict[str, bool]:
+        return {"live": True}
+
+    @router.get("/health/ready")
+    def server_ready(response: Response) -> dict[str, bool]:
+        """Ready means that the store can be read: without it nothing can be deployed or explained."""
+        try:
+            parts.versions.models()
+        except Unavailable:
+            response.status_code = 503
+            return {"ready": False, "live": True}
+        return {"ready": True, "live": True}
+
+    @router.post("/repository/index")
+    def repository_index() -> list[dict[str, str]]:
+        return [
+            {
+                "name": model,
+                "version": str(deployment.version),
+                "state": _OIP_STATE[deployment.status],
+                "reason": deployment.message,
+            }
+            for model in parts.versions.models()
+            for deployment in deployments(model)
+        ]
+
+    @router.api_route("/models/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+    def nobody_serves(rest: str) -> None:
+        model, _, below = rest.partition("/")
+        parts.versions.list(model, limit=1)  # An unknown model is the better thing to say.
+        state = parts.states.current(model)
+        aliases = state.aliases if state else {}
+        raise unserved(model, _slot(below), deployments(model), aliases)
+
+    return router
+
+
+def unserved(
+    model: str, slot: str | None, deployments: Sequence[Deployment], aliases: Mapping[str, int]
+) -> RaymaasError:
+    """Why nothing answers for `slot`, a version or alias in a path, or None for the model by its traffic.
+
+    Unavailable while a version that is wanted is not ready, else NotFound with what to do.
+    """
+    wanted = {deployment.version: deployment for deployment in deployments if deployment.wanted}
+    deployed = f"deployed: {', '.join(f'{model}@{version}' for version in wanted) or 'none'}"
+    if slot is None:
+        carrying = [deployment for deployment in wanted.values() if deployment.weight]
+        if not carrying:
+            return NotFound(
+                f"no version of {model!r} has traffic; {deployed}. Deploy one: `raymaas deploy {model}@1`"
+            )
+        chosen = max(carrying, key=lambda deployment: deployment.weight)
+    else:
+        version = int(slot) if slot.isdecimal() else aliases.get(slot)
+        if version is None:
+            known = ", ".join(f"{name} -> {v}" for name, v in sorted(aliases.items())) or "none"
+            return NotFound(f"alias {slot!r} of {model!r} does not exist; aliases: {known}; {deployed}")
+        if version not in wanted:
+            return NotFound(
+                f"{model}@{slot} is not deployed; {deployed}. Deploy it: `raymaas deploy {model}@{version}`"
+            )
+        chosen = wanted[version]
+    if chosen.status == "ready":
+        return NotFound(
+            f"{model}@{chosen.version} is ready, but this path is not one of its own: "
+            "POST .../infer, or GET the model or .../ready"
+        )
+    detail = f" ({chosen.message})" if chosen.message else ""
+    return Unavailable(f"{model}@{chosen.version} is {chosen.status}{detail}; try again shortly")
+
+
+def _slot(below: str) -> str | None:
+    """The version slot in what follows the model's name."""
+    head, _, rest = below.partition("/")
+    return rest.partition("/")[0] if head == "versions" else None

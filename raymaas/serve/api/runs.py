@@ -1,0 +1,65 @@
+"""Runs over HTTP: submit a job, follow its log and epochs, stop it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from raymaas.errors import Refused, Unavailable
+from raymaas.serve.api.border import caller
+from raymaas.serve.api.parts import ControlParts
+from raymaas.specs.api import LogPart, RunList, RunMetrics, SubmitRequest
+from raymaas.specs.jobs import parse_job
+from raymaas.specs.names import Name, new_run_id
+from raymaas.specs.runs import FINAL_STATES, Failed, Run, RunSpec
+
+Who = Annotated[str, Depends(caller)]
+
+
+def runs_router(parts: ControlParts) -> APIRouter:
+    """Routes below /runs."""
+    router = APIRouter(prefix="/runs", tags=["runs"])
+    runs = parts.runs
+
+    @router.post("", status_code=201)
+    def submit_run(body: SubmitRequest, who: Who) -> Run:
+        job = parse_job(body.job, source="job")
+        spec = runs.create(
+            RunSpec(run_id=new_run_id(job.kind, job.model), job=job, who=who, created_at=parts.now())
+        )
+        try:
+            parts.submitter.submit(spec)
+        except Unavailable as error:
+            with suppress(Refused):
+                runs.set_status(spec.run_id, Failed(at=parts.now(), error=f"it was never started: {error}"))
+            raise
+        return runs.get(spec.run_id)
+
+    @router.get("")
+    def list_runs(model: Name | None = None, limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> RunList:
+        return RunList(runs=tuple(runs.list(limit=limit, model=model)))
+
+    @router.get("/{run_id}")
+    def get_run(run_id: str) -> Run:
+        return runs.get(run_id)
+
+    @router.get("/{run_id}/metrics")
+    def get_metrics(run_id: str) -> RunMetrics:
+        return RunMetrics(epochs=runs.epochs(run_id))
+
+    @router.get("/{run_id}/logs")
+    def get_logs(run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> LogPart:
+        # Asked before the log is read: only then does a final status mean that nothing can follow.
+        ended = isinstance(runs.status(run_id), FINAL_STATES)
+        text, last = runs.read_log(run_id, after=after)
+        return LogPart(text=text, next=last, final=ended)
+
+    @router.post("/{run_id}/stop")
+    def stop_run(run_id: str, who: Who) -> Run:
+        runs.spec(run_id)
+        parts.submitter.stop(run_id, who)
+        return runs.get(run_id)
+
+    return router

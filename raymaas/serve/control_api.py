@@ -1,0 +1,52 @@
+"""The control API: one FastAPI app over the registry, and the edge's default backend."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from raymaas import __version__
+from raymaas.serve.api.border import add_border
+from raymaas.serve.api.edges import edges_router
+from raymaas.serve.api.models import models_router
+from raymaas.serve.api.parts import (
+    ClusterView,
+    ControlParts,
+    DeploymentView,
+    JobSubmitter,
+    TableSource,
+)
+from raymaas.serve.api.protocol import protocol_router
+from raymaas.serve.api.runs import runs_router
+from raymaas.specs.api import ClusterStatus
+from raymaas.specs.problem import Problem
+
+__all__ = ["ClusterView", "ControlParts", "DeploymentView", "JobSubmitter", "TableSource", "build_app"]
+
+API = "/api/v1"
+
+
+def build_app(parts: ControlParts) -> FastAPI:
+    """The app. Routes that touch the store are plain functions, run in threads: the store blocks."""
+    app = FastAPI(
+        title="raymaas",
+        version=__version__,
+        openapi_url=f"{API}/openapi.json",
+        docs_url=f"{API}/docs",
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"default": {"description": "An error, as application/problem+json.", "model": Problem}},
+        generate_unique_id_function=lambda route: route.name,
+    )
+    api = APIRouter(prefix=API)
+
+    @api.get("/status", tags=["cluster"])
+    def get_status() -> ClusterStatus:
+        return ClusterStatus(version=__version__, cluster=parts.cluster.describe())
+
+    api.include_router(models_router(parts))
+    api.include_router(runs_router(parts))
+    app.include_router(api)
+    app.include_router(protocol_router(parts, release=__version__))
+    app.include_router(edges_router(parts))
+    add_border(app)
+    return app

@@ -1,0 +1,102 @@
+"""What the registry's tests share: a ticking clock, documents to register, and stores that fail on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from raymaas.errors import OutcomeUnknown
+from raymaas.registry.moves import Stamp
+from raymaas.registry.versions import VersionDraft
+from raymaas.specs.evaluation import Evaluation, Metric
+from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.runs import RunSpec
+from raymaas.specs.versions import CodeVersion, Lineage, Signature, TensorSpec
+from raymaas.store import MemoryStore, Store
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+FILES = {"model.safetensors": b"weights", "model.onnx": b"graph"}
+
+
+def ticking_clock() -> Callable[[], datetime]:
+    """A clock that moves by a second with each look."""
+    seconds = count()
+    return lambda: START + timedelta(seconds=next(seconds))
+
+
+def memory_store() -> MemoryStore:
+    return MemoryStore(ticking_clock())
+
+
+def draft(run_id: str = "train-digits-1", *, model: str = "digits") -> VersionDraft:
+    pixels = TensorSpec(name="pixels", dtype="FP32", shape=(-1, 64))
+    scores = TensorSpec(name="scores", dtype="FP32", shape=(-1, 10))
+    accuracy = Metric(value=0.97, low=0.95, high=0.98, method="wilson")
+    return VersionDraft(
+        model=model,
+        run_id=run_id,
+        architecture=Component(use="mlp", config={"hidden": [64]}),
+        signature=Signature(inputs=(pixels,), outputs=(scores,), classes=tuple("0123456789")),
+        runtimes=("onnx", "torch"),
+        evaluation=Evaluation(
+            dataset="digits", fingerprint="f", rows=360, runtime="onnx", metrics={"accuracy": accuracy}
+        ),
+        lineage=Lineage(
+            run_id=run_id,
+            dataset="digits",
+            data_fingerprint="f",
+            job={"kind": "train"},
+            job_sha256="0" * 64,
+            code=CodeVersion(raymaas="0.1.0", source_sha256="0" * 64),
+            libraries={"torch": "2.13.0"},
+            seed=0,
+        ),
+    )
+
+
+def run_spec(
+    run_id: str, *, created_at: datetime = START, model: str = "digits", write_id: str = ""
+) -> RunSpec:
+    job = TrainJob(model=model, data=Component(use="digits"), architecture=Component(use="mlp"))
+    return RunSpec(run_id=run_id, job=job, who="ana", created_at=created_at, write_id=write_id)
+
+
+def stamp(*, model: str = "digits", who: str = "ana") -> Stamp:
+    return Stamp(model=model, who=who, why="", at=START, write_id=f"write of {who}")
+
+
+class Crash(Exception):
+    """The process died here."""
+
+
+@dataclass
+class CrashingStore:
+    """A store whose `crash_at`-th call (from 1) dies, before or after it took effect, or loses its reply."""
+
+    inner: Store
+    crash_at: int
+    how: str
+    calls: int = field(default=0)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.inner, name)
+        return self._counted(name, attribute) if callable(attribute) else attribute
+
+    def _counted(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            if self.calls != self.crash_at:
+                return method(*args, **kwargs)
+            if self.how == "before":
+                raise Crash
+            result = method(*args, **kwargs)
+            if self.how == "lost reply" and name == "create":
+                raise OutcomeUnknown("the reply was lost")
+            if self.how == "after":
+                raise Crash
+            return result
+
+        return call

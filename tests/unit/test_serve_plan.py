@@ -1,0 +1,129 @@
+"""Deciding what Ray Serve should run, and what edges are told of it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raymaas.serve.plan import (
+    Action,
+    RunningApp,
+    Start,
+    Stop,
+    Target,
+    config_digest,
+    edge_table,
+    plan,
+    target_of,
+    wanted_apps,
+)
+from raymaas.specs.serving import Change, ModelState, Scaling
+
+ONE, TWO = Target("digits", 1), Target("digits", 2)
+RELEASE = "r1"
+
+
+def state(traffic: dict[int, int], *, versions: tuple[int, ...] = (1, 2), aliases: dict[str, int] | None = None) -> ModelState:
+    change = Change(action="traffic", summary="x", who="me", at="2026-01-01T00:00:00Z")  # type: ignore[arg-type]
+    return ModelState(
+        model="digits",
+        revision=1,
+        write_id="w",
+        aliases=aliases or {},
+        traffic=traffic,
+        scaling={v: Scaling() for v in versions},
+        change=change,
+    )
+
+
+def running(target: Target, *, live: int = 1, status: str = "ready", scaling: Scaling | None = None) -> RunningApp:
+    digest = config_digest(scaling or Scaling(), release=RELEASE)
+    return RunningApp(target, status, "", live, digest)  # type: ignore[arg-type]
+
+
+def test_what_runs_as_wanted_is_left_alone() -> None:
+    assert plan({ONE: Scaling()}, {ONE: running(ONE)}, release=RELEASE) == []
+
+
+def test_missing_versions_start_before_unwanted_ones_stop() -> None:
+    actions = plan({TWO: Scaling()}, {ONE: running(ONE)}, release=RELEASE)
+
+    assert actions == [Start(TWO, Scaling()), Stop(ONE)]
+
+
+@pytest.mark.parametrize("release", [RELEASE, "r2"])
+def test_a_changed_scaling_or_release_is_deployed_again(release: str) -> None:
+    wanted = Scaling(max_replicas=2) if release == RELEASE else Scaling()
+
+    assert plan({ONE: wanted}, {ONE: running(ONE)}, release=release) == [Start(ONE, wanted)]
+
+
+def test_a_version_that_is_still_stopping_is_neither_started_nor_stopped_again() -> None:
+    stopping = running(ONE, status="stopping", scaling=Scaling(threads=7))
+
+    assert plan({ONE: Scaling()}, {ONE: stopping}, release=RELEASE) == []
+    assert plan({}, {ONE: stopping}, release=RELEASE) == []
+
+
+@given(
+    wanted=st.dictionaries(st.sampled_from([ONE, TWO, Target("m", 1)]), st.builds(Scaling, threads=st.integers(1, 3))),
+    current=st.dictionaries(st.sampled_from([ONE, TWO, Target("m", 1)]), st.builds(Scaling, threads=st.integers(1, 3))),
+)
+def test_carrying_out_a_plan_leaves_nothing_to_plan(
+    wanted: dict[Target, Scaling], current: dict[Target, Scaling]
+) -> None:
+    before = {target: running(target, scaling=scaling) for target, scaling in current.items()}
+
+    after = carried_out(before, plan(wanted, before, release=RELEASE))
+
+    assert plan(wanted, after, release=RELEASE) == []
+    assert after.keys() == wanted.keys()
+
+
+def carried_out(apps: dict[Target, RunningApp], actions: list[Action]) -> dict[Target, RunningApp]:
+    apps = dict(apps)
+    for action in actions:
+        if isinstance(action, Start):
+            apps[action.target] = running(action.target, scaling=action.scaling)
+        else:
+            del apps[action.target]
+    return apps
+
+
+def test_wanted_apps_are_the_deployed_versions_of_all_models() -> None:
+    assert wanted_apps([state({1: 100})]) == {ONE: Scaling(), TWO: Scaling()}
+
+
+def test_an_application_of_somebody_else_is_not_ours() -> None:
+    assert target_of("digits@2") == TWO
+    assert target_of("default") is None
+    assert target_of("digits@0") is None
+
+
+def test_edges_route_only_versions_with_a_live_replica() -> None:
+    apps = {ONE: running(ONE), TWO: running(TWO, live=0, status="starting")}
+
+    table = edge_table([state({1: 90, 2: 10}, aliases={"prod": 1})], apps, proxies=["127.0.0.1:1"])
+
+    assert [t.version for t in table.targets] == [1]
+    assert table.targets[0].path_prefix == "/models/digits/1"
+    assert table.traffic == {"digits": {1: 100}}
+    assert table.aliases == {"digits": {"prod": 1}}
+
+
+def test_weights_of_live_versions_are_scaled_to_100_by_largest_remainder() -> None:
+    apps = {Target("digits", v): running(Target("digits", v)) for v in (1, 2, 3)}
+    wanted = state({1: 30, 2: 30, 3: 30, 4: 10}, versions=(1, 2, 3, 4))
+
+    table = edge_table([wanted], apps, proxies=[])
+
+    assert table.traffic == {"digits": {1: 34, 2: 33, 3: 33}}
+
+
+def test_the_revision_names_the_content() -> None:
+    apps = {ONE: running(ONE), TWO: running(TWO)}
+
+    def revision(traffic: dict[int, int]) -> str:
+        return edge_table([state(traffic)], apps, proxies=["127.0.0.1:1"]).revision
+
+    assert revision({1: 100}) == revision({1: 100})
+    assert revision({1: 100}) != revision({1: 90, 2: 10})
