@@ -1,4 +1,4 @@
-"""`raymaas`: the console script. Mistakes print one red sentence on stderr; its exit status is 1, for usage 2."""
+"""`raymaas`: the console script. An error is one red sentence on stderr and exit status 1; 2 is for usage."""
 
 from __future__ import annotations
 

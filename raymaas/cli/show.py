@@ -15,7 +15,7 @@ from rich.text import Text
 
 from raymaas.client import Client
 from raymaas.specs.base import Spec
-from raymaas.specs.runs import Failed, RunState, Running, Stopped, Succeeded
+from raymaas.specs.runs import Failed, Running, RunState, Stopped, Succeeded
 
 # Wide enough that nothing in a pipe is ever cut or wrapped.
 _PIPE_COLUMNS = 10_000

@@ -26,7 +26,7 @@ app = typer.Typer()
 @app.command()
 def train(
     context: typer.Context,
-    job: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="Job file; `raymaas init` writes one.")],
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file; `raymaas init` writes one.")],
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
@@ -71,7 +71,7 @@ def _followed(client: Client, run: RunHandle, job: TrainJob) -> ModelVersion:
 
 
 def _shower(console: Console, bar: Progress, *, epochs: int) -> Callable[[RunEvent], None]:
-    """What prints each event: the log as it is, epochs as a bar on a terminal and as lines elsewhere."""
+    """What prints each event: the log as it is, and on a terminal a bar of epochs below it."""
     task = bar.add_task("waiting for Ray", total=epochs)
 
     def show(event: RunEvent) -> None:
@@ -81,8 +81,6 @@ def _shower(console: Console, bar: Progress, *, epochs: int) -> Callable[[RunEve
             case EpochMetrics(epoch=epoch, metrics=metrics):
                 figures = " ".join(f"{name}={value:.4g}" for name, value in sorted(metrics.items()))
                 bar.update(task, completed=epoch, description=f"epoch {epoch} {figures}")
-                if not console.is_terminal:
-                    console.print(Text(f"epoch {epoch}/{epochs} {figures}"), soft_wrap=True)
             case Running(step=step):
                 bar.update(task, description=step)
 

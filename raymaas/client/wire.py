@@ -75,7 +75,7 @@ class Answer:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
             raise RaymaasError(
-                f"the answer is not JSON, it begins with {self.body[:60]!r}; is this the URL of a raymaas server?"
+                f"the answer is not JSON, it begins {self.body[:60]!r}; is the URL that of a raymaas server?"
             ) from None
 
 

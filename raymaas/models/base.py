@@ -42,7 +42,7 @@ class Architecture(Protocol):
 
 
 def classifier_signature(data_input: TensorSpec, classes: tuple[str, ...]) -> Signature:
-    """A served classifier takes the data's input and gives `logits` and `probabilities`, both FP32 [-1, C]."""
+    """Takes the data's input; gives `logits` and `probabilities`, both FP32 [-1, classes]."""
     outputs = tuple(
         TensorSpec(name=name, dtype="FP32", shape=(-1, len(classes))) for name in ("logits", "probabilities")
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -191,10 +192,16 @@ def _running_app(name: str, app: Mapping[str, Any]) -> RunningApp | None:
     return RunningApp(
         target=target,
         status=_status_of(app.get("status", ""), live),
-        message=(replica.get("message") or app.get("message") or "").strip(),
+        message=_reason(replica.get("message") or app.get("message") or ""),
         live_replicas=live,
         config_digest=(config.get("user_config") or {}).get("digest", ""),
     )
+
+
+def _reason(message: str) -> str:
+    """The sentence in Ray Serve's message: of a traceback only its last line, which says what went wrong."""
+    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", message).splitlines() if line.strip()]
+    return (lines[-1] if "Traceback" in message else " ".join(lines)).strip() if lines else ""
 
 
 def _status_of(serve_status: str, live_replicas: int) -> Any:

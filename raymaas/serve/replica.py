@@ -38,7 +38,6 @@ class MetricsRecorder:
     """Counts requests and their latency by model, version and status in Ray's metrics."""
 
     def __init__(self, target: Target) -> None:
-        tags = {"model": target.model, "version": str(target.version)}
         keys = ("model", "version", "status")
         self._requests = metrics.Counter(
             "raymaas_requests", description="Requests answered by replicas.", tag_keys=keys
@@ -53,7 +52,8 @@ class MetricsRecorder:
             tag_keys=keys,
         )
         for metric in (self._requests, self._errors, self._latency):
-            metric.set_default_tags(tags)
+            # A dict for each: Ray Serve writes its own tags into the one it is given.
+            metric.set_default_tags({"model": target.model, "version": str(target.version)})
 
     def __call__(self, *, status: int, seconds: float) -> None:
         tags = {"status": str(status)}

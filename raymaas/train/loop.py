@@ -133,9 +133,9 @@ def _train_epoch(
     order_N = torch.randperm(len(rows.y_N), generator=shuffle)
     loss_sum = torch.zeros((), dtype=torch.float64, device=world.device)
     for batch_B in torch.split(order_N, training.batch_size):
-        mine_b = batch_B[world.shard(len(batch_B))].to(world.device)
+        mine = batch_B[world.shard(len(batch_B))].to(world.device)
         optimizer.zero_grad()
-        loss = _loss_sum(_logits(model, rows.x_ND[mine_b], training), rows.y_N[mine_b])
+        loss = _loss_sum(_logits(model, rows.x_ND[mine], training), rows.y_N[mine])
         (loss * world.size / len(batch_B)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss_sum += loss.detach()

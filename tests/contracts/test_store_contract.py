@@ -50,7 +50,7 @@ class OverwritingStore(LocalStore):
 
 
 class CheckThenWriteStore(MemoryStore):
-    """Broken on purpose: asks whether the key is there, and writes later. All racers pass the question together."""
+    """Broken on purpose: asks whether the key is there, then writes. All racers ask before any writes."""
 
     def __init__(self) -> None:
         super().__init__(utc_now)
@@ -81,8 +81,7 @@ class WritingInPlaceStore(LocalStore):
 
     def read(self, key: str) -> bytes:
         data = super().read(key)
-        if data:
-            self.half_was_read.set()
+        self.half_was_read.set()
         return data
 
 

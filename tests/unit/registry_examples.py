@@ -1,4 +1,4 @@
-"""What the registry's tests share: a ticking clock, documents to register, and stores that fail on purpose."""
+"""What the registry's tests share: a clock, documents to register, and a store that fails on purpose."""
 
 from __future__ import annotations
 

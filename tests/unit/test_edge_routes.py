@@ -1,4 +1,4 @@
-"""Routes: stable slots, exact weights with the least movement, and a map that reads back as it was written."""
+"""Routes: stable slots, exact weights with the least movement, and a map that reads back as written."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_traffic_is_divided_and_versions_not_named_get_none() -> None:
 
 @pytest.mark.parametrize("weights", [{1: 90}, {1: 110, 2: -10}, {}, {1: 100, 2: 1}])
 def test_weights_that_are_not_a_division_are_refused(weights: dict[int, int]) -> None:
-    with pytest.raises(InvalidInput, match="sum to 100, got .*, which sum to"):
+    with pytest.raises(InvalidInput, match=r"sum to 100, got .*, which sum to"):
         set_traffic(deployed(1, 2), stamp(), weights=weights)
 
 
@@ -113,7 +113,7 @@ def test_an_unused_version_is_undeployed() -> None:
 
 def test_the_last_deployed_version_goes_only_by_force_and_its_alias_stays() -> None:
     state = set_alias(deployed(1), stamp(), alias="prod", version=1)
-    with pytest.raises(Refused, match="last one deployed of 'digits'.*force"):
+    with pytest.raises(Refused, match=r"last one deployed of 'digits'.*force"):
         undeploy(state, stamp(), version=1)
     gone = undeploy(state, stamp(), version=1, force=True)
     assert (gone.scaling, gone.traffic, gone.aliases) == ({}, {}, {"prod": 1})

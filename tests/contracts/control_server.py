@@ -1,0 +1,309 @@
+"""What the tests over HTTP share: the control API on a real port, with a registry in memory and a tiny cluster.
+
+`World` is the cluster: it carries jobs out when told to, says how deployments stand, and answers predictions of
+deployed versions as an edge and its replicas would.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+import orjson
+import uvicorn
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from raymaas.errors import NotFound, RaymaasError
+from raymaas.registry import moves
+from raymaas.registry.resolve import resolve
+from raymaas.registry.runs import Runs
+from raymaas.registry.states import States
+from raymaas.registry.versions import VersionDraft, Versions
+from raymaas.serve.control_api import ControlParts, build_app
+from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.evaluation import Evaluation, Metric
+from raymaas.specs.jobs import Component
+from raymaas.specs.names import Reference
+from raymaas.specs.runs import EpochMetrics, Failed, Running, RunSpec, Stopped, Succeeded
+from raymaas.specs.serving import EdgeTable
+from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, Signature, TensorSpec
+from raymaas.store import MemoryStore
+
+SECRET = "edge-secret-of-the-tests"
+JOB = {
+    "model": "digits",
+    "data": {"use": "digits"},
+    "architecture": {"use": "mlp", "config": {"hidden": [8]}},
+    "training": {"epochs": 2},
+}
+# Scores of the two classes: the sum of a row, and its negative.
+WEIGHTS = np.array([[1.0, -1.0], [1.0, -1.0]], dtype=np.float32)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def draft(run_id: str, *, model: str = "digits") -> VersionDraft:
+    return VersionDraft(
+        model=model,
+        run_id=run_id,
+        architecture=Component(use="mlp", config={"hidden": [8]}),
+        signature=Signature(
+            inputs=(TensorSpec(name="x", dtype="FP32", shape=(-1, 2)),),
+            outputs=tuple(TensorSpec(name=n, dtype="FP32", shape=(-1, 2)) for n in ("logits", "probabilities")),
+            classes=("plus", "minus"),
+        ),
+        runtimes=("torch",),
+        evaluation=Evaluation(
+            dataset="digits",
+            fingerprint="f",
+            rows=360,
+            runtime="torch",
+            metrics={"accuracy": Metric(value=0.97, low=0.95, high=0.98, method="wilson")},
+        ),
+        lineage=Lineage(
+            run_id=run_id,
+            dataset="digits",
+            data_fingerprint="f",
+            job={"kind": "train"},
+            job_sha256="0" * 64,
+            code=CodeVersion(raymaas="0.1.0", source_sha256="0" * 64),
+            libraries={},
+            seed=0,
+        ),
+    )
+
+
+@dataclass
+class World:
+    """A registry and a cluster of one process.
+
+    `starting` counts, by version, how often it still says `starting`; `unhealthy` names versions that never run.
+    `outcome` is how a submitted job ends, `refusal` what submitting raises instead.
+    """
+
+    starting: dict[int, int] = field(default_factory=dict)
+    unhealthy: dict[int, str] = field(default_factory=dict)
+    outcome: str = "succeeds"
+    refusal: RaymaasError | None = None
+    pokes: int = 0
+    seen_request_ids: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(utc_now)
+        self.versions, self.states, self.runs = Versions(self.store), States(self.store), Runs(self.store)
+        self.table_now: EdgeTable | None = EdgeTable(revision="r1", proxies=("127.0.0.1:1",))
+
+    def publish(self, model: str = "digits", *, run_id: str | None = None) -> ModelVersion:
+        number = self.versions.newest(model).version + 1 if self.versions.newest(model) else 1
+        name = run_id or f"train-{model}-{number}"
+        return self.versions.publish(draft(name, model=model), {"model.safetensors": b"weights"})
+
+    def deploy(self, version: int, model: str = "digits") -> None:
+        self.states.move(model, partial(moves.deploy, version=version), who="ana")
+
+    def app(self) -> Any:
+        parts = ControlParts(
+            versions=self.versions,
+            states=self.states,
+            runs=self.runs,
+            submitter=self,
+            deployments=self,
+            cluster=self,
+            edge_tables=self,
+            edge_secret=SECRET,
+            poke=self._poke,
+        )
+        return Edge(build_app(parts), self)
+
+    # The cluster's side of ControlParts.
+
+    def submit(self, spec: RunSpec) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        run_id = spec.run_id
+        self.runs.set_status(run_id, Running(at=utc_now(), step="training", ray_job_id=run_id))
+        self.runs.append_log(run_id, 1, "loading rows\n")
+        if self.outcome == "never ends":
+            return
+        for epoch in range(1, spec.job.training.epochs + 1):
+            self.runs.add_epoch(EpochMetrics(run_id=run_id, epoch=epoch, metrics={"loss": 1.0 / epoch}))
+        if self.outcome == "fails":
+            self.runs.append_log(run_id, 2, "Traceback: no rows\n")
+            self.runs.set_status(run_id, Failed(at=utc_now(), error="no rows"))
+            return
+        version = self.publish(spec.job.model, run_id=run_id).version
+        self.runs.append_log(run_id, 2, f"published {spec.job.model}@{version}\n")
+        self.runs.set_status(run_id, Succeeded(at=utc_now(), version=version, seconds=1.5))
+
+    def stop(self, run_id: str, who: str) -> None:
+        self.runs.set_status(run_id, Stopped(at=utc_now(), who=who))
+
+    def statuses(self, model: str) -> dict[int, DeploymentStatus]:
+        state = self.states.current(model)
+        return {version: self._status(version) for version in (state.scaling if state else {})}
+
+    def describe(self) -> dict[str, Any]:
+        return {"mode": "tests", "ready": True}
+
+    async def table(self, after: str | None, wait_s: float) -> EdgeTable | None:
+        table = self.table_now
+        return None if table is None or table.revision == after else table
+
+    def _status(self, version: int) -> DeploymentStatus:
+        if version in self.unhealthy:
+            return DeploymentStatus(status="unhealthy", message=self.unhealthy[version])
+        if self.starting.get(version, 0) > 0:
+            self.starting[version] -= 1
+            return DeploymentStatus(status="starting", message="placing replicas")
+        return DeploymentStatus(status="ready")
+
+    def _poke(self) -> None:
+        self.pokes += 1
+
+    def version_for(self, target: Reference) -> int:
+        """The deployed version an edge would choose. Raises NotFound when there is none."""
+        version = resolve(target, self.versions, self.states)
+        state = self.states.current(target.model)
+        if state is None or version not in state.scaling or version in self.unhealthy:
+            raise NotFound("nobody serves it")
+        return version
+
+
+class Edge:
+    """The control API, with infer requests for deployed versions answered before it."""
+
+    def __init__(self, control: FastAPI, world: World) -> None:
+        self._control = control
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        target = _infer_target(scope)
+        if target is not None:
+            try:
+                version = self._world.version_for(target)
+            except NotFound:
+                return await self._control(scope, receive, send)
+            request = Request(scope, receive)
+            self._world.seen_request_ids.append(request.headers["x-request-id"])
+            response = infer(await request.body(), target.model, version)
+            response.headers["x-request-id"] = request.headers["x-request-id"]
+            return await response(scope, receive, send)
+        return await self._control(scope, receive, send)
+
+
+def infer(body: bytes, model: str, version: int) -> Response:
+    """The plain form of an infer request, answered by `x @ WEIGHTS`."""
+    inputs = orjson.loads(body)["inputs"]
+    rows = np.array(inputs["x"] if isinstance(inputs, dict) else inputs, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != 2:
+        sentence = f"input 'x': expected rows of 2 values, got shape {list(rows.shape)}"
+        return Response(orjson.dumps({"error": sentence, "code": "invalid-input"}), 400)
+    logits = rows @ WEIGHTS
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    outputs = {"logits": logits, "probabilities": shifted / shifted.sum(axis=1, keepdims=True)}
+    answer = {
+        "model_name": model,
+        "model_version": str(version),
+        "outputs": outputs,
+        "classes": ["plus", "minus"],
+    }
+    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def _infer_target(scope: Scope) -> Reference | None:
+    if scope["type"] != "http":
+        return None
+    match scope["path"].strip("/").split("/"):
+        case ["v2", "models", model, "infer"]:
+            return Reference.parse(model)
+        case ["v2", "models", model, "versions", slot, "infer"]:
+            return Reference.parse(f"{model}@{slot}")
+    return None
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """`app` on a free port of loopback; gives its URL and stops it at the end."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@contextmanager
+def scripted(*answers: bytes) -> Iterator[tuple[str, Callable[[], int]]]:
+    """A server that reads one request per connection and writes the next of `answers` (b"" just hangs up).
+
+    Gives its URL and a count of the requests it read; after the last answer it refuses connections.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    read = 0
+
+    def serve() -> None:
+        nonlocal read
+        with listener:
+            for answer in answers:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    if _read_request(connection):
+                        read += 1
+                    connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", lambda: read
+    finally:
+        listener.close() if not thread.is_alive() else _unblock(listener)
+        thread.join()
+
+
+def http_answer(status: str, body: bytes, content_type: str = "text/html") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
+    return head.encode() + b"\r\n" + body
+
+
+def _read_request(connection: socket.socket) -> bytes:
+    """One request, head and body."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return data
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return data
+
+
+def _unblock(listener: socket.socket) -> None:
+    """Wake a thread that still waits in accept."""
+    with socket.create_connection(listener.getsockname()):
+        pass
+    listener.close()

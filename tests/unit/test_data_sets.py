@@ -1,0 +1,129 @@
+"""Data sets: what is refused, that content decides the fingerprint, and that damage in the store is found."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_digits
+
+from raymaas.data.builtin import load_builtin, table_of
+from raymaas.data.dataset import open_dataset, prepare, put_table
+from raymaas.errors import IntegrityError, InvalidInput, NotFound
+from raymaas.specs.jobs import Component
+from raymaas.store import LocalStore, MemoryStore
+
+DIGITS = Component(use="digits")
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore(clock=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def small_table(rows: int = 20) -> pa.Table:
+    generator = np.random.default_rng(0)
+    return table_of(generator.normal(size=(rows, 3)), np.arange(rows) % 2, classes=("no", "yes"))
+
+
+def test_digits_are_scikit_learns_digits(store):
+    dataset = prepare(store, DIGITS)
+    bunch = load_digits()
+    assert dataset.card.rows == 1797
+    assert dataset.card.classes == tuple("0123456789")
+    assert dataset.input.shape == (-1, 64)
+    np.testing.assert_array_equal(dataset.rows.x_ND, bunch.data.astype(np.float32))
+    np.testing.assert_array_equal(dataset.rows.y_N, bunch.target)
+
+
+def test_preparing_twice_leaves_one_copy_and_opening_gives_the_same_rows(store):
+    first = prepare(store, DIGITS)
+    keys = store.list("")
+    again = prepare(store, DIGITS)
+    assert store.list("") == keys
+    assert again.card == first.card
+    opened = open_dataset(store, "digits", first.card.fingerprint)
+    np.testing.assert_array_equal(opened.rows.x_ND, first.rows.x_ND)
+    np.testing.assert_array_equal(opened.rows.id_N, first.rows.id_N)
+
+
+def test_a_crash_before_the_card_is_repaired_by_preparing_again(tmp_path):
+    store = LocalStore(tmp_path)
+    card = put_table(store, small_table(), name="small").card
+    store.delete(f"datasets/small/{card.fingerprint}/card.json")
+    with pytest.raises(NotFound):
+        open_dataset(store, "small", card.fingerprint)
+    assert put_table(store, small_table(), name="small").card == card
+    assert len(open_dataset(store, "small", card.fingerprint).rows) == 20
+
+
+def test_the_fingerprint_follows_content_and_not_its_encoding(store):
+    table = small_table()
+    chunked = pa.concat_tables([table.slice(0, 7), table.slice(7)]).select(["y", "x", "row"])
+    relabelled = table.replace_schema_metadata({"classes": orjson.dumps(["yes", "no"])})
+    changed = table_of(np.zeros((20, 3)), np.arange(20) % 2, classes=("no", "yes"))
+    fingerprint = put_table(store, table, name="a").card.fingerprint
+    assert put_table(store, chunked, name="b").card.fingerprint == fingerprint
+    assert put_table(store, relabelled, name="c").card.fingerprint != fingerprint
+    assert put_table(store, changed, name="d").card.fingerprint != fingerprint
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_feature_that_is_no_number_is_refused_with_row_and_feature(store, value):
+    x = np.zeros((5, 3))
+    x[3, 1] = value
+    with pytest.raises(InvalidInput, match=rf"'bad': column 'x' has {value} in row 3, feature 1"):
+        put_table(store, table_of(x, np.array([0, 1, 0, 1, 0]), classes=("no", "yes")), name="bad")
+    assert store.list("") == []
+
+
+@pytest.mark.parametrize(
+    ("column", "array", "message"),
+    [
+        ("x", pa.array([[1.0]] * 20), r"column 'x' must be fixed_size_list<float>, got list<item: double>"),
+        ("y", pa.array([0.5] * 20), "column 'y' must be int64, got double"),
+        ("y", pa.array([0, None] * 10), "column 'y' has a null in row 1"),
+        ("y", pa.array([0, 2] * 10), "column 'y' has 2 in row 1; labels are 0 to 1"),
+        ("row", pa.array([7] * 20), "column 'row' has 7 twice"),
+    ],
+)
+def test_a_wrong_column_is_refused_by_name(store, column, array, message):
+    table = small_table()
+    table = table.set_column(table.column_names.index(column), column, array)
+    with pytest.raises(InvalidInput, match=message):
+        put_table(store, table, name="bad")
+
+
+def test_a_missing_column_and_missing_classes_are_refused(store):
+    with pytest.raises(InvalidInput, match="'bad' has no column 'y'; it has row, x"):
+        put_table(store, small_table().drop_columns(["y"]), name="bad")
+    with pytest.raises(InvalidInput, match="'bad' names no classes"):
+        put_table(store, small_table().replace_schema_metadata(None), name="bad")
+
+
+def test_an_unknown_set_or_setting_is_refused_with_the_nearest_name():
+    with pytest.raises(InvalidInput, match="'digit' is unknown; did you mean 'digits'"):
+        load_builtin(Component(use="digit"))
+    with pytest.raises(InvalidInput, match="takes no settings, got size"):
+        load_builtin(Component(use="digits", config={"size": 3}))
+
+
+def test_other_rows_under_the_same_fingerprint_are_found(tmp_path):
+    store = LocalStore(tmp_path)
+    card = put_table(store, small_table(), name="small").card
+    path = tmp_path / f"datasets/small/{card.fingerprint}/part-0.parquet"
+    path.unlink()
+    pq.write_table(table_of(np.zeros((20, 3)), np.arange(20) % 2, classes=("no", "yes")), path)
+    with pytest.raises(IntegrityError, match="does not have the fingerprint"):
+        open_dataset(store, "small", card.fingerprint)
+    path.write_bytes(b"PAR1 nothing")
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        open_dataset(store, "small", card.fingerprint)
+
+
+@pytest.mark.parametrize(("name", "fingerprint"), [("../up", "0" * 64), ("digits", "../../etc")])
+def test_names_and_fingerprints_that_could_be_paths_are_refused(store, name, fingerprint):
+    with pytest.raises(InvalidInput):
+        open_dataset(store, name, fingerprint)
