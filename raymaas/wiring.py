@@ -89,19 +89,23 @@ def control(run_dir: Path) -> None:
             now=registry.store.now,
         )
     )
-    stop = threading.Event()
+    stop = _stop_on_signals()
     server = uvicorn.Server(
         uvicorn.Config(app, host="127.0.0.1", port=plan.control_port, log_level="warning", access_log=False)
     )
-    threads = [
+    serving = threading.Thread(target=server.run, name="http")
+    for thread in (
+        serving,
         threading.Thread(target=controller.run, args=(stop,), name="reconcile", daemon=True),
         threading.Thread(target=_every, args=(stop, 3.0, lambda: settle_quietly(jobs)), name="settle", daemon=True),
-    ]
-    for thread in threads:
+    ):
         thread.start()
-    server.run()
+    while serving.is_alive() and not stop.wait(0.5):
+        pass
     stop.set()
-    controller.poke()
+    controller.close()
+    server.should_exit = True
+    serving.join()
     ray.shutdown()
 
 

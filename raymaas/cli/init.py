@@ -17,9 +17,7 @@ STARTERS = ("train.yaml", "rows.json", "model.py", "README.md")
 
 @app.command()
 def init(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to write; made if need be.")
-    ] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write; made if need be.")] = Path(),
 ) -> None:
     """Write a job file, rows to predict, a model of your own to begin with, and how they go together.
 

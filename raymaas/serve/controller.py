@@ -114,10 +114,17 @@ class Controller:
         self._wake = threading.Event()
         self._changed = threading.Condition()
         self._table: EdgeTable | None = None
+        self._closed = False
         self._running: dict[Target, RunningApp] = {}
 
     def poke(self) -> None:
         self._wake.set()
+
+    def close(self) -> None:
+        """Let every waiting edge agent go, so that the process can end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
 
     def run(self, stop: threading.Event, *, every_s: float = 1.0) -> None:
         """Reconcile until `stop` is set. An error is logged and tried again: nothing else can be done with it."""
@@ -160,7 +167,8 @@ class Controller:
             return self._table is not None and self._table.revision != after
 
         with self._changed:
-            return self._table if self._changed.wait_for(newer, timeout=wait_s) else None
+            self._changed.wait_for(lambda: newer() or self._closed, timeout=wait_s)
+            return self._table if newer() else None
 
     def _publish(self, table: EdgeTable, running: dict[Target, RunningApp]) -> None:
         with self._changed:

@@ -61,7 +61,9 @@ def draft(run_id: str, *, model: str = "digits") -> VersionDraft:
         architecture=Component(use="mlp", config={"hidden": [8]}),
         signature=Signature(
             inputs=(TensorSpec(name="x", dtype="FP32", shape=(-1, 2)),),
-            outputs=tuple(TensorSpec(name=n, dtype="FP32", shape=(-1, 2)) for n in ("logits", "probabilities")),
+            outputs=tuple(
+                TensorSpec(name=n, dtype="FP32", shape=(-1, 2)) for n in ("logits", "probabilities")
+            ),
             classes=("plus", "minus"),
         ),
         runtimes=("torch",),
@@ -203,6 +205,16 @@ class Edge:
         return await self._control(scope, receive, send)
 
 
+class Switch:
+    """One server for many worlds: starting uvicorn costs more than most tests."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
 def infer(body: bytes, model: str, version: int) -> Response:
     """The plain form of an infer request, answered by `x @ WEIGHTS`."""
     inputs = orjson.loads(body)["inputs"]
@@ -253,31 +265,30 @@ def serving(app: Any) -> Iterator[str]:
 def scripted(*answers: bytes) -> Iterator[tuple[str, Callable[[], int]]]:
     """A server that reads one request per connection and writes the next of `answers` (b"" just hangs up).
 
-    Gives its URL and a count of the requests it read; after the last answer it refuses connections.
+    Gives its URL and a count of the requests it read.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     read = 0
 
     def serve() -> None:
         nonlocal read
-        with listener:
-            for answer in answers:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    if _read_request(connection):
-                        read += 1
-                    connection.sendall(answer)
+        for answer in answers:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                read += 1 if _read_request(connection) else 0
+                connection.sendall(answer)
 
     thread = threading.Thread(target=serve)
     thread.start()
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", lambda: read
     finally:
-        listener.close() if not thread.is_alive() else _unblock(listener)
+        listener.shutdown(socket.SHUT_RDWR)  # Closing alone would leave the thread waiting in accept.
         thread.join()
+        listener.close()
 
 
 def http_answer(status: str, body: bytes, content_type: str = "text/html") -> bytes:
@@ -295,15 +306,13 @@ def _read_request(connection: socket.socket) -> bytes:
         data += chunk
     head, _, body = data.partition(b"\r\n\r\n")
     length = next(
-        (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+        (
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length:")
+        ),
+        0,
     )
     while len(body) < length:
         body += connection.recv(65536)
     return data
-
-
-def _unblock(listener: socket.socket) -> None:
-    """Wake a thread that still waits in accept."""
-    with socket.create_connection(listener.getsockname()):
-        pass
-    listener.close()

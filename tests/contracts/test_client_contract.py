@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from control_server import JOB, World, http_answer, scripted, serving
+from control_server import JOB, Switch, World, http_answer, scripted, serving
 
 from raymaas.client import AsyncClient, Client
 from raymaas.client.flow import LogText
@@ -91,10 +91,18 @@ def world() -> World:
     return World()
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Switch]]:
+    switch = Switch()
+    with serving(switch) as url:
+        yield url, switch
+
+
 @pytest.fixture
-def client(world: World, connect: Connect) -> Iterator[Any]:
-    with serving(world.app()) as url:
-        yield connect(url)
+def client(world: World, connect: Connect, server: tuple[str, Switch]) -> Any:
+    url, switch = server
+    switch.app = world.app()
+    return connect(url)
 
 
 def test_arrays_are_answered_with_arrays(world: World, client: Any) -> None:
@@ -336,7 +344,9 @@ def test_status_is_the_clusters_own_description(client: Any) -> None:
     ],
     ids=lambda error: error.code,
 )
-def test_each_error_arrives_as_the_class_the_server_raised(error: RaymaasError, world: World, client: Any) -> None:
+def test_each_error_arrives_as_the_class_the_server_raised(
+    error: RaymaasError, world: World, client: Any
+) -> None:
     world.refusal = error
     with pytest.raises(type(error)) as raised:
         client.train(JOB)
@@ -395,7 +405,9 @@ def test_a_gateways_own_page_is_unavailable_for_a_read(status: str, connect: Con
 
 
 def test_a_gateways_json_is_read_by_its_sentence_and_status(connect: Connect) -> None:
-    page = http_answer("503 Service Unavailable", b'{"error": "no replica can be reached"}', "application/json")
+    page = http_answer(
+        "503 Service Unavailable", b'{"error": "no replica can be reached"}', "application/json"
+    )
     with scripted(page) as (url, _), pytest.raises(Unavailable, match="^no replica can be reached$"):
         connect(url).model("digits").predict(ROWS)
 

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,10 @@ class Backend(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Echo)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     @property
     def address(self) -> str:
@@ -185,14 +189,18 @@ class Edge:
             return ask(connection, path, body, headers)
 
     def raw(self, request: bytes) -> bytes:
-        """Send bytes as they are; all that comes back until the connection closes or is silent for long."""
-        with socket.create_connection(("127.0.0.1", self.settings.port), timeout=10) as connection:
+        """Send bytes as they are; all that comes back until the connection ends."""
+        answer = b""
+        # The edge may close before it has read everything, and a close with unread bytes is a reset.
+        with (
+            socket.create_connection(("127.0.0.1", self.settings.port), timeout=10) as connection,
+            suppress(ConnectionError, OSError),
+        ):
             connection.sendall(request)
             connection.shutdown(socket.SHUT_WR)
-            answer = b""
             while chunk := connection.recv(65536):
                 answer += chunk
-            return answer
+        return answer
 
 
 def ask(
@@ -260,9 +268,14 @@ def make_edge(tmp_path: Path, backends: tuple[Backend, Backend, Backend]) -> Ite
         return edge
 
     yield make
-    for edge in started:
+    for edge in reversed(started):
         edge.stop()
-        assert edge.now().haproxy_pid is None
+    for edge in started:
+        left = edge.now()
+        # Only where a test failed between an agent's death and its heir.
+        if left.haproxy_pid and left.haproxy_started_at and alive(left.haproxy_pid, left.haproxy_started_at):
+            os.kill(left.haproxy_pid, signal.SIGKILL)
+            raise AssertionError(f"HAProxy, pid {left.haproxy_pid}, was left behind")
 
 
 @pytest.fixture
@@ -415,12 +428,17 @@ def test_what_is_not_a_plain_request_is_refused_in_json(edge: Edge, request_text
     [
         "POST /v2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
         "GET http://elsewhere/ HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nx: " + "y" * 80_000 + "\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
 def test_what_is_not_http_1_1_is_refused(edge: Edge, request_text: str) -> None:
     assert edge.raw(request_text.encode()).startswith(b"HTTP/1.1 400")
+
+
+def test_headers_larger_than_any_buffer_are_not_taken(edge: Edge) -> None:
+    # The answer to a client that is still sending may be lost in the reset.
+    answer = edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * 200_000 + b"\r\n\r\n")
+    assert answer[:12] in (b"HTTP/1.1 400", b"")
 
 
 def test_a_client_that_never_finishes_its_headers_is_dismissed(make_edge: Callable[..., Edge]) -> None:
@@ -463,7 +481,7 @@ def test_a_refused_map_leaves_the_old_one(edge: Edge) -> None:
     runtime = RuntimeSocket(edge.run_dir / "admin.sock")
     before = runtime.map()
     with pytest.raises(Unavailable):
-        runtime.commit_map({"digits/1": "slot00/1", "digits/2": ""})
+        runtime.commit_map({"digits/1": "slot00/1", "digits/2": "x" * 100_000})
     assert runtime.map() == before
     runtime.commit_map(before)
 

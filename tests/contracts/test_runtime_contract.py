@@ -1,4 +1,4 @@
-"""RuntimeContract: every runtime gives the same predictions from the same version, and loads only what was published."""
+"""RuntimeContract: every runtime gives the same predictions, and loads only what was published."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from raymaas.bundle.format import FILES_OF_RUNTIME, PROBES, BuiltBundle, build
 from raymaas.bundle.runtimes.base import check_probes
@@ -118,7 +119,9 @@ class TestRuntimeContract:
         assert set(published.asked) == names
 
     @pytest.mark.parametrize("damage", ["flip", "cut", "longer"])
-    def test_a_file_that_is_not_what_was_published_is_not_loaded(self, published, runtime, damage, monkeypatch):
+    def test_a_file_that_is_not_what_was_published_is_not_loaded(
+        self, published, runtime, damage, monkeypatch
+    ):
         loads: list[str] = []
         monkeypatch.setattr(
             "raymaas.bundle.runtimes.opening.load_runtime", lambda name, *rest, **options: loads.append(name)
@@ -139,7 +142,9 @@ class TestRuntimeContract:
         name = FILES_OF_RUNTIME[runtime][0]
         files = {key: value for key, value in published.manifest.files.items() if key != name}
         with pytest.raises(IntegrityError, match=f"{name} of small@1 is not in the manifest"):
-            open_runtime(published.manifest.model_copy(update={"files": files}), published.read, runtime=runtime)
+            open_runtime(
+                published.manifest.model_copy(update={"files": files}), published.read, runtime=runtime
+            )
 
     def test_predictions_other_than_the_recorded_ones_are_refused(self, published, runtime):
         with torch.random.fork_rng():
@@ -148,11 +153,21 @@ class TestRuntimeContract:
         other = build(
             stranger, architecture=published.manifest.architecture, signature=SIGNATURE, probes=features(3)
         )
-        files = {**published.bundle.files, PROBES: other.files[PROBES]}
-        opened = load_runtime(runtime, files, signature=SIGNATURE)
-        with pytest.raises(IntegrityError, match=f"runtime '{runtime}' does not reproduce this version: output 'l"):
-            check_probes(opened, files)
+        probes = other.entries()[PROBES]
+        mixed = published.manifest.model_copy(update={"files": published.manifest.files | {PROBES: probes}})
+        published.blobs[probes.sha256] = other.files[PROBES]
+        with pytest.raises(
+            IntegrityError, match=f"'{runtime}' does not reproduce this version: output 'logits'"
+        ):
+            open_runtime(mixed, published.read, runtime=runtime)
+
+    def test_probes_that_are_damaged_or_lack_an_output_are_refused(self, published, runtime):
+        opened = load_runtime(runtime, published.bundle.files, signature=SIGNATURE)
         check_probes(opened, published.bundle.files)
+        with pytest.raises(IntegrityError, match=f"{PROBES} is damaged"):
+            check_probes(opened, {PROBES: b"short"})
+        with pytest.raises(IntegrityError, match="holds no output 'logits'"):
+            check_probes(opened, {PROBES: save({"input.x": features(2)})})
 
     def test_bytes_that_are_no_model_are_an_integrity_error(self, published, runtime):
         name = FILES_OF_RUNTIME[runtime][0]
@@ -164,7 +179,9 @@ def test_auto_takes_the_first_runtime_that_can_use_the_device(published):
     assert open_runtime(published.manifest, published.read).name == "onnx"
     torch_only = published.manifest.model_copy(update={"runtimes": ("torch",)})
     assert open_runtime(torch_only, published.read).name == "torch"
-    with pytest.raises(InvalidInput, match="'onnx' cannot serve this version on cpu; it can be served with torch"):
+    with pytest.raises(
+        InvalidInput, match="'onnx' cannot serve this version on cpu; it can be served with torch"
+    ):
         open_runtime(torch_only, published.read, runtime="onnx")
     with pytest.raises(InvalidInput, match="'onnx' cannot serve this version on cuda"):
         open_runtime(published.manifest, published.read, runtime="onnx", device="cuda")

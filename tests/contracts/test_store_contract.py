@@ -88,7 +88,7 @@ class WritingInPlaceStore(LocalStore):
 class TestTheContractCatches:
     def test_a_store_that_ignores_the_condition(self, tmp_path: Path) -> None:
         with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
-            TestLocalStore().test_a_held_key_is_never_overwritten(OverwritingStore(tmp_path / "one"))
+            TestLocalStore().test_a_held_key_is_never_overwritten(OverwritingStore(tmp_path / "a"))
         with pytest.raises(AssertionError):
             TestLocalStore().test_exactly_one_of_racing_creators_wins_each_key(
                 OverwritingStore(tmp_path / "two")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from raymaas.errors import OutcomeUnknown
 from raymaas.registry.moves import Stamp
@@ -73,30 +73,55 @@ class Crash(Exception):
 
 
 @dataclass
-class CrashingStore:
-    """A store whose `crash_at`-th call (from 1) dies, before or after it took effect, or loses its reply."""
+class WatchedStore:
+    """A store that notes the name of each call, and hands each to `_call`."""
 
     inner: Store
-    crash_at: int
-    how: str
-    calls: int = field(default=0)
+    calls: list[str] = field(default_factory=list, kw_only=True)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.inner, name)
-        return self._counted(name, attribute) if callable(attribute) else attribute
+        if not callable(attribute):
+            return attribute
 
-    def _counted(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            self.calls += 1
-            if self.calls != self.crash_at:
-                return method(*args, **kwargs)
-            if self.how == "before":
-                raise Crash
-            result = method(*args, **kwargs)
-            if self.how == "lost reply" and name == "create":
-                raise OutcomeUnknown("the reply was lost")
-            if self.how == "after":
-                raise Crash
-            return result
+            self.calls.append(name)
+            return self._call(name, lambda: attribute(*args, **kwargs))
 
         return call
+
+    def _call(self, name: str, act: Callable[[], Any]) -> Any:
+        return act()
+
+
+@dataclass
+class InterruptedStore(WatchedStore):
+    """Before its `at`-th call (from 1), `interrupt` happens."""
+
+    at: int
+    interrupt: Callable[[], object]
+
+    def _call(self, name: str, act: Callable[[], Any]) -> Any:
+        if len(self.calls) == self.at:
+            self.interrupt()
+        return act()
+
+
+@dataclass
+class CrashingStore(WatchedStore):
+    """Its `crash_at`-th call (from 1) dies, before or after it took effect, or loses its reply."""
+
+    crash_at: int
+    how: Literal["before", "after", "lost reply"]
+
+    def _call(self, name: str, act: Callable[[], Any]) -> Any:
+        if len(self.calls) != self.crash_at:
+            return act()
+        if self.how == "before":
+            raise Crash
+        result = act()
+        if self.how == "after":
+            raise Crash
+        if name == "create":
+            raise OutcomeUnknown("the reply was lost")
+        return result

@@ -1,4 +1,4 @@
-"""The files of a version: complete, self-contained, without traces of the machine, and honest when a graph fails."""
+"""The files of a version: complete, self-contained, no traces of the machine, honest when a graph fails."""
 
 import json
 

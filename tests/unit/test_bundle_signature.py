@@ -37,5 +37,5 @@ def test_inputs_that_do_not_fit_are_refused_by_name(inputs, message):
 
 
 def test_inputs_with_different_numbers_of_rows_are_refused():
-    with pytest.raises(InvalidInput, match="equally many rows, got {'x': 2, 'ids': 3}"):
+    with pytest.raises(InvalidInput, match=r"equally many rows, got \{'x': 2, 'ids': 3\}"):
         check_inputs(TWO, {"x": x(2, 4), "ids": x(3, dtype=np.int64)})

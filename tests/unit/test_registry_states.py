@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from registry_examples import FILES, START, draft, memory_store, stamp
+from registry_examples import FILES, START, WatchedStore, draft, memory_store, stamp
 
 from raymaas.errors import AlreadyExists, IntegrityError, InvalidInput, NotFound, Refused
 from raymaas.registry.layout import state_key
@@ -147,10 +147,12 @@ def test_moves_append_and_the_history_is_newest_first(store: Store) -> None:
 
 
 def test_a_move_that_changes_nothing_writes_nothing() -> None:
-    states = States(memory_store())
-    first = states.move("digits", partial(deploy, version=1), who="ana")
-    assert states.move("digits", partial(deploy, version=1), who="bob") == first
-    assert len(states.history("digits")) == 1
+    store = memory_store()
+    first = States(store).move("digits", partial(deploy, version=1), who="ana")
+    watched = WatchedStore(store)
+    assert States(watched).move("digits", partial(deploy, version=1), who="bob") == first
+    assert "create" not in watched.calls
+    assert States(store).history("digits") == [first]
 
 
 def test_a_refused_move_writes_nothing() -> None:

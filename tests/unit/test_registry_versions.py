@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
+from typing import Literal
 
 import pytest
-from registry_examples import FILES, START, Crash, CrashingStore, draft, memory_store
+from registry_examples import FILES, START, Crash, CrashingStore, InterruptedStore, draft, memory_store
 
 from raymaas.errors import IntegrityError, InvalidInput, NotFound, OutcomeUnknown
 from raymaas.registry.blobs import blob_key
@@ -16,6 +17,8 @@ from raymaas.registry.layout import version_key
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import LocalStore, Store
+
+How = Literal["before", "after", "lost reply"]
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -58,16 +61,19 @@ def test_the_time_of_publication_is_the_stores() -> None:
 
 
 def test_a_run_publishes_once_however_often_it_is_repeated() -> None:
-    versions = Versions(memory_store())
+    store = memory_store()
+    versions = Versions(store)
     first = versions.publish(draft("run-a"), FILES)
     versions.publish(draft("run-b"), FILES)
+    kept = store.list("")
     assert versions.publish(draft("run-a"), {"model.safetensors": b"trained again"}) == first
+    assert store.list("") == kept
     assert [v.version for v in versions.list("digits")] == [2, 1]
 
 
 @pytest.mark.parametrize("how", ["before", "after", "lost reply"])
 @pytest.mark.parametrize("crowded", [False, True])
-def test_a_crash_at_any_step_and_a_retry_give_exactly_one_version(how: str, crowded: bool) -> None:
+def test_a_crash_at_any_step_and_a_retry_give_exactly_one_version(how: How, crowded: bool) -> None:
     crash_at, finished = 0, False
     while not finished:
         crash_at += 1
@@ -78,7 +84,7 @@ def test_a_crash_at_any_step_and_a_retry_give_exactly_one_version(how: str, crow
         crashing = CrashingStore(inner, crash_at, how)
         with suppress(Crash, OutcomeUnknown):
             Versions(crashing).publish(draft("run-a"), FILES)
-        finished = crashing.calls < crash_at
+        finished = len(crashing.calls) < crash_at
         for seen in versions.list("digits") if versions.models() else []:
             assert versions.read_files(seen) == FILES
         if crowded:  # Another run takes the number that the crashed one may have reserved.
@@ -89,6 +95,27 @@ def test_a_crash_at_any_step_and_a_retry_give_exactly_one_version(how: str, crow
         assert [v.version for v in listed] == list(range(len(listed), 0, -1))
         assert versions.read_files(published) == FILES
     assert crash_at > 8
+
+
+@pytest.mark.parametrize("other", ["run-a", "run-b"])
+def test_another_publisher_at_any_step_leaves_one_version_per_run(other: str) -> None:
+    at, finished = 0, False
+    while not finished:
+        at += 1
+        inner = memory_store()
+        beside: list[ModelVersion] = []
+
+        def publish_beside(into: Store = inner, published: list[ModelVersion] = beside) -> None:
+            published.append(Versions(into).publish(draft(other), FILES))
+
+        interrupted = InterruptedStore(inner, at, publish_beside)
+        mine = Versions(interrupted).publish(draft("run-a"), FILES)
+        finished = len(interrupted.calls) < at
+        listed = {(v.version, v.run_id) for v in Versions(inner).list("digits")}
+        assert listed == {(v.version, v.run_id) for v in (mine, *beside)}
+        assert len(listed) == len({"run-a", *(v.run_id for v in beside)})
+        assert mine.run_id == "run-a"
+    assert at > 8
 
 
 def test_a_crash_never_shows_half_a_version() -> None:

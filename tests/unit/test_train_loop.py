@@ -1,4 +1,4 @@
-"""The loop: two workers give what one gives, a resumed fit what an uninterrupted one gives, the best epoch is kept."""
+"""The loop: two workers give what one gives, a resumed fit ends the same, the best epoch is kept."""
 
 import multiprocessing
 from functools import partial
@@ -102,6 +102,22 @@ def test_shards_are_disjoint_balanced_and_together_everything(rows, size):
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
+def test_every_epoch_takes_every_row_once_in_an_order_of_its_own():
+    seen: list[torch.Tensor] = []
+
+    def watched() -> torch.nn.Module:
+        network = catalogue.build(SMALL)
+        network.register_forward_pre_hook(lambda module, x: seen.append(x[0]) if module.training else None)
+        return network
+
+    fit(watched, Training(epochs=2, batch_size=16), parts=PARTS, world=World.single())
+    assert [len(x_BD) for x_BD in seen] == [16, 16, 8] * 2
+    epochs = [torch.cat(seen[:3]), torch.cat(seen[3:])]
+    for x_ND in epochs:
+        assert sorted(x_ND.tolist()) == sorted(PARTS.train.x_ND.tolist())
+    assert not torch.equal(*epochs)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_a_resumed_fit_ends_where_an_uninterrupted_one_does(optimizer):
     whole = Training(epochs=5, batch_size=7, optimizer=optimizer, momentum=0.5, weight_decay=0.01, seed=3)
@@ -141,7 +157,9 @@ def test_the_weights_of_the_best_epoch_are_kept_and_waiting_ends():
     training = Training(epochs=200, learning_rate=0.05, early_stopping=EarlyStopping(patience=4))
     weights_after: list[dict[str, torch.Tensor]] = []
     training = training.model_copy(update={"checkpoint_every": 1})
-    end = run(training, parts=parts, on_epoch=lambda report, checkpoint: weights_after.append(checkpoint.weights))
+    end = run(
+        training, parts=parts, on_epoch=lambda report, checkpoint: weights_after.append(checkpoint.weights)
+    )
     losses = [report.validation_loss for report in end.history]
     best = end.progress.best_epoch
     assert losses[best - 1] == min(losses)
@@ -154,7 +172,9 @@ def test_an_improvement_below_min_delta_does_not_count():
     losses = (1.0, 0.95, 0.85, 0.84)
     state = Checkpoint.start({})
     for epoch, loss in enumerate(losses, start=1):
-        report = EpochReport(epoch=epoch, train_loss=1, validation_loss=loss, validation_accuracy=0, seconds=0)
+        report = EpochReport(
+            epoch=epoch, train_loss=1, validation_loss=loss, validation_accuracy=0, seconds=0
+        )
         state = state.after(report, weights={}, optimizer={}, min_delta=0.1)
     assert state.progress.best_epoch == 3
     stopping = EarlyStopping(patience=1, min_delta=0.1)
@@ -179,7 +199,10 @@ def test_a_loss_that_is_no_number_ends_the_fit_with_advice():
 def test_bf16_trains_too():
     history = run(Training(epochs=8, precision="bf16", learning_rate=0.02)).history
     assert history[-1].validation_loss < history[0].validation_loss
-    assert history[0].train_loss != run(Training(epochs=1, precision="fp32", learning_rate=0.02)).history[0].train_loss
+    assert (
+        history[0].train_loss
+        != run(Training(epochs=1, precision="fp32", learning_rate=0.02)).history[0].train_loss
+    )
 
 
 def test_a_damaged_checkpoint_is_found():

@@ -175,6 +175,9 @@ async def _on_invalid_request(request: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, what = request.url.path, f"{request.method} {request.url.path}"
+    if isinstance(error.__cause__, RaymaasError):
+        # FastAPI wraps what reading the body raised.
+        return error_response(error.__cause__, path=path, request_id=request.state.request_id)
     if error.status_code == 404:
         known: RaymaasError = NotFound(f"{what} does not exist; /api/v1/docs lists what does")
     elif error.status_code == 405:

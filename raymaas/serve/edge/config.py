@@ -116,7 +116,6 @@ def render(settings: EdgeSettings, *, slots: int, proxies: Iterable[str]) -> str
 def _process(settings: EdgeSettings) -> str:
     # noreuseport: with SO_REUSEPORT a second edge on the same port would start, and take half the requests.
     # idle-close-on-response: a reload would otherwise reset connections that a client is about to use.
-    log = "    log stdout format raw daemon info\n" if settings.access_log else ""
     return f"""\
 global
     maxconn {settings.max_connections}
@@ -124,11 +123,9 @@ global
     hard-stop-after {_ms(settings.retire_s)}
     stats socket unix@{SOCKET_NAME} mode 600 level admin expose-fd listeners
     tune.bufsize {settings.buffer_bytes}
-{log}
+
 defaults base
     mode http
-    log global
-    log-format {_quoted(_LOG_LINE)}
     option http-restrict-req-hdr-names delete
     option http-ignore-probes
     option idle-close-on-response
@@ -170,11 +167,13 @@ def _front(settings: EdgeSettings) -> str:
             f"{{ req.body_size gt {settings.max_body_bytes} }}",
         ),
     ]
+    # Only here and not in `global`, or events of servers would stand between the requests.
+    log = f"    log stdout format raw daemon info\n    log-format {_quoted(_LOG_LINE)}\n"
     host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     return f"""\
 frontend edge from base
     bind {host}:{settings.port} proto h1
-
+{log if settings.access_log else ""}
     http-request set-var(txn.id) req.fhdr(x-request-id,-1)
     http-request set-var(txn.id) uuid() unless {{ var(txn.id) -m reg ^[A-Za-z0-9._-]{{1,128}}$ }}
     http-after-response set-header x-request-id %[var(txn.id)]

@@ -1,0 +1,158 @@
+"""Training under Ray Train: two workers equal one, a lost worker is replaced, a failure says why."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+import torch
+
+from raymaas.data.dataset import Dataset, prepare
+from raymaas.data.split import split
+from raymaas.errors import RunFailed
+from raymaas.models import catalogue
+from raymaas.specs.jobs import Component, Training, TrainJob, Workers
+from raymaas.store import LocalStore
+from raymaas.train.checkpoint import Checkpoint, EpochReport
+from raymaas.train.distributed import train_distributed
+from raymaas.train.loop import fit
+from raymaas.train.world import World
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray Train reads a deprecated setting of Ray Data, and leaves sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+# 1,167 training rows: the last batch of an epoch has 43, an odd number, so the shards of it are uneven.
+JOB = TrainJob(
+    model="digits",
+    data=Component(use="digits"),
+    architecture=Component(use="mlp", config={"hidden": [32], "input_scale": 0.0625}),
+    training=Training(epochs=3, batch_size=281, learning_rate=0.01, checkpoint_every=3, seed=4),
+    scaling=Workers(workers=2, cpus_per_worker=0.5),
+)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
+    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
+        token = Path(folder, "token")
+        token.touch(mode=0o600)
+        token.write_text("0123456789abcdef" * 4)
+        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        # Ray read the mode when it was imported; set now, it would be half believed. Unset, init turns it on.
+        environment.delenv("RAY_AUTH_MODE", raising=False)
+        # Ray Train's controller looks every 2 s by default, and a checkpoint waits for it.
+        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return LocalStore(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def dataset(store: LocalStore) -> Dataset:
+    return prepare(store, JOB.data)
+
+
+@pytest.fixture(scope="module")
+def first_call(
+    ray_cluster: None, store: LocalStore, dataset: Dataset
+) -> tuple[Checkpoint, list[EpochReport]]:
+    """What `JOB` gave on two workers and what the driver heard; made once, as it takes ten seconds to start."""
+    heard: list[EpochReport] = []
+    return run(JOB, store, dataset, run_id="two", on_epoch=heard.append), heard
+
+
+def run(job: TrainJob, store: LocalStore, dataset: Dataset, **rest: object) -> Checkpoint:
+    fingerprint = dataset.card.fingerprint
+    return train_distributed(job, store_url=store.url, dataset_fingerprint=fingerprint, **rest)
+
+
+def with_training(**changes: object) -> TrainJob:
+    return JOB.model_copy(update={"training": JOB.training.model_copy(update=changes)})
+
+
+def trained_here(job: TrainJob, dataset: Dataset) -> Checkpoint:
+    """The same fit in this process, without Ray."""
+    component = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    return fit(
+        lambda: catalogue.build(component),
+        job.training,
+        parts=split(dataset, job.split),
+        world=World.single(),
+        clock=lambda: 0.0,
+    )
+
+
+def assert_same_weights(one: Checkpoint, other: Checkpoint) -> None:
+    assert one.best_weights.keys() == other.best_weights.keys()
+    for name, tensor in one.best_weights.items():
+        torch.testing.assert_close(other.best_weights[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_two_workers_equal_one(first_call, dataset):
+    together, _ = first_call
+    alone = trained_here(JOB, dataset)
+    assert_same_weights(together, alone)
+    for one, two in zip(alone.history, together.history, strict=True):
+        assert two.validation_loss == pytest.approx(one.validation_loss, rel=1e-4)
+
+
+def test_the_driver_hears_every_epoch(first_call):
+    together, heard = first_call
+    assert [report.epoch for report in heard] == [1, 2, 3]
+    assert tuple(heard) == together.history
+
+
+def test_nothing_is_pickled_into_the_store(first_call, store):
+    kept = {path.suffix for path in (store.root / "runs/two").rglob("*") if path.is_file()}
+    assert kept <= {".safetensors", ".json", ""}
+    assert ".safetensors" in kept
+
+
+def test_a_second_call_for_the_same_run_goes_on_from_its_checkpoint(first_call, store, dataset):
+    longer = with_training(epochs=5)
+    heard: list[int] = []
+    end = run(longer, store, dataset, run_id="two", on_epoch=lambda report: heard.append(report.epoch))
+    assert heard == [4, 5]
+    assert_same_weights(end, trained_here(longer, dataset))
+
+
+def test_a_lost_worker_is_replaced_and_the_result_is_the_same(ray_cluster, store, dataset):
+    job = with_training(epochs=60, checkpoint_every=2, learning_rate=0.002)
+    killed: list[int] = []
+
+    def kill_a_worker(report: EpochReport) -> None:
+        if report.epoch < 6 or killed:
+            return
+        # Only among our own descendants: other Rays may run on this machine.
+        for process in psutil.Process().children(recursive=True):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                process.kill()
+                killed.append(process.pid)
+                return
+
+    end = run(job, store, dataset, run_id="lost", on_epoch=kill_a_worker)
+    assert killed
+    assert [report.epoch for report in end.history] == list(range(1, 61))
+    assert_same_weights(end, trained_here(job, dataset))
+
+
+def test_a_failed_training_says_its_cause(ray_cluster, store, dataset):
+    diverging = with_training(optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(RunFailed, match=r"training bad failed: .*lower training\.learning_rate") as caught:
+        run(diverging, store, dataset, run_id="bad")
+    assert caught.value.run == "bad"

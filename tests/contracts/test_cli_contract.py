@@ -1,0 +1,175 @@
+"""The command line against a real server: what users type, see, and get as exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from control_server import Switch, World, serving
+
+from raymaas.cli.main import main
+from raymaas.errors import Unavailable
+
+JOB = "model: digits\ndata: {use: digits}\narchitecture: {use: mlp}\ntraining: {epochs: 9}\n"
+Type = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Switch]]:
+    switch = Switch()
+    with serving(switch) as url:
+        yield url, switch
+
+
+@pytest.fixture
+def world(server: tuple[str, Switch]) -> World:
+    world = World()
+    server[1].app = world.app()
+    return world
+
+
+@pytest.fixture
+def raymaas(server: tuple[str, Switch], capsys: pytest.CaptureFixture[str]) -> Type:
+    """Types a command; gives its exit status, output and remarks."""
+
+    def type_(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as raised:
+            main(["--url", server[0], *arguments])
+        shown = capsys.readouterr()
+        return int(raised.value.code or 0), shown.out, shown.err
+
+    return type_
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> str:
+    (tmp_path / "job.yaml").write_text(JOB)
+    return str(tmp_path / "job.yaml")
+
+
+def test_train_follows_the_run_to_its_version(world: World, raymaas: Type, job: str) -> None:
+    status, out, err = raymaas("train", job, "--set", "training.epochs=2")
+    assert status == 0
+    assert out == "digits@1: accuracy 0.9700 (0.9500 to 0.9800) on 360 test rows\n"
+    assert "loading rows" in err
+    assert "published digits@1" in err
+    (run,) = world.runs.list()
+    assert len(world.runs.epochs(run.run_id)) == 2
+
+
+def test_train_of_a_job_that_fails_has_status_1_and_names_the_log(
+    world: World, raymaas: Type, job: str
+) -> None:
+    world.outcome = "fails"
+    status, out, err = raymaas("train", job)
+    assert (status, out) == (1, "")
+    assert "Traceback: no rows" in err
+    assert "failed: no rows; see `raymaas runs logs train-digits-" in err
+
+
+def test_train_without_waiting_prints_the_run_alone(world: World, raymaas: Type, job: str) -> None:
+    world.outcome = "never ends"
+    status, out, _ = raymaas("train", job, "--no-wait")
+    assert (status, out.strip()) == (0, world.runs.list()[0].run_id)
+
+
+def test_a_mistake_in_the_job_file_never_reaches_the_server(world: World, raymaas: Type, job: str) -> None:
+    Path(job).write_text(JOB.replace("epochs", "epocs"))
+    status, _, err = raymaas("train", job)
+    assert status == 1
+    assert "line 4: training.epocs: unknown field; did you mean 'epochs'?" in err
+    assert world.runs.list() == []
+
+
+def test_runs_are_listed_shown_read_and_stopped(world: World, raymaas: Type, job: str) -> None:
+    assert raymaas("runs", "list")[2].strip() == "there are no runs yet"
+    raymaas("train", job, "--set", "training.epochs=2")
+    world.outcome = "never ends"
+    _, going, _ = raymaas("train", job, "--no-wait")
+    _, out, _ = raymaas("runs", "list")
+    assert [line.split()[2] for line in out.splitlines()[1:]] == ["running", "succeeded"]
+    newest, ended = json.loads(raymaas("runs", "list", "--json")[1])
+    assert newest["run_id"] == going.strip()
+    assert "loss" in raymaas("runs", "show", ended["run_id"])[1]
+    assert json.loads(raymaas("runs", "show", ended["run_id"], "--json")[1])["epochs"] == [
+        {"epoch": 1, "loss": 1.0},
+        {"epoch": 2, "loss": 0.5},
+    ]
+    assert raymaas("runs", "logs", ended["run_id"], "--follow")[1] == "loading rows\npublished digits@1\n"
+    assert "stopped by" in raymaas("runs", "stop", newest["run_id"])[1]
+
+
+def test_models_are_listed_and_shown_with_how_they_run(world: World, raymaas: Type) -> None:
+    assert raymaas("models", "list")[2].strip() == "there is no model yet; train one first"
+    world.publish()
+    world.publish()
+    world.deploy(1)
+    assert raymaas("alias", "set", "digits@prod", "2")[1] == "digits@prod is digits@2\n"
+    assert raymaas("models", "list")[1].splitlines()[1].split() == ["digits", "2", "prod=2", "1=100"]
+    _, out, _ = raymaas("models", "show", "digits")
+    assert "aliases: prod=2" in out
+    first = next(line for line in out.splitlines() if line.startswith("1 "))
+    assert "accuracy 0.9700" in first
+    assert "ready" in first
+    assert "100 %" in first
+    assert "digits@2" in raymaas("models", "show", "digits@prod")[1]
+    assert json.loads(raymaas("models", "show", "digits", "--json")[1])["aliases"] == {"prod": 2}
+    assert json.loads(raymaas("models", "show", "digits@1", "--json")[1])["version"] == 1
+    assert "prod: none -> 2" in raymaas("models", "history", "digits")[1]
+
+
+def test_deploy_move_traffic_and_undeploy(world: World, raymaas: Type) -> None:
+    world.publish()
+    world.publish()
+    assert raymaas("deploy", "digits@1")[:2] == (0, "digits@1 is ready\n")
+    status, out, _ = raymaas("deploy", "digits@2", "--replicas", "2", "--max-replicas", "4", "--json")
+    assert (status, json.loads(out)["scaling"]["2"]["max_replicas"]) == (0, 4)
+    _, out, _ = raymaas("traffic", "digits", "1=90", "2=10", "--why", "canary")
+    assert out == "digits: traffic: 1=100% 2=0% -> 1=90% 2=10%\n"
+    assert "canary" in raymaas("models", "history", "digits")[1]
+    status, _, err = raymaas("undeploy", "digits@2")
+    assert status == 1
+    assert "10 % of the traffic" in err
+    raymaas("traffic", "digits", "1=100")
+    assert raymaas("undeploy", "digits@2")[:2] == (0, "digits@2 is stopping\n")
+
+
+def test_predict_names_the_class_of_each_row(world: World, raymaas: Type, tmp_path: Path) -> None:
+    world.publish()
+    world.deploy(1)
+    rows = tmp_path / "rows.json"
+    rows.write_text("[[1.0, 2.0], [-3.0, 0.5]]")
+    status, out, err = raymaas("predict", "digits@1", "--input", str(rows))
+    assert status == 0
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [["0", "plus"], ["1", "minus"]]
+    assert "answered by digits@1" in err
+    _, out, _ = raymaas("predict", "digits", "-i", str(rows), "--json")
+    assert json.loads(out)["outputs"]["logits"] == [[3.0, -3.0], [-2.5, 2.5]]
+    status, _, err = raymaas("predict", "digits@9", "-i", str(rows))
+    assert status == 1
+    assert "digits@9" in err
+
+
+def test_the_servers_sentence_is_what_the_user_reads(world: World, raymaas: Type, job: str) -> None:
+    world.refusal = Unavailable("Ray does not answer; look at its head")
+    status, out, err = raymaas("train", job)
+    assert (status, out) == (1, "")
+    assert err == "error: Ray does not answer; look at its head\n"
+
+
+def test_a_wide_table_is_neither_cut_nor_wrapped_in_a_pipe(
+    world: World, server: tuple[str, Switch], job: str
+) -> None:
+    model = "a-model-with-quite-a-long-name-to-fill-a-line"
+    for _ in range(2):
+        world.publish(model)
+    command = [sys.executable, "-m", "raymaas.cli.main", "--url", server[0], "models", "show", model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert [line.split()[-1] for line in done.stdout.splitlines()[1:]] == [
+        f"train-{model}-{n}" for n in (2, 1)
+    ]
+    assert "\x1b" not in done.stdout

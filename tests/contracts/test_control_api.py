@@ -1,0 +1,330 @@
+"""The control API over HTTP: statuses, Problems, guards, the protocol's own paths, and the edge agents' door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from control_server import JOB, SECRET, Switch, World, serving
+from pydantic import TypeAdapter
+
+from raymaas.errors import Unavailable
+from raymaas.serve.api.models import deployments_of
+from raymaas.serve.edge.source import HttpTableSource
+from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.problem import Problem
+from raymaas.specs.runs import RUN_STATE
+from raymaas.specs.serving import EdgeTable
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Switch]]:
+    switch = Switch()
+    with serving(switch) as url:
+        yield url, switch
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def http(world: World, server: tuple[str, Switch]) -> Iterator[httpx.Client]:
+    url, switch = server
+    switch.app = world.app()
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        yield client
+
+
+def problem(answer: httpx.Response, status: int, code: str) -> Problem:
+    """The Problem in `answer`, which has this status and code."""
+    assert answer.headers["content-type"] == "application/problem+json"
+    found = Problem.model_validate(answer.json())
+    assert (answer.status_code, found.status, found.type) == (status, status, code)
+    assert found.request_id == answer.headers["x-request-id"]
+    return found
+
+
+def test_an_unknown_model_is_404_with_the_nearest_name(world: World, http: httpx.Client) -> None:
+    world.publish()
+    for path in ("", "/versions", "/versions/1", "/history", "/state", "/deployments"):
+        assert (
+            "did you mean 'digits'"
+            in problem(http.get(f"/api/v1/models/digit{path}"), 404, "not-found").detail
+        )
+
+
+def test_a_version_is_found_by_number_and_by_alias(world: World, http: httpx.Client) -> None:
+    world.publish()
+    world.publish()
+    assert http.put("/api/v1/models/digits/aliases/prod", json={"version": 1}).status_code == 200
+    assert http.get("/api/v1/models/digits/versions/prod").json()["version"] == 1
+    assert http.get("/api/v1/models/digits/versions/2").json()["version"] == 2
+    assert "latest is 2" in problem(http.get("/api/v1/models/digits/versions/7"), 404, "not-found").detail
+
+
+def test_names_outside_the_grammar_are_400(http: httpx.Client) -> None:
+    problem(http.get("/api/v1/models/Digits"), 400, "invalid-input")
+    problem(http.get("/api/v1/models/..%2f..%2fetc"), 404, "not-found")
+    problem(http.get("/api/v1/runs/UPPER"), 400, "invalid-input")
+
+
+def test_unknown_routes_and_methods_are_problems(http: httpx.Client) -> None:
+    problem(http.get("/api/v1/nothing"), 404, "not-found")
+    problem(http.get("/"), 404, "not-found")
+    problem(http.patch("/api/v1/runs", json={}), 405, "invalid-input")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({}, "version: required field is missing"),
+        ({"version": 1, "wy": "typo"}, "wy: unknown field; did you mean 'why'?"),
+        ({"version": 1, "scaling": {"max_replicas": 0}}, "scaling.max_replicas"),
+        ({"version": 1, "scaling": {"min_replicas": 3, "max_replicas": 2}}, "max_replicas (2) is below"),
+        ({"version": 1, "why": "two\nlines"}, "must be one line"),
+        ([], "body"),
+    ],
+)
+def test_a_wrong_body_is_400_naming_the_field(body: Any, said: str, world: World, http: httpx.Client) -> None:
+    world.publish()
+    answer = http.post("/api/v1/models/digits/deployments", json=body)
+    assert said in problem(answer, 400, "invalid-input").detail
+    assert world.states.current("digits") is None
+
+
+def test_a_wrong_job_is_400_naming_the_field(http: httpx.Client) -> None:
+    wrong = JOB | {"training": {"epocs": 3}}
+    answer = http.post("/api/v1/runs", json={"job": wrong})
+    assert (
+        "training.epocs: unknown field; did you mean 'epochs'?"
+        in problem(answer, 400, "invalid-input").detail
+    )
+    problem(http.post("/api/v1/runs", json={"job": {"kind": []}}), 400, "invalid-input")
+    assert http.get("/api/v1/runs").json() == {"runs": []}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=many"])
+def test_a_wrong_query_is_400_naming_it(query: str, http: httpx.Client) -> None:
+    assert "limit" in problem(http.get(f"/api/v1/runs?{query}"), 400, "invalid-input").detail
+
+
+@pytest.mark.parametrize("text", [b"{", b"", b"\xff", b'{"version": NaN}', b"[" * 100_000])
+def test_bytes_that_are_not_json_are_400(text: bytes, http: httpx.Client) -> None:
+    answer = http.post(
+        "/api/v1/models/digits/deployments", content=text, headers={"content-type": "application/json"}
+    )
+    problem(answer, 400, "invalid-input")
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain", None])
+def test_a_body_that_is_not_declared_json_is_415(
+    content_type: str | None, world: World, http: httpx.Client
+) -> None:
+    world.publish()
+    headers = {"content-type": content_type} if content_type else {}
+    answer = http.post("/api/v1/models/digits/deployments", content=b'{"version": 1}', headers=headers)
+    problem(answer, 415, "invalid-input")
+    assert world.states.current("digits") is None
+
+
+def test_another_sites_page_may_not_change_anything(world: World, http: httpx.Client) -> None:
+    run_id = http.post("/api/v1/runs", json={"job": JOB}).json()["run_id"]
+    stop = f"/api/v1/runs/{run_id}/stop"
+    problem(http.post(stop, headers={"origin": "https://evil.example"}), 403, "denied")
+    problem(http.post(stop, headers={"origin": "null"}), 403, "denied")
+    own = str(http.base_url).rstrip("/")
+    assert problem(http.post(stop, headers={"origin": own}), 409, "refused")
+
+
+def test_a_body_beyond_the_limit_is_refused_announced_or_not(http: httpx.Client) -> None:
+    large = b'{"version": "' + b"a" * 2_000_000 + b'"}'
+    json_headers = {"content-type": "application/json"}
+    problem(
+        http.put("/api/v1/models/digits/aliases/prod", content=large, headers=json_headers),
+        413,
+        "invalid-input",
+    )
+    pieces = (large[i : i + 100_000] for i in range(0, len(large), 100_000))
+    answer = http.put("/api/v1/models/digits/aliases/prod", content=pieces, headers=json_headers)
+    assert "larger than" in problem(answer, 400, "invalid-input").detail
+
+
+def test_a_request_id_is_echoed_or_made(http: httpx.Client) -> None:
+    given = http.get("/api/v1/models", headers={"x-request-id": "abc-123"})
+    assert given.headers["x-request-id"] == "abc-123"
+    assert http.get("/api/v1/models", headers={"x-request-id": "a b<c>"}).headers["x-request-id"] != "a b<c>"
+
+
+def test_a_write_answers_the_new_state_and_wakes_the_controller(world: World, http: httpx.Client) -> None:
+    world.publish()
+    answer = http.post(
+        "/api/v1/models/digits/deployments", json={"version": "1"}, headers={"x-raymaas-user": "ben"}
+    )
+    assert (answer.json()["traffic"], answer.json()["change"]["who"]) == ({"1": 100}, "ben")
+    assert world.pokes == 1
+
+
+def test_a_state_before_the_first_move_says_what_to_do(world: World, http: httpx.Client) -> None:
+    world.publish()
+    assert "deploy digits@1" in problem(http.get("/api/v1/models/digits/state"), 404, "not-found").detail
+    assert http.get("/api/v1/models/digits/deployments").json() == {"deployments": []}
+    assert http.get("/api/v1/models/digits/history").json() == {"changes": []}
+
+
+def test_the_last_version_is_undeployed_only_by_force(world: World, http: httpx.Client) -> None:
+    world.publish()
+    world.deploy(1)
+    problem(http.delete("/api/v1/models/digits/deployments/1"), 409, "refused")
+    assert http.delete("/api/v1/models/digits/deployments/1?force=true").json()["scaling"] == {}
+
+
+def test_traffic_to_a_version_that_is_not_deployed_is_refused(world: World, http: httpx.Client) -> None:
+    world.publish()
+    problem(http.put("/api/v1/models/digits/traffic", json={"weights": {"1": 100}}), 409, "refused")
+    problem(http.put("/api/v1/models/digits/traffic", json={"weights": {"1": 90.5}}), 400, "invalid-input")
+
+
+def test_a_run_that_could_not_be_submitted_is_kept_as_failed(world: World, http: httpx.Client) -> None:
+    world.refusal = Unavailable("Ray does not answer")
+    problem(http.post("/api/v1/runs", json={"job": JOB}), 503, "unavailable")
+    (run,) = http.get("/api/v1/runs").json()["runs"]
+    assert (run["status"]["state"], run["status"]["error"]) == (
+        "failed",
+        "it was never started: Ray does not answer",
+    )
+
+
+def test_runs_are_listed_by_model_and_read_in_parts(http: httpx.Client) -> None:
+    created = http.post("/api/v1/runs", json={"job": JOB})
+    assert created.status_code == 201
+    run_id = created.json()["run_id"]
+    assert http.get("/api/v1/runs?model=other").json() == {"runs": []}
+    assert [r["run_id"] for r in http.get("/api/v1/runs?model=digits&limit=1").json()["runs"]] == [run_id]
+    assert RUN_STATE.validate_python(http.get(f"/api/v1/runs/{run_id}").json()["status"]).state == "succeeded"
+    part = http.get(f"/api/v1/runs/{run_id}/logs").json()
+    rest = http.get(f"/api/v1/runs/{run_id}/logs", params={"after": part["next"]}).json()
+    assert (part["final"], rest) == (True, {"text": "", "next": part["next"], "final": True})
+    problem(http.get("/api/v1/runs/train-digits-none"), 404, "not-found")
+    problem(http.post("/api/v1/runs/train-digits-none/stop"), 404, "not-found")
+
+
+def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Client) -> None:
+    described = http.get("/api/v1/openapi.json").json()
+    paths = TypeAdapter(dict[str, dict[str, Any]]).validate_python(described["paths"])
+    assert {p.removeprefix("/api/v1") for p in paths if p.startswith("/api/v1")} == {
+        "/status",
+        "/models",
+        "/models/{model}",
+        "/models/{model}/versions",
+        "/models/{model}/versions/{slot}",
+        "/models/{model}/history",
+        "/models/{model}/state",
+        "/models/{model}/deployments",
+        "/models/{model}/deployments/{slot}",
+        "/models/{model}/aliases/{alias}",
+        "/models/{model}/traffic",
+        "/runs",
+        "/runs/{run_id}",
+        "/runs/{run_id}/metrics",
+        "/runs/{run_id}/logs",
+        "/runs/{run_id}/stop",
+    }
+    operations = [op for path in paths.values() for op in path.values()]
+    assert all("default" in op["responses"] and "422" not in op["responses"] for op in operations)
+    assert len({op["operationId"] for op in operations}) == len(operations)
+    assert "swagger" in http.get("/api/v1/docs").text.lower()
+
+
+def test_the_protocols_server_paths(world: World, http: httpx.Client) -> None:
+    assert http.get("/v2").json()["name"] == "raymaas"
+    assert http.get("/v2/health/live").json() == {"live": True}
+    assert http.get("/v2/health/ready").json() == {"ready": True, "live": True}
+    world.publish()
+    world.publish()
+    world.deploy(1)
+    world.deploy(2)
+    world.unhealthy[2] = "no memory"
+    assert http.post("/v2/repository/index").json() == [
+        {"name": "digits", "version": "1", "state": "READY", "reason": ""},
+        {"name": "digits", "version": "2", "state": "UNAVAILABLE", "reason": "no memory"},
+    ]
+
+
+def test_not_ready_while_the_store_cannot_be_read(
+    world: World, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> list[str]:
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(world.versions, "models", away)
+    answer = http.get("/v2/health/ready")
+    assert (answer.status_code, answer.json()) == (503, {"ready": False, "live": True})
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("digit/infer", 404, "did you mean 'digits'"),
+        ("digits/versions/2/infer", 404, "digits@2 is not deployed; deployed: digits@1"),
+        ("digits/versions/prd/infer", 404, "alias 'prd' of 'digits' does not exist; aliases: prod -> 2"),
+        ("digits/versions/prod/infer", 404, "Deploy it: `raymaas deploy digits@2`"),
+        ("digits/versions/1/nonsense", 404, "this path is not one of its own"),
+        ("other/infer", 404, "no version of 'other' has traffic; deployed: none"),
+        ("late/infer", 503, "late@1 is unhealthy (no memory); try again shortly"),
+    ],
+)
+def test_a_path_nobody_serves_says_why_in_the_protocols_shape(
+    path: str, status: int, said: str, world: World, http: httpx.Client
+) -> None:
+    for model in ("digits", "digits", "other"):
+        world.publish(model)
+    world.deploy(1)
+    http.put("/api/v1/models/digits/aliases/prod", json={"version": 2})
+    if path.startswith("late"):
+        world.publish("late")
+        world.deploy(1, "late")
+        world.unhealthy[1] = "no memory"
+    answer = http.post(f"/v2/models/{path}", json={"inputs": [[1, 2]]})
+    body = answer.json()
+    assert said in body["error"]
+    assert (answer.status_code, set(body)) == (status, {"error", "code", "request_id"})
+    assert body["request_id"] == answer.headers["x-request-id"]
+
+
+def test_the_edge_table_is_for_those_who_know_the_secret(world: World, http: httpx.Client) -> None:
+    for given in ({}, {"x-raymaas-edge": ""}, {"x-raymaas-edge": "edge-secret"}):
+        problem(http.get("/internal/edge-table", headers=given), 403, "denied")
+    headers = {"x-raymaas-edge": SECRET}
+    answer = http.get("/internal/edge-table", headers=headers)
+    assert EdgeTable.unseal(answer.content, source="test") == world.table_now
+    same = http.get("/internal/edge-table", params={"after": "r1", "wait_s": 0.01}, headers=headers)
+    assert (same.status_code, same.content) == (304, b"")
+
+
+def test_the_agents_own_source_reads_the_table(world: World, http: httpx.Client) -> None:
+    from pydantic import SecretStr
+
+    source = HttpTableSource(str(http.base_url), secret=SecretStr(SECRET))
+    assert source(None, 0.01) == world.table_now
+    assert source("r1", 0.01) is None
+    source.close()
+
+
+def test_deployments_join_what_is_wanted_with_what_runs(world: World) -> None:
+    world.publish()
+    world.publish()
+    world.deploy(1)
+    world.deploy(2)
+    found = deployments_of(
+        world.states.current("digits"),
+        {1: DeploymentStatus(status="ready"), 7: DeploymentStatus(status="ready", message="draining")},
+    )
+    assert [(d.version, d.wanted, d.status, d.weight) for d in found] == [
+        (1, True, "ready", 100),
+        (2, True, "starting", 0),
+        (7, False, "stopping", 0),
+    ]

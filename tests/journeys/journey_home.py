@@ -1,0 +1,104 @@
+"""A user's home of raymaas, and what a test asks of the cluster that runs from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from raymaas.client import Client
+from raymaas.cluster.plan import CLUSTER_MARKER, ClusterPlan, ProcessTable
+from raymaas.cluster.processes import ProcessId, members
+from raymaas.cluster.supervisor import read_table
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Home:
+    """A user's home of raymaas: its own settings, store and run directory, on free ports."""
+
+    path: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "RAYMAAS_"))}
+        return kept | {
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "RAYMAAS_HOME": str(self.path),
+            "RAYMAAS_PORT": "0",
+            "RAYMAAS_DASHBOARD_PORT": "0",
+            "COLUMNS": "200",
+        }
+
+    @property
+    def run_dir(self) -> Path:
+        return self.path / "run"
+
+    def cli(
+        self, *arguments: str, timeout_s: float = 180, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `raymaas ...` in the repository's root, as the README does."""
+        done = subprocess.run(
+            [str(BIN / "raymaas"), *arguments],
+            cwd=ROOT,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def plan(self) -> ClusterPlan:
+        return ClusterPlan.unseal((self.run_dir / "cluster.json").read_bytes(), source="cluster.json")
+
+    def table(self) -> ProcessTable:
+        table = read_table(self.run_dir)
+        assert table is not None
+        return table
+
+    def status(self) -> dict[str, Any]:
+        description: dict[str, Any] = json.loads(self.cli("status", "--json", check=False).stdout)
+        return description
+
+    def shell_environment(self) -> dict[str, str]:
+        """The environment after `eval "$(raymaas env)"`."""
+        exports = self.cli("env").stdout.splitlines()
+        pairs = (line.removeprefix("export ").split("=", 1) for line in exports)
+        return self.environment | {name: value.strip("'") for name, value in pairs}
+
+    def client(self) -> Client:
+        return Client(self.plan().url)
+
+
+def everything_of(plan: ClusterPlan, table: ProcessTable) -> list[ProcessId]:
+    """Every live process of the cluster, however it was started."""
+    return members(table.processes.values(), marker=(CLUSTER_MARKER, plan.cluster_id))
+
+
+def names(processes: list[ProcessId]) -> list[str]:
+    found = []
+    for each in processes:
+        try:
+            found.append(" ".join(psutil.Process(each.pid).cmdline())[:120])
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def wait_until(holds: Callable[[], bool], *, timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"after {timeout_s} s still not: {what}"
+        time.sleep(0.1)
