@@ -20,13 +20,19 @@ _FILE = "settings.yaml"
 class Settings(Spec):
     """What one user of one machine may set. Each field is also RAYMAAS_<FIELD> and a line of <home>/settings.yaml."""
 
-    home: Path = Field(description="Folder of everything local: clusters, logs, and the store unless set otherwise.")
+    home: Path = Field(
+        description="Folder of everything local: clusters, logs, and the store unless set otherwise."
+    )
     storage: str = Field(description="Store URL; default file://<home>/store.")
     host: str = Field("127.0.0.1", description="Address the edge listens on; loopback until keys exist.")
     port: int = Field(8080, ge=0, le=65535, description="Port the edge listens on; 0 takes a free one.")
-    dashboard_port: int = Field(8265, ge=0, le=65535, description="Port of Ray's dashboard; 0 takes a free one.")
+    dashboard_port: int = Field(
+        8265, ge=0, le=65535, description="Port of Ray's dashboard; 0 takes a free one."
+    )
     cpus: int | None = Field(default=None, ge=1, description="CPUs Ray may use; default all.")
-    url: str | None = Field(default=None, description="Edge the client talks to; default that of the local cluster.")
+    url: str | None = Field(
+        default=None, description="Edge the client talks to; default that of the local cluster."
+    )
 
     @property
     def run_dir(self) -> Path:

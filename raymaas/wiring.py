@@ -97,7 +97,9 @@ def control(run_dir: Path) -> None:
     for thread in (
         serving,
         threading.Thread(target=controller.run, args=(stop,), name="reconcile", daemon=True),
-        threading.Thread(target=_every, args=(stop, 3.0, lambda: settle_quietly(jobs)), name="settle", daemon=True),
+        threading.Thread(
+            target=_every, args=(stop, 3.0, lambda: settle_quietly(jobs)), name="settle", daemon=True
+        ),
     ):
         thread.start()
     while serving.is_alive() and not stop.wait(0.5):

@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Storage = Annotated[str | None, typer.Option(help="Store URL; default file://<home>/store.")]
-Port = Annotated[int | None, typer.Option(help="Port of the edge (0: a free one). Default 8080, or RAYMAAS_PORT.")]
+Port = Annotated[
+    int | None, typer.Option(help="Port of the edge (0: a free one). Default 8080, or RAYMAAS_PORT.")
+]
 DashboardPort = Annotated[
-    int | None, typer.Option(help="Port of Ray's dashboard (0: a free one). Default 8265, or RAYMAAS_DASHBOARD_PORT.")
+    int | None,
+    typer.Option(help="Port of Ray's dashboard (0: a free one). Default 8265, or RAYMAAS_DASHBOARD_PORT."),
 ]
 RunDir = Annotated[Path, typer.Option(help="The cluster's run directory.")]
 
@@ -67,7 +70,10 @@ def up(
             )
     with console.status("starting") as spinner:
         plan = lifecycle.up(
-            up_options(settings), environment=dict(os.environ), join=join, progress=lambda text: spinner.update(text)
+            up_options(settings),
+            environment=dict(os.environ),
+            join=join,
+            progress=lambda text: spinner.update(text),
         )
     console.print(f"raymaas runs at [bold]{plan.url}[/]")
     console.print(f"  store      {plan.storage}")
@@ -170,7 +176,9 @@ def quickstart(
     port: Port = None,
     dashboard_port: DashboardPort = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
-    stop: Annotated[bool, typer.Option("--stop", help="Stop everything at the end, even on a terminal.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop everything at the end, even on a terminal.")
+    ] = False,
 ) -> None:
     """Take one real model through its whole life on this machine, and check every step.
 

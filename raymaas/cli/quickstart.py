@@ -54,9 +54,13 @@ def walk(settings: Settings, *, environment: Mapping[str, str], keep: bool, stop
     console = Console()
     stays = keep or (sys.stdout.isatty() and not stop)
     if not JOB_FILE.exists():
-        raise InvalidInput(f"{JOB_FILE} does not exist here; run the quickstart in the repository's root folder")
+        raise InvalidInput(
+            f"{JOB_FILE} does not exist here; run the quickstart in the repository's root folder"
+        )
     started = time.monotonic()
-    plan = lifecycle.up(up_options(settings), environment=environment, progress=lambda step: _say(console, step))
+    plan = lifecycle.up(
+        up_options(settings), environment=environment, progress=lambda step: _say(console, step)
+    )
     try:
         _say(console, f"raymaas runs at {plan.url}")
         registry = wiring.open_registry(plan.storage)
@@ -83,7 +87,10 @@ def _train(client: Client, registry: Registry, console: Console) -> ModelVersion
 
     job = read_job(JOB_FILE)
     dataset = prepare(registry.store, job.data)
-    _say(console, f"data set {dataset.card.name}: {len(dataset.rows)} rows, fingerprint {dataset.card.fingerprint[:12]}")
+    _say(
+        console,
+        f"data set {dataset.card.name}: {len(dataset.rows)} rows, fingerprint {dataset.card.fingerprint[:12]}",
+    )
     handle = client.train(job)
     for line in _lines(handle.logs(follow=True)):
         _say(console, line)
@@ -93,7 +100,9 @@ def _train(client: Client, registry: Registry, console: Console) -> ModelVersion
     manifest = registry.versions.get(job.model, done.version)
     accuracy = manifest.evaluation.metrics["accuracy"].value
     if accuracy < 0.96:
-        raise CheckFailed(f"{job.model}@{done.version} reached {accuracy:.4f} test accuracy; at least 0.96 is expected")
+        raise CheckFailed(
+            f"{job.model}@{done.version} reached {accuracy:.4f} test accuracy; at least 0.96 is expected"
+        )
     return manifest
 
 
@@ -119,7 +128,9 @@ def _serve(client: Client, registry: Registry, manifest: ModelVersion, console: 
         latencies_ms.append((time.perf_counter() - begun) * 1e3)
         answers[one.model_version] += 1
     if set(answers) != {manifest.version}:
-        raise CheckFailed(f"all traffic goes to version {manifest.version}, but versions {sorted(answers)} answered")
+        raise CheckFailed(
+            f"all traffic goes to version {manifest.version}, but versions {sorted(answers)} answered"
+        )
     p50_ms, p99_ms = np.percentile(latencies_ms, [50, 99])
     return Observed(answers, float(p50_ms), float(p99_ms))
 
@@ -175,7 +186,9 @@ def _table(manifest: ModelVersion, observed: Observed) -> Table:
     return table
 
 
-def _facts(manifest: ModelVersion, observed: Observed, *, url: str, storage: str, seconds: float) -> dict[str, Any]:
+def _facts(
+    manifest: ModelVersion, observed: Observed, *, url: str, storage: str, seconds: float
+) -> dict[str, Any]:
     version = {
         "accuracy": round(manifest.evaluation.metrics["accuracy"].value, 4),
         "bytes": manifest.weights_bytes,

@@ -80,16 +80,21 @@ def exchange(call: Call[T], *, url: str) -> Flow[T]:
     A repeatable request is sent again when the exchange broke, once after each of RETRY_PAUSES_S. Raises what
     `error_of` or `error_of_break` says, and RaymaasError for an answer this client cannot read.
     """
-    pauses = RETRY_PAUSES_S if call.request.repeatable else ()
-    for pause in (*pauses, None):
-        reply = yield Send(call.request)
+    reply = yield from _sent(call.request)
+    for pause in RETRY_PAUSES_S if call.request.repeatable else ():
         if isinstance(reply, Answer):
-            return _read(call, reply)
-        assert isinstance(reply, Broken)
-        if pause is None:
-            raise error_of_break(reply, call.request, url=url)
+            break
         yield Pause(pause)
-    raise AssertionError("the last pause is None")
+        reply = yield from _sent(call.request)
+    if isinstance(reply, Broken):
+        raise error_of_break(reply, call.request, url=url)
+    return _read(call, reply)
+
+
+def _sent(request: Request) -> Flow[Answer | Broken]:
+    reply = yield Send(request)
+    assert reply is not None, "a Send is given an Answer or a Broken"
+    return reply
 
 
 def _read(call: Call[T], answer: Answer) -> T:

@@ -62,7 +62,7 @@ def withdraw(plan: ClusterPlan) -> None:
         for name in ours:
             serve.delete(name)
         if Path(plan.run_dir, SERVE_STARTED_FILE).exists():
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]
         withdraw_card()
     finally:
         ray.shutdown()

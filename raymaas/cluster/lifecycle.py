@@ -77,7 +77,9 @@ def up(
     if plan is not None and _anything_alive(plan):
         table = read_table(run_dir)
         if table and is_supervised(table):
-            raise Refused(f"a cluster already runs at {plan.url} (storage {plan.storage}); `raymaas down` stops it")
+            raise Refused(
+                f"a cluster already runs at {plan.url} (storage {plan.storage}); `raymaas down` stops it"
+            )
         progress("the supervisor was gone; starting it again")
     else:
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -97,7 +99,7 @@ def up(
 def down(
     run_dir: Path, *, progress: Progress, withdraw: Callable[[ClusterPlan], None] = lambda plan: None
 ) -> ClusterPlan | None:
-    """End everything `up` started and remove the run directory's state; None when nothing was running.
+    """End everything `up` started and empty the run directory but for its logs; None when nothing was running.
 
     Works whatever was killed before: the supervisor is asked first, and what is left is found by session and marker.
     `withdraw(plan)` is called for a joined head once our processes are gone, to take our applications out of it.
@@ -120,10 +122,12 @@ def down(
     if plan.mode == "joined":
         progress("taking our applications out of the Ray cluster")
         withdraw(plan)
-    for name in (PLAN_FILE, PROCESSES_FILE):
-        (run_dir / name).unlink(missing_ok=True)
-    for name in ("gcs", "edge"):
-        shutil.rmtree(run_dir / name, ignore_errors=True)
+    for entry in run_dir.iterdir():
+        # The logs stay: they say what happened.
+        if entry.is_dir() and entry.name != "logs":
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.is_file():
+            entry.unlink(missing_ok=True)
     if plan.ray_temp_dir:
         shutil.rmtree(plan.ray_temp_dir, ignore_errors=True)
     return plan
@@ -182,7 +186,10 @@ def _new_plan(options: UpOptions, join: Head | None) -> ClusterPlan:
         require_free(options.host, port, what="the edge", setting="--port or RAYMAAS_PORT")
     if dashboard_port and join is None:
         require_free(
-            "127.0.0.1", dashboard_port, what="Ray's dashboard", setting="--dashboard-port or RAYMAAS_DASHBOARD_PORT"
+            "127.0.0.1",
+            dashboard_port,
+            what="Ray's dashboard",
+            setting="--dashboard-port or RAYMAAS_DASHBOARD_PORT",
         )
     (run_dir / "logs").mkdir(exist_ok=True)
     write_private(run_dir / "edge-secret", secrets.token_urlsafe(32).encode())

@@ -23,7 +23,9 @@ class ClusterPlan(Document):
     kind = "cluster-plan"
 
     cluster_id: str = Field(description="Random; every process carries it in RAYMAAS_CLUSTER.")
-    mode: Literal["own", "joined"] = Field(description="own: up started the Ray head; joined: it was there before.")
+    mode: Literal["own", "joined"] = Field(
+        description="own: up started the Ray head; joined: it was there before."
+    )
     run_dir: str
     storage: str
     host: str = Field(description="Address the edge listens on.")
@@ -37,7 +39,9 @@ class ClusterPlan(Document):
     metrics_port: int = 0
     ray_temp_dir: str = ""
     cpus: int | None = None
-    token_file: str | None = Field(default=None, description="Ray's token, 0600; absent on a head without one.")
+    token_file: str | None = Field(
+        default=None, description="Ray's token, 0600; absent on a head without one."
+    )
     edge_secret_file: str
 
     @property
@@ -106,6 +110,8 @@ def service_environment(plan: ClusterPlan, *, inherited: dict[str, str]) -> dict
         "PYTHONUNBUFFERED": "1",
         "RAYMAAS_STORAGE": plan.storage,
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
+        # A worker's checkpoint waits for the next poll of its controller, 2 s apart by default.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     }
     if plan.token_file:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": plan.token_file}

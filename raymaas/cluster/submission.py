@@ -17,6 +17,9 @@ from raymaas.specs.runs import FINAL_STATES, Failed, Pending, RunSpec, Stopped
 log = logging.getLogger("raymaas.submission")
 
 
+_SUBMISSION_TAKES_S = 60.0
+
+
 class RayJobs:
     """Submits runs through Ray's Jobs API. A driver finds the store through the cluster card."""
 
@@ -35,7 +38,9 @@ class RayJobs:
                 metadata={"model": spec.job.model, "kind": spec.job.kind, "who": spec.who},
             )
         except Exception as error:
-            raise Unavailable(f"Ray at {self._dashboard_url} did not take run {spec.run_id}: {error}") from error
+            raise Unavailable(
+                f"Ray at {self._dashboard_url} did not take run {spec.run_id}: {error}"
+            ) from error
 
     def stop(self, run_id: str, who: str) -> None:
         """Stop the Ray job and record who did; a run that is over stays as it is."""
@@ -49,12 +54,20 @@ class RayJobs:
         for run in self._runs.list(limit=50):
             if isinstance(run.status, FINAL_STATES):
                 continue
-            submitted_by_us = isinstance(run.status, Pending) or run.status.ray_job_id == run.run_id
-            if not submitted_by_us:
+            if isinstance(run.status, Pending):
+                # Recorded first and submitted after: a young run may not be known to Ray yet.
+                submitted = (self._now() - run.created_at).total_seconds() > _SUBMISSION_TAKES_S
+            else:
+                submitted = run.status.ray_job_id == run.run_id
+            if not submitted:
                 continue
             status = self._job_status(run.run_id)
             if status is None or status.is_terminal():
-                word = "is unknown to Ray (its head was replaced)" if status is None else f"ended as {status.value}"
+                word = (
+                    "is unknown to Ray (its head was replaced)"
+                    if status is None
+                    else f"ended as {status.value}"
+                )
                 # Read again: the driver may have written its last word while we asked.
                 if not isinstance(self._runs.status(run.run_id), FINAL_STATES):
                     reason = f"its Ray job {word} before the run was over"
@@ -66,7 +79,9 @@ class RayJobs:
         except RuntimeError as error:
             if "404" in str(error) or "does not exist" in str(error):
                 return None
-            raise Unavailable(f"Ray at {self._dashboard_url} does not tell about {run_id}: {error}") from error
+            raise Unavailable(
+                f"Ray at {self._dashboard_url} does not tell about {run_id}: {error}"
+            ) from error
 
     def _client(self) -> JobSubmissionClient:
         try:

@@ -9,14 +9,13 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import raymaas
 from raymaas.specs.versions import CodeVersion
 
 
 @cache
 def source_sha256() -> str:
     """Digest over the names and bytes of every Python file of the installed raymaas."""
-    root = Path(raymaas.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
@@ -25,7 +24,9 @@ def source_sha256() -> str:
 
 def code_version(directory: Path) -> CodeVersion:
     """This raymaas, and the git commit of `directory` when it is in a repository ('+changes' when it has some)."""
-    return CodeVersion(raymaas=raymaas.__version__, source_sha256=source_sha256(), commit=_commit(directory))
+    return CodeVersion(
+        raymaas=metadata.version("raymaas"), source_sha256=source_sha256(), commit=_commit(directory)
+    )
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:

@@ -98,9 +98,14 @@ class InferenceApp:
             answer = Answer(_status(error), _error_body(str(error), error.code, request_id))
         except Exception:
             log.exception("request %s failed", request_id)
-            sentence = "the model failed on this request; its replica's log has the reason under this request id"
+            sentence = (
+                "the model failed on this request; its replica's log has the reason under this request id"
+            )
             answer = Answer(500, _error_body(sentence, RaymaasError.code, request_id))
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer.body)).encode())]
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(answer.body)).encode()),
+        ]
         if request_id:
             headers.append((REQUEST_ID_HEADER, request_id.encode()))
         self._record(status=answer.status, seconds=time.perf_counter() - started)
@@ -125,7 +130,9 @@ class InferenceApp:
             return orjson.dumps(
                 oip.metadata(model=served.model, version=served.version, signature=served.signature)
             )
-        raise NotFound(f"{method} {scope['path']} is not a path of this model; POST .../infer or GET .../ready")
+        raise NotFound(
+            f"{method} {scope['path']} is not a path of this model; POST .../infer or GET .../ready"
+        )
 
     def _action(self, parts: list[str]) -> str:
         """What follows the model and its optional version in the path; NotFound when it names another version."""

@@ -76,7 +76,9 @@ class RayServe:
     def apply(self, actions: list[Action], *, release: str) -> None:
         targets = [
             serve.RunTarget(
-                target=application(self._replica_spec(start), digest=config_digest(start.scaling, release=release)),
+                target=application(
+                    self._replica_spec(start), digest=config_digest(start.scaling, release=release)
+                ),
                 name=start.target.app_name,
                 route_prefix=start.target.route_prefix,
             )

@@ -17,6 +17,7 @@ from raymaas.bundle.signature import NUMPY_DTYPES
 from raymaas.errors import InvalidInput
 from raymaas.specs.versions import DType, Signature, TensorSpec
 
+
 @dataclass(frozen=True)
 class InferRequest:
     """A decoded request: arrays by input name, which outputs are wanted (empty: all), and how to answer."""
@@ -40,11 +41,18 @@ def decode(body: bytes, signature: Signature) -> InferRequest:
         raise InvalidInput(f'"id" must be a string, got {_kind(request_id)}')
     tensors = isinstance(inputs, list) and bool(inputs) and isinstance(inputs[0], dict)
     arrays = _decode_tensors(inputs, signature) if tensors else _decode_plain(inputs, signature)
-    return InferRequest(arrays, _wanted_outputs(message.get("outputs"), signature), request_id, plain=not tensors)
+    return InferRequest(
+        arrays, _wanted_outputs(message.get("outputs"), signature), request_id, plain=not tensors
+    )
 
 
 def encode(
-    request: InferRequest, outputs: Mapping[str, np.ndarray], *, model: str, version: str, signature: Signature
+    request: InferRequest,
+    outputs: Mapping[str, np.ndarray],
+    *,
+    model: str,
+    version: str,
+    signature: Signature,
 ) -> bytes:
     """The answer in the form the request had. `outputs` holds every output the signature lists."""
     chosen = request.outputs or tuple(spec.name for spec in signature.outputs)
@@ -103,7 +111,9 @@ def _decode_tensors(tensors: list[Any], signature: Signature) -> dict[str, np.nd
             raise InvalidInput(f"inputs[{index}] must be a tensor object, got {_kind(tensor)}")
         missing = [key for key in ("name", "shape", "datatype", "data") if key not in tensor]
         if missing:
-            raise InvalidInput(f"inputs[{index}] lacks {missing[0]!r}; a tensor has name, shape, datatype and data")
+            raise InvalidInput(
+                f"inputs[{index}] lacks {missing[0]!r}; a tensor has name, shape, datatype and data"
+            )
         name, shape, datatype = tensor["name"], tensor["shape"], tensor["datatype"]
         if not isinstance(name, str) or name in arrays:
             raise InvalidInput(f"inputs[{index}].name must be a string used once, got {name!r}")
@@ -130,16 +140,22 @@ def _array(value: Any, datatype: DType, name: str) -> np.ndarray:
     try:
         array = np.array(value)
     except (ValueError, OverflowError):
-        raise InvalidInput(f"input {name!r}: rows have different lengths; every row must have the same shape") from None
+        raise InvalidInput(
+            f"input {name!r}: rows have different lengths; every row must have the same shape"
+        ) from None
     if array.size == 0:
         return array.astype(target)
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[target.kind]
     if array.dtype.kind not in kinds:
-        raise InvalidInput(f"input {name!r}: expected numbers of {datatype}, got {_kind(_first_odd(value, kinds))}")
+        raise InvalidInput(
+            f"input {name!r}: expected numbers of {datatype}, got {_kind(_first_odd(value, kinds))}"
+        )
     if target.kind in "iu":
         bounds = np.iinfo(target)
         if array.min() < bounds.min or array.max() > bounds.max:
-            raise InvalidInput(f"input {name!r}: a number is outside {datatype} ({bounds.min} to {bounds.max})")
+            raise InvalidInput(
+                f"input {name!r}: a number is outside {datatype} ({bounds.min} to {bounds.max})"
+            )
     with np.errstate(over="ignore"):
         converted = array.astype(target)
     if target.kind == "f" and not np.isfinite(converted).all():
@@ -157,7 +173,7 @@ def _wanted_outputs(outputs: Any, signature: Signature) -> tuple[str, ...]:
     for name in names:
         if name not in known:
             raise InvalidInput(f"output {name!r} does not exist; this model has {', '.join(known)}")
-    return tuple(names)
+    return tuple(name for name in known if name in names)
 
 
 def _refuse_unknown(names: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -> None:
@@ -169,7 +185,9 @@ def _refuse_unknown(names: Mapping[str, Any], specs: Mapping[str, TensorSpec]) -
 def _first_odd(value: Any, kinds: str) -> Any:
     """The first leaf that is not a number of `kinds`; it explains the refusal better than the array's type."""
     while isinstance(value, list):
-        value = next((item for item in value if isinstance(item, list) or _leaf_kind(item) not in kinds), None)
+        value = next(
+            (item for item in value if isinstance(item, list) or _leaf_kind(item) not in kinds), None
+        )
     return value
 
 

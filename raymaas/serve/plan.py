@@ -68,7 +68,9 @@ def config_digest(scaling: Scaling, *, release: str) -> str:
 
 def wanted_apps(states: Iterable[ModelState]) -> dict[Target, Scaling]:
     return {
-        Target(state.model, version): scaling for state in states for version, scaling in state.scaling.items()
+        Target(state.model, version): scaling
+        for state in states
+        for version, scaling in state.scaling.items()
     }
 
 
@@ -82,7 +84,9 @@ def plan(
         if _needs_start(running.get(target), config_digest(scaling, release=release))
     ]
     stops: list[Action] = [
-        Stop(target) for target in sorted(running) if target not in wanted and running[target].status != "stopping"
+        Stop(target)
+        for target in sorted(running)
+        if target not in wanted and running[target].status != "stopping"
     ]
     return starts + stops
 
@@ -109,7 +113,9 @@ def edge_table(
     )
     aliases = {state.model: state.aliases for state in states if state.aliases}
     traffic = {state.model: weights for state in states if (weights := _live_weights(state, live))}
-    body = EdgeTable(revision="", proxies=tuple(sorted(proxies)), targets=targets, aliases=aliases, traffic=traffic)
+    body = EdgeTable(
+        revision="", proxies=tuple(sorted(proxies)), targets=targets, aliases=aliases, traffic=traffic
+    )
     digest = hashlib.sha256(canonical_json(body.model_dump(mode="json"))).hexdigest()[:16]
     return body.model_copy(update={"revision": digest})
 

@@ -38,7 +38,8 @@ class MetricsRecorder:
     """Counts requests and their latency by model, version and status in Ray's metrics."""
 
     def __init__(self, target: Target) -> None:
-        keys = ("model", "version", "status")
+        # ray.serve.metrics declares tuple[str], a tuple of one; it takes any number.
+        keys: Any = ("model", "version", "status")
         self._requests = metrics.Counter(
             "raymaas_requests", description="Requests answered by replicas.", tag_keys=keys
         )
@@ -124,5 +125,6 @@ def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:
         }
     else:
         options["num_replicas"] = scaling.min_replicas
-    deployment = serve.deployment(Replica).options(name="replica", **options)
-    return deployment.bind(spec)
+    deployment: Any = serve.deployment(name="replica", **options)(Replica)
+    bound: serve.Application = deployment.bind(spec)
+    return bound

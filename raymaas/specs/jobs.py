@@ -62,9 +62,13 @@ class Workers(Spec):
     workers: int = Field(2, ge=1, description="Data-parallel worker processes.")
     threads_per_worker: int = Field(1, ge=1, description="Compute threads each worker may use.")
     cpus_per_worker: float = Field(
-        0.5, gt=0, description="CPUs Ray reserves per worker. Below 1, so two workers and the replicas fit two cores."
+        0.5,
+        gt=0,
+        description="CPUs Ray reserves per worker. Below 1, so two workers and the replicas fit two cores.",
     )
-    gpus_per_worker: float = Field(0, ge=0, description="GPUs Ray reserves per worker; above 0 trains with nccl.")
+    gpus_per_worker: float = Field(
+        0, ge=0, description="GPUs Ray reserves per worker; above 0 trains with nccl."
+    )
 
 
 class TrainJob(Document):
@@ -75,7 +79,9 @@ class TrainJob(Document):
     model: Name = Field(description="The model this becomes a new version of.")
     data: Component = Field(description="Where the rows come from: a built-in data set, e.g. {use: digits}.")
     split: Split = Field(default=Split(), description="Train, validation and test rows.")
-    architecture: Component = Field(description="The network, from the catalogue, e.g. {use: mlp, config: {hidden: [128]}}.")
+    architecture: Component = Field(
+        description="The network, from the catalogue, e.g. {use: mlp, config: {hidden: [128]}}."
+    )
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
     description: str = Field("", description="Kept with the version.")
@@ -92,7 +98,9 @@ def parse_job(data: Any, *, source: str, places: Places | None = None) -> TrainJ
     Raises InvalidInput naming `source`, the field, and the nearest known name.
     """
     if not isinstance(data, dict):
-        raise InvalidInput(f"{source}: a job is a mapping with fields such as model and data, got {type(data).__name__}")
+        raise InvalidInput(
+            f"{source}: a job is a mapping with fields such as model and data, got {type(data).__name__}"
+        )
     fields = dict(data)
     kind = fields.pop("kind", TrainJob.kind)
     if not isinstance(kind, str) or kind not in JOB_KINDS:

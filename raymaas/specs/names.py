@@ -18,7 +18,9 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 def check_name(text: str) -> str:
     """`text` if it is a name, else ValueError with the grammar."""
     if not isinstance(text, str) or not _NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is not a name: use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit")
+        raise ValueError(
+            f"{text!r} is not a name: use 1 to 63 of a-z 0-9 . _ - and begin with a letter or digit"
+        )
     return text
 
 
@@ -58,7 +60,9 @@ class Reference:
                 return cls(model, version=int(pointer))
             return cls(model, alias=check_alias(pointer))
         except ValueError as error:
-            raise InvalidInput(f"{text!r} is not a reference such as digits, digits@3 or digits@prod: {error}") from None
+            raise InvalidInput(
+                f"{text!r} is not a reference such as digits, digits@3 or digits@prod: {error}"
+            ) from None
 
     def __str__(self) -> str:
         pointer = self.alias if self.version is None else self.version

@@ -18,12 +18,16 @@ class Scaling(Spec):
     num_cpus: float = Field(0.1, ge=0, description="CPUs reserved in Ray's books, not a limit on compute.")
     num_gpus: float = Field(0, ge=0, description="GPUs reserved per replica.")
     threads: int = Field(1, ge=1, description="Compute threads a replica may use.")
-    runtime: Literal["auto", "onnx", "torch"] = Field("auto", description="auto: first of the version's runtimes.")
+    runtime: Literal["auto", "onnx", "torch"] = Field(
+        "auto", description="auto: first of the version's runtimes."
+    )
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Scaling:
         if self.max_replicas < self.min_replicas:
-            raise ValueError(f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})")
+            raise ValueError(
+                f"max_replicas ({self.max_replicas}) is below min_replicas ({self.min_replicas})"
+            )
         return self
 
 
@@ -46,8 +50,12 @@ class ModelState(Document):
     revision: int = Field(ge=1, description="Counts up by one with each change.")
     write_id: str
     aliases: dict[AliasName, int] = Field(default_factory=dict, description="Alias to version.")
-    traffic: dict[int, int] = Field(default_factory=dict, description="Version to weight in percent; sums to 100.")
-    scaling: dict[int, Scaling] = Field(default_factory=dict, description="Version to how it runs; its keys run.")
+    traffic: dict[int, int] = Field(
+        default_factory=dict, description="Version to weight in percent; sums to 100."
+    )
+    scaling: dict[int, Scaling] = Field(
+        default_factory=dict, description="Version to how it runs; its keys run."
+    )
     change: Change
 
     @model_validator(mode="after")
@@ -78,5 +86,9 @@ class EdgeTable(Document):
     revision: str = Field(description="Digest of the content; an agent that has it need do nothing.")
     proxies: tuple[str, ...] = Field(description="host:port of Ray Serve's proxies.")
     targets: tuple[EdgeTarget, ...] = ()
-    aliases: dict[Name, dict[AliasName, int]] = Field(default_factory=dict, description="Model to alias to version.")
-    traffic: dict[Name, dict[int, int]] = Field(default_factory=dict, description="Model to version to percent.")
+    aliases: dict[Name, dict[AliasName, int]] = Field(
+        default_factory=dict, description="Model to alias to version."
+    )
+    traffic: dict[Name, dict[int, int]] = Field(
+        default_factory=dict, description="Model to version to percent."
+    )

@@ -35,7 +35,9 @@ class CodeVersion(Spec):
 
     raymaas: str
     source_sha256: str = Field(description="Digest of the raymaas sources that ran.")
-    commit: str | None = Field(default=None, description="Git commit of the working directory, when there is one.")
+    commit: str | None = Field(
+        default=None, description="Git commit of the working directory, when there is one."
+    )
 
 
 class Lineage(Spec):

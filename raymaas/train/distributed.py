@@ -1,8 +1,8 @@
 """Data-parallel training: the loop of `raymaas.train.loop` on the workers of Ray Train.
 
-Each worker reads the Parquet itself, through the store's URL. Checkpoints lie at runs/<run id>/train/<run
-id>/ in the store; a worker that dies is replaced once and the fit goes on from the newest, as does a second
-call for the same run.
+Each worker reads the Parquet itself, through the store's URL. Checkpoints lie in the store at
+runs/<run id>/train/<run id>/. A worker that dies is replaced once, and the fit goes on from the newest, as
+does a second call for the same run.
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def train_distributed(
     with _reports_to(on_epoch) as queue:
         trainer = ray.train.torch.TorchTrainer(
             _train_on_worker,
-            # The URL as the store spells it is absolute: Ray Train gives workers a working directory of their
-            # own.
+            # The URL as the store spells it is absolute: Ray Train gives each worker its own directory.
             train_loop_config={
                 "job": job.seal(),
                 "store_url": store.url,

@@ -71,7 +71,7 @@ def dataset(store: LocalStore) -> Dataset:
 def first_call(
     ray_cluster: None, store: LocalStore, dataset: Dataset
 ) -> tuple[Checkpoint, list[EpochReport]]:
-    """What `JOB` gave on two workers and what the driver heard; made once, as it takes ten seconds to start."""
+    """What `JOB` gave on two workers and what the driver heard; made once, as it takes ten seconds."""
     heard: list[EpochReport] = []
     return run(JOB, store, dataset, run_id="two", on_epoch=heard.append), heard
 

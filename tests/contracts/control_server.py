@@ -1,7 +1,7 @@
-"""What the tests over HTTP share: the control API on a real port, with a registry in memory and a tiny cluster.
+"""What the tests over HTTP share: the control API on a real port, a registry in memory, and a tiny cluster.
 
-`World` is the cluster: it carries jobs out when told to, says how deployments stand, and answers predictions of
-deployed versions as an edge and its replicas would.
+`World` is the cluster: it carries jobs out when told to, says how deployments stand, and answers predictions
+of deployed versions as an edge and its replicas would.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def draft(run_id: str, *, model: str = "digits") -> VersionDraft:
 class World:
     """A registry and a cluster of one process.
 
-    `starting` counts, by version, how often it still says `starting`; `unhealthy` names versions that never run.
+    `starting` counts, by version, how often it still says `starting`; `unhealthy` why one never runs.
     `outcome` is how a submitted job ends, `refusal` what submitting raises instead.
     """
 
@@ -292,8 +292,8 @@ def scripted(*answers: bytes) -> Iterator[tuple[str, Callable[[], int]]]:
 
 
 def http_answer(status: str, body: bytes, content_type: str = "text/html") -> bytes:
-    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n"
-    return head.encode() + b"\r\n" + body
+    fields = (f"content-type: {content_type}", f"content-length: {len(body)}", "connection: close")
+    return "\r\n".join((f"HTTP/1.1 {status}", *fields, "", "")).encode() + body
 
 
 def _read_request(connection: socket.socket) -> bytes:

@@ -408,7 +408,7 @@ def test_a_gateways_json_is_read_by_its_sentence_and_status(connect: Connect) ->
     page = http_answer(
         "503 Service Unavailable", b'{"error": "no replica can be reached"}', "application/json"
     )
-    with scripted(page) as (url, _), pytest.raises(Unavailable, match="^no replica can be reached$"):
+    with scripted(page) as (url, _), pytest.raises(Unavailable, match=r"^no replica can be reached$"):
         connect(url).model("digits").predict(ROWS)
 
 

@@ -1,4 +1,4 @@
-"""The control API over HTTP: statuses, Problems, guards, the protocol's own paths, and the edge agents' door."""
+"""The control API over HTTP: statuses, Problems, guards, the protocol's own paths, the edge agents' door."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from control_server import JOB, SECRET, Switch, World, serving
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 
 from raymaas.errors import Unavailable
 from raymaas.serve.api.models import deployments_of
@@ -306,8 +306,6 @@ def test_the_edge_table_is_for_those_who_know_the_secret(world: World, http: htt
 
 
 def test_the_agents_own_source_reads_the_table(world: World, http: httpx.Client) -> None:
-    from pydantic import SecretStr
-
     source = HttpTableSource(str(http.base_url), secret=SecretStr(SECRET))
     assert source(None, 0.01) == world.table_now
     assert source("r1", 0.01) is None

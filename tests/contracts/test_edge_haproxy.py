@@ -57,7 +57,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         seen = {
-            "server": self.server.server_address[1],
+            "server": self.connection.getsockname()[1],
             "path": self.path,
             "headers": dict(self.headers),
             "body_bytes": len(body),
@@ -251,26 +251,21 @@ def served_path(version: int, rest: str) -> str:
     return f"/models/digits/{version}/v2/models/digits/versions/{version}{rest}"
 
 
-@pytest.fixture
-def make_edge(tmp_path: Path, backends: tuple[Backend, Backend, Backend]) -> Iterator[Callable[..., Edge]]:
-    started: list[Edge] = []
+def launch(run_dir: Path, *, control: str, **changes: Any) -> Edge:
+    fields = {
+        "port": free_port(),
+        "control": control,
+        "secret": SECRET,
+        "max_body_bytes": MAX_BODY,
+        "connect_timeout_s": 0.2,
+    }
+    return Edge(EdgeSettings.parse(fields | changes, source="test"), run_dir)
 
-    def make(run_dir: Path = tmp_path / "e", **changes: Any) -> Edge:
-        fields = {
-            "port": free_port(),
-            "control": backends[2].address,
-            "secret": SECRET,
-            "max_body_bytes": MAX_BODY,
-            "connect_timeout_s": 0.2,
-        }
-        edge = Edge(EdgeSettings.parse(fields | changes, source="test"), run_dir)
-        started.append(edge)
-        return edge
 
-    yield make
-    for edge in reversed(started):
+def end(edges: list[Edge]) -> None:
+    for edge in reversed(edges):
         edge.stop()
-    for edge in started:
+    for edge in edges:
         left = edge.now()
         # Only where a test failed between an agent's death and its heir.
         if left.haproxy_pid and left.haproxy_started_at and alive(left.haproxy_pid, left.haproxy_started_at):
@@ -279,15 +274,43 @@ def make_edge(tmp_path: Path, backends: tuple[Backend, Backend, Backend]) -> Ite
 
 
 @pytest.fixture
+def make_edge(tmp_path: Path, backends: tuple[Backend, Backend, Backend]) -> Iterator[Callable[..., Edge]]:
+    started: list[Edge] = []
+
+    def make(**changes: Any) -> Edge:
+        started.append(launch(tmp_path / "e", **{"control": backends[2].address} | changes))
+        return started[-1]
+
+    yield make
+    end(started)
+
+
+def first_table(backends: tuple[Backend, Backend, Backend]) -> EdgeTable:
+    """Versions 1, 2 and 3 of digits: 90 % to 1, 10 % to 2, and prod is 2."""
+    return make_table("r1", backends[0], traffic={1: 90, 2: 10}, aliases={"prod": 2})
+
+
+@pytest.fixture
 def edge(make_edge: Callable[..., Edge], backends: tuple[Backend, Backend, Backend]) -> Edge:
-    """An edge before digits 1, 2 and 3: 90 % to 1, 10 % to 2, and prod is 2."""
+    """An edge of its own, following the first table."""
     edge = make_edge()
-    edge.follow(make_table("r1", backends[0], traffic={1: 90, 2: 10}, aliases={"prod": 2}))
+    edge.follow(first_table(backends))
     return edge
 
 
-def test_traffic_follows_the_weights(edge: Edge) -> None:
-    with edge.connection() as connection:
+@pytest.fixture(scope="module")
+def shared_edge(
+    tmp_path_factory: pytest.TempPathFactory, backends: tuple[Backend, Backend, Backend]
+) -> Iterator[Edge]:
+    """An edge following the first table, for tests that only send requests."""
+    edge = launch(tmp_path_factory.mktemp("e"), control=backends[2].address)
+    edge.follow(first_table(backends))
+    yield edge
+    end([edge])
+
+
+def test_traffic_follows_the_weights(shared_edge: Edge) -> None:
+    with shared_edge.connection() as connection:
         paths = [ask(connection, "/v2/models/digits/infer", b"x")[1]["path"] for _ in range(1000)]
     seen = Counter(paths)
     assert seen.keys() == {served_path(1, "/infer"), served_path(2, "/infer")}
@@ -295,16 +318,16 @@ def test_traffic_follows_the_weights(edge: Edge) -> None:
     assert 52 < seen[served_path(2, "/infer")] < 148
 
 
-def test_a_version_is_pinned_and_an_alias_followed(edge: Edge) -> None:
+def test_a_version_is_pinned_and_an_alias_followed(shared_edge: Edge) -> None:
     for ref, version in (("3", 3), ("prod", 2), ("1", 1)):
-        status, seen, _ = edge.ask(f"/v2/models/digits/versions/{ref}/infer?x=1", b"abc")
+        status, seen, _ = shared_edge.ask(f"/v2/models/digits/versions/{ref}/infer?x=1", b"abc")
         assert (status, seen["path"], seen["body_bytes"]) == (200, served_path(version, "/infer?x=1"), 3)
-    assert edge.ask("/v2/models/digits/versions/prod")[1]["path"] == served_path(2, "")
-    assert edge.ask("/v2/models/digits")[1]["path"] in (served_path(1, ""), served_path(2, ""))
+    assert shared_edge.ask("/v2/models/digits/versions/prod")[1]["path"] == served_path(2, "")
+    assert shared_edge.ask("/v2/models/digits")[1]["path"] in (served_path(1, ""), served_path(2, ""))
 
 
 def test_what_no_live_version_answers_goes_to_the_control_plane(
-    edge: Edge, backends: tuple[Backend, ...]
+    shared_edge: Edge, backends: tuple[Backend, ...]
 ) -> None:
     for path in (
         "/",
@@ -319,7 +342,7 @@ def test_what_no_live_version_answers_goes_to_the_control_plane(
         "/v2/models/digits/versions",
         "/v2/models/digits%237/infer",
     ):
-        status, seen, _ = edge.ask(path, headers={"x-raymaas-who": "root"})
+        status, seen, _ = shared_edge.ask(path, headers={"x-raymaas-who": "root"})
         assert (status, seen["server"], seen["path"]) == (200, backends[2].server_address[1], path)
         assert not [name for name in seen["headers"] if name.startswith("x-raymaas")]
 
@@ -338,18 +361,18 @@ def test_liveness_is_the_edges_own_and_a_control_plane_that_is_down_is_a_503_in_
 @pytest.mark.parametrize(
     "path", ["/internal/edge-table", "//internal/x", "/%69nternal/edge-table", "/INTERNAL"]
 )
-def test_the_control_planes_inside_is_not_reachable(edge: Edge, path: str) -> None:
-    assert edge.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()).startswith(b"HTTP/1.1 404")
+def test_the_control_planes_inside_is_not_reachable(shared_edge: Edge, path: str) -> None:
+    assert shared_edge.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()).startswith(b"HTTP/1.1 404")
 
 
 @pytest.mark.parametrize(
     "path", ["/api/../internal/edge-table", "/v2/models/digits/%2e%2e/x", "/%zz", "/./internal"]
 )
-def test_a_path_that_means_something_else_is_refused(edge: Edge, path: str) -> None:
-    assert edge.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()).startswith(b"HTTP/1.1 400")
+def test_a_path_that_means_something_else_is_refused(shared_edge: Edge, path: str) -> None:
+    assert shared_edge.raw(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()).startswith(b"HTTP/1.1 400")
 
 
-def test_a_replica_sees_the_edges_secret_and_no_header_a_client_made_up(edge: Edge) -> None:
+def test_a_replica_sees_the_edges_secret_and_no_header_a_client_made_up(shared_edge: Edge) -> None:
     made_up = {
         "X-RayMaaS-Edge": "mine",
         "x-raymaas-who": "root",
@@ -359,27 +382,29 @@ def test_a_replica_sees_the_edges_secret_and_no_header_a_client_made_up(edge: Ed
         "Connection": "upgrade",
         "Authorization": "Bearer key",
     }
-    headers = {k.lower(): v for k, v in edge.ask("/v2/models/digits", headers=made_up)[1]["headers"].items()}
+    headers = {
+        k.lower(): v for k, v in shared_edge.ask("/v2/models/digits", headers=made_up)[1]["headers"].items()
+    }
     assert headers["x-raymaas-edge"] == SECRET
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert headers["authorization"] == "Bearer key"
     assert not {"x-raymaas-who", "x_raymaas_edge", "upgrade"} & headers.keys()
 
 
-def test_a_request_id_is_kept_or_made_and_reaches_replica_client_and_log(edge: Edge) -> None:
-    _, seen, headers = edge.ask("/v2/models/digits", headers={"x-request-id": "order-7.A_b"})
+def test_a_request_id_is_kept_or_made_and_reaches_replica_client_and_log(shared_edge: Edge) -> None:
+    _, seen, headers = shared_edge.ask("/v2/models/digits", headers={"x-request-id": "order-7.A_b"})
     assert seen["headers"]["x-request-id"] == headers["x-request-id"] == "order-7.A_b"
     made = []
     for given in ({}, {"x-request-id": "two words"}, {"x-request-id": "a" * 129}):
-        _, seen, headers = edge.ask("/v2/models/digits", headers=given)
+        _, seen, headers = shared_edge.ask("/v2/models/digits", headers=given)
         assert seen["headers"]["x-request-id"] == headers["x-request-id"] != given.get("x-request-id")
         made.append(headers["x-request-id"])
     assert len(set(made)) == 3
-    _, _, headers = edge.ask("/internal/x", headers={"x-request-id": "refused-1"})
+    _, _, headers = shared_edge.ask("/internal/x", headers={"x-request-id": "refused-1"})
     assert headers["x-request-id"] == "refused-1"
 
     def logged() -> dict[str, Any]:
-        lines = (edge.run_dir / "access.log").read_text().splitlines(keepends=True)
+        lines = (shared_edge.run_dir / "access.log").read_text().splitlines(keepends=True)
         return {line["id"]: line for line in map(json.loads, (t for t in lines if t.endswith("\n")))}
 
     eventually(lambda: {"order-7.A_b", "refused-1", *made} <= logged().keys(), "requests are logged by id")
@@ -387,12 +412,12 @@ def test_a_request_id_is_kept_or_made_and_reaches_replica_client_and_log(edge: E
     assert logged()["order-7.A_b"]["route"].endswith(("/1", "/2"))
 
 
-def test_a_body_up_to_the_limit_passes_and_beyond_it_is_413_before_it_is_sent(edge: Edge) -> None:
-    status, seen, _ = edge.ask("/v2/models/digits/infer", b"x" * MAX_BODY)
+def test_a_body_up_to_the_limit_passes_and_beyond_it_is_413_before_it_is_sent(shared_edge: Edge) -> None:
+    status, seen, _ = shared_edge.ask("/v2/models/digits/infer", b"x" * MAX_BODY)
     assert (status, seen["body_bytes"]) == (200, MAX_BODY)
     for path in ("/v2/models/digits/infer", "/api/v1/runs"):
         head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {MAX_BODY + 1}\r\n\r\n"
-        answer = edge.raw(head.encode())
+        answer = shared_edge.raw(head.encode())
         assert answer.startswith(b"HTTP/1.1 413")
         assert f"larger than {MAX_BODY} bytes".encode() in answer
 
@@ -400,9 +425,9 @@ def test_a_body_up_to_the_limit_passes_and_beyond_it_is_413_before_it_is_sent(ed
 @pytest.mark.parametrize(
     "framing", ["Content-Length: 3\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked"]
 )
-def test_a_body_with_two_lengths_or_none_is_refused(edge: Edge, framing: str) -> None:
+def test_a_body_with_two_lengths_or_none_is_refused(shared_edge: Edge, framing: str) -> None:
     smuggled = "0\r\n\r\nGET /v2/models/digits HTTP/1.1\r\nHost: a\r\n\r\n"
-    answer = edge.raw(
+    answer = shared_edge.raw(
         f"POST /v2/models/digits/infer HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{smuggled}".encode()
     )
     assert answer.startswith(b"HTTP/1.1 411")
@@ -417,8 +442,10 @@ def test_a_body_with_two_lengths_or_none_is_refused(edge: Edge, framing: str) ->
         ("GET / HTTP/1.1\r\nHost: a\r\nx: " + "y" * 20_000 + "\r\n\r\n", 431),
     ],
 )
-def test_what_is_not_a_plain_request_is_refused_in_json(edge: Edge, request_text: str, status: int) -> None:
-    head, _, body = edge.raw(request_text.encode()).partition(b"\r\n\r\n")
+def test_what_is_not_a_plain_request_is_refused_in_json(
+    shared_edge: Edge, request_text: str, status: int
+) -> None:
+    head, _, body = shared_edge.raw(request_text.encode()).partition(b"\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ".encode())
     assert list(json.loads(body)) == ["error"]
 
@@ -431,13 +458,13 @@ def test_what_is_not_a_plain_request_is_refused_in_json(edge: Edge, request_text
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
-def test_what_is_not_http_1_1_is_refused(edge: Edge, request_text: str) -> None:
-    assert edge.raw(request_text.encode()).startswith(b"HTTP/1.1 400")
+def test_what_is_not_http_1_1_is_refused(shared_edge: Edge, request_text: str) -> None:
+    assert shared_edge.raw(request_text.encode()).startswith(b"HTTP/1.1 400")
 
 
-def test_headers_larger_than_any_buffer_are_not_taken(edge: Edge) -> None:
+def test_headers_larger_than_any_buffer_are_not_taken(shared_edge: Edge) -> None:
     # The answer to a client that is still sending may be lost in the reset.
-    answer = edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * 200_000 + b"\r\n\r\n")
+    answer = shared_edge.raw(b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * 200_000 + b"\r\n\r\n")
     assert answer[:12] in (b"HTTP/1.1 400", b"")
 
 
@@ -471,9 +498,9 @@ def test_a_table_is_seen_whole_or_not_at_all(edge: Edge, backends: tuple[Backend
     assert answers.keys() == {(200, served_path(1, "/infer")), (200, served_path(2, "/infer"))}
 
 
-def test_the_running_map_and_the_map_on_disk_are_the_same(edge: Edge) -> None:
-    on_disk = dict(line.split() for line in (edge.run_dir / "routes.map").read_text().splitlines())
-    assert RuntimeSocket(edge.run_dir / "admin.sock").map() == on_disk
+def test_the_running_map_and_the_map_on_disk_are_the_same(shared_edge: Edge) -> None:
+    on_disk = dict(line.split() for line in (shared_edge.run_dir / "routes.map").read_text().splitlines())
+    assert RuntimeSocket(shared_edge.run_dir / "admin.sock").map() == on_disk
     assert len(on_disk) == 104
 
 
@@ -631,21 +658,28 @@ def test_an_adopted_haproxy_with_other_settings_is_replaced(
     eventually(lambda: not alive(pid, started_at), "the old HAProxy ends")
 
 
-def test_the_socket_the_secret_and_the_folder_are_private(edge: Edge) -> None:
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in edge.run_dir.iterdir()}
+def test_the_socket_the_secret_and_the_folder_are_private(shared_edge: Edge) -> None:
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shared_edge.run_dir.iterdir()}
     assert set(modes.values()) == {0o600}
     assert {"admin.sock", "haproxy.cfg", "routes.map", "table.json", "process.json"} <= modes.keys()
-    assert stat.S_IMODE(edge.run_dir.stat().st_mode) == 0o700
-    pid = edge.now().haproxy_pid
+    assert stat.S_IMODE(shared_edge.run_dir.stat().st_mode) == 0o700
+    pid = shared_edge.now().haproxy_pid
     assert SECRET not in " ".join(psutil.Process(pid).cmdline())
-    assert SECRET not in (edge.run_dir / "status.json").read_text()
+    assert SECRET not in (shared_edge.run_dir / "status.json").read_text()
+
+
+def already_stopped() -> threading.Event:
+    """An agent that should have refused to run ends at once."""
+    stop = threading.Event()
+    stop.set()
+    return stop
 
 
 def test_a_port_in_use_is_refused_by_number_and_setting(edge: Edge, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=rf"port {edge.settings.port} .* --port or RAYMAAS_PORT"):
-        EdgeAgent(edge.settings, tmp_path / "second", Tables()).run(threading.Event())
+        EdgeAgent(edge.settings, tmp_path / "second", Tables()).run(already_stopped())
 
 
 def test_a_run_directory_in_use_is_refused(edge: Edge) -> None:
     with pytest.raises(Refused, match="another edge agent"):
-        EdgeAgent(edge.settings, edge.run_dir, Tables()).run(threading.Event())
+        EdgeAgent(edge.settings, edge.run_dir, Tables()).run(already_stopped())

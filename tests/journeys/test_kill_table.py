@@ -23,7 +23,9 @@ def edge_status_pid(home: Home) -> int:
     port = home.plan().port
     for identity in everything_of(home.plan(), home.table()):
         process = psutil.Process(identity.pid)
-        if process.name() == "haproxy" and any(c.laddr.port == port for c in process.net_connections(kind="inet")):
+        if process.name() == "haproxy" and any(
+            c.laddr.port == port for c in process.net_connections(kind="inet")
+        ):
             return identity.pid
     return 0
 
@@ -31,7 +33,10 @@ def edge_status_pid(home: Home) -> int:
 def replica_pid(home: Home) -> int:
     for identity in everything_of(home.plan(), home.table()):
         process = psutil.Process(identity.pid)
-        if "ServeReplica:digits@1" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+        if (
+            "ServeReplica:digits@1" in " ".join(process.cmdline())
+            and process.status() != psutil.STATUS_ZOMBIE
+        ):
             return identity.pid
     return 0
 
@@ -100,9 +105,13 @@ def test_a_killed_process_comes_back_and_costs_what_the_table_says(
                 timeout_s=back_within_s,
                 what=f"{victim} is back",
             )
-            wait_until(lambda: answers(client, rows[:1]), timeout_s=back_within_s, what="the model answers again")
+            wait_until(
+                lambda: answers(client, rows[:1]), timeout_s=back_within_s, what="the model answers again"
+            )
             settled = caller.answered
-            wait_until(lambda: caller.answered > settled + 10, timeout_s=30, what="the caller gets answers again")
+            wait_until(
+                lambda: caller.answered > settled + 10, timeout_s=30, what="the caller gets answers again"
+            )
         if not loses_requests:
             assert caller.failed == 0
         # The control plane is whole as well: it knows the model and how its version stands.

@@ -86,7 +86,9 @@ def test_up_brings_back_a_killed_supervisor_and_adopts_what_runs(own_home: Home)
     own_home.cli("up")
     before = own_home.table().processes
     os.kill(before["supervisor"].pid, signal.SIGKILL)
-    wait_until(lambda: not own_home.status()["processes"]["supervisor"]["alive"], timeout_s=5, what="supervisor dead")
+    wait_until(
+        lambda: not own_home.status()["processes"]["supervisor"]["alive"], timeout_s=5, what="supervisor dead"
+    )
 
     own_home.cli("up")
 

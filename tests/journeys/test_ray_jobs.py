@@ -103,7 +103,11 @@ def plain_head(tmp_path: Path) -> Iterator[dict[str, str]]:
     try:
         wait_until(answers, timeout_s=60, what="the plain head answers")
         address = subprocess.run(
-            [sys.executable, "-c", FIND_ADDRESS, str(gcs)], env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", FIND_ADDRESS, str(gcs)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
         yield environment | {"PLAIN_ADDRESS": address}
     finally:

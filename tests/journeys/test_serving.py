@@ -24,7 +24,11 @@ def requests_counted(home: Home) -> dict[str, float]:
     text = httpx.get(f"http://127.0.0.1:{home.plan().metrics_port}/metrics", trust_env=False).text
     counts: dict[str, float] = {}
     for line in text.splitlines():
-        if line.startswith("ray_raymaas_requests_total{") and 'model="digits"' in line and 'version="1"' in line:
+        if (
+            line.startswith("ray_raymaas_requests_total{")
+            and 'model="digits"' in line
+            and 'version="1"' in line
+        ):
             status = line.split('status="')[1].split('"')[0]
             counts[status] = counts.get(status, 0) + float(line.rsplit(" ", 1)[1])
     return counts
@@ -44,13 +48,17 @@ def test_answers_are_the_bundles_own(home: Home, digits: str, rows: np.ndarray) 
         np.testing.assert_allclose(prediction.outputs[name], expected[name], atol=1e-5)
 
 
-def test_a_pin_an_alias_and_the_traffic_all_reach_the_version(home: Home, digits: str, rows: np.ndarray) -> None:
+def test_a_pin_an_alias_and_the_traffic_all_reach_the_version(
+    home: Home, digits: str, rows: np.ndarray
+) -> None:
     home.cli("alias", "set", "digits@prod", "1", RAYMAAS_URL=home.plan().url)
 
     with home.client() as client:
         for reference in ("digits", "digits@1", "digits@prod"):
             wait_until(
-                lambda reference=reference: _answers(client, reference, rows), timeout_s=5, what=f"{reference} answers"
+                lambda reference=reference: _answers(client, reference, rows),
+                timeout_s=5,
+                what=f"{reference} answers",
             )
         with pytest.raises(NotFound, match="did you mean 'digits'"):
             client.model("digit").predict(rows[:1])
@@ -123,9 +131,15 @@ def test_every_request_sent_is_counted_in_rays_metrics(home: Home, digits: str, 
 
     def difference() -> dict[str, float]:
         now = requests_counted(home)
-        return {status: now[status] - before.get(status, 0) for status in now if now[status] != before.get(status, 0)}
+        return {
+            status: now[status] - before.get(status, 0)
+            for status in now
+            if now[status] != before.get(status, 0)
+        }
 
-    wait_until(lambda: difference() == {"200": 23, "400": 4}, timeout_s=40, what="23 answers and 4 errors counted")
+    wait_until(
+        lambda: difference() == {"200": 23, "400": 4}, timeout_s=40, what="23 answers and 4 errors counted"
+    )
     assert _settled(home) == requests_counted(home)
 
 

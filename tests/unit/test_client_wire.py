@@ -62,7 +62,7 @@ def test_a_problem_carries_its_details() -> None:
 def test_client_and_command_line_load_no_server_library() -> None:
     code = (
         "import sys, raymaas, raymaas.cli.main\n"
-        "heavy = {'torch', 'ray', 'pyarrow', 'fsspec', 's3fs', 'fastapi', 'uvicorn', 'sklearn'} & set(sys.modules)\n"
+        "heavy = {'torch', 'ray', 'pyarrow', 'fsspec', 'fastapi', 'uvicorn', 'sklearn'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)"
     )
     done = subprocess.run(

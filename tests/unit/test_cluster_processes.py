@@ -42,7 +42,9 @@ def sleeper() -> Iterator[tuple[subprocess.Popen[str], ProcessId]]:
     process.wait()
 
 
-def test_a_reused_pid_is_not_the_process_that_had_it(sleeper: tuple[subprocess.Popen[str], ProcessId]) -> None:
+def test_a_reused_pid_is_not_the_process_that_had_it(
+    sleeper: tuple[subprocess.Popen[str], ProcessId],
+) -> None:
     _, identity = sleeper
     former = identity.model_copy(update={"started": identity.started - 60})
 

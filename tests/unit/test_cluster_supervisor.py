@@ -51,7 +51,9 @@ class Running:
         self.plan = plan
         self.ready = dict.fromkeys(("head", "controller", "edge-agent"), True)
         self.stop = threading.Event()
-        checks: dict[str, Callable[[], bool]] = {name: (lambda name=name: self.ready[name]) for name in self.ready}
+        checks: dict[str, Callable[[], bool]] = {
+            name: (lambda name=name: self.ready[name]) for name in self.ready
+        }
         environment = service_environment(plan, inherited=dict(os.environ))
         self.supervisor = Supervisor(plan, environment=environment, ready=checks)
         self.thread = threading.Thread(target=self.supervisor.run, args=(self.stop,))

@@ -22,7 +22,9 @@ ONE, TWO = Target("digits", 1), Target("digits", 2)
 RELEASE = "r1"
 
 
-def state(traffic: dict[int, int], *, versions: tuple[int, ...] = (1, 2), aliases: dict[str, int] | None = None) -> ModelState:
+def state(
+    traffic: dict[int, int], *, versions: tuple[int, ...] = (1, 2), aliases: dict[str, int] | None = None
+) -> ModelState:
     change = Change(action="traffic", summary="x", who="me", at="2026-01-01T00:00:00Z")  # type: ignore[arg-type]
     return ModelState(
         model="digits",
@@ -35,7 +37,9 @@ def state(traffic: dict[int, int], *, versions: tuple[int, ...] = (1, 2), aliase
     )
 
 
-def running(target: Target, *, live: int = 1, status: str = "ready", scaling: Scaling | None = None) -> RunningApp:
+def running(
+    target: Target, *, live: int = 1, status: str = "ready", scaling: Scaling | None = None
+) -> RunningApp:
     digest = config_digest(scaling or Scaling(), release=RELEASE)
     return RunningApp(target, status, "", live, digest)  # type: ignore[arg-type]
 
@@ -65,8 +69,12 @@ def test_a_version_that_is_still_stopping_is_neither_started_nor_stopped_again()
 
 
 @given(
-    wanted=st.dictionaries(st.sampled_from([ONE, TWO, Target("m", 1)]), st.builds(Scaling, threads=st.integers(1, 3))),
-    current=st.dictionaries(st.sampled_from([ONE, TWO, Target("m", 1)]), st.builds(Scaling, threads=st.integers(1, 3))),
+    wanted=st.dictionaries(
+        st.sampled_from([ONE, TWO, Target("m", 1)]), st.builds(Scaling, threads=st.integers(1, 3))
+    ),
+    current=st.dictionaries(
+        st.sampled_from([ONE, TWO, Target("m", 1)]), st.builds(Scaling, threads=st.integers(1, 3))
+    ),
 )
 def test_carrying_out_a_plan_leaves_nothing_to_plan(
     wanted: dict[Target, Scaling], current: dict[Target, Scaling]

@@ -82,7 +82,9 @@ def test_references_print_as_they_were_read(text: str) -> None:
     assert str(Reference.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "Digits", "../x", "a/b", "digits@", "digits@0", "digits@a/b", "-x", "a" * 64])
+@pytest.mark.parametrize(
+    "text", ["", "Digits", "../x", "a/b", "digits@", "digits@0", "digits@a/b", "-x", "a" * 64]
+)
 def test_what_is_no_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="not a reference"):
         Reference.parse(text)

