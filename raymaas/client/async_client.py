@@ -16,10 +16,10 @@ from raymaas.client.jobfile import JobSource, read_job
 from raymaas.client.link import AsyncLink
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.wire import server_url
-from raymaas.specs.api import ClusterStatus, Deployment, ModelSummary, VersionList
+from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.names import Reference
 from raymaas.specs.runs import EpochMetrics, Run, Succeeded
-from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.versions import ModelVersion
 
 
@@ -105,6 +105,19 @@ class AsyncClient:
         """Divide the model's unpinned requests: version to percent, summing to 100."""
         return await self._link.call(calls.traffic(model, weights, why=why))
 
+    async def promote(self, reference: str, *, why: str = "") -> ModelState:
+        """Point `prod` at a version, `digits@2`, and give it all traffic. Raises Refused unless it is deployed."""
+        target = Reference.parse(reference)
+        return await self._link.call(calls.promote(target.model, waiting.pinned(target), why=why))
+
+    async def rollback(self, model: str, *, to: int | None = None, why: str = "") -> ModelState:
+        """Take back the last move of aliases or traffic that still holds, or all since revision `to`.
+
+        Repeated, it goes further back. What is deployed stays. Raises Refused when nothing is left to take back,
+        or when a version that would be used again is no longer deployed.
+        """
+        return await self._link.call(calls.rollback(model, to=to, why=why))
+
 
 class AsyncModel:
     """One model, or one version of it, to predict with."""
@@ -151,9 +164,11 @@ class AsyncModels:
         """Aliases, traffic and wanted deployment."""
         return await self._link.call(calls.state(name))
 
-    async def history(self, name: str) -> tuple[Change, ...]:
-        """Who moved what, when and why, newest first."""
-        return await self._link.call(calls.history(name))
+    async def history(
+        self, name: str, *, limit: int = 100, before: int | None = None
+    ) -> tuple[HistoryEntry, ...]:
+        """Who moved what, when and why: up to `limit` changes, newest first, older than revision `before`."""
+        return await self._link.call(calls.history(name, limit=limit, before=before))
 
 
 class AsyncRuns:

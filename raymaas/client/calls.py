@@ -17,9 +17,12 @@ from raymaas.specs.api import (
     DeploymentList,
     DeployRequest,
     History,
+    HistoryEntry,
     LogPart,
     ModelList,
     ModelSummary,
+    PromoteRequest,
+    RollbackRequest,
     RunList,
     RunMetrics,
     SubmitRequest,
@@ -30,7 +33,7 @@ from raymaas.specs.base import Spec, canonical_json
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.runs import EpochMetrics, Run
-from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.versions import ModelVersion
 
 A = TypeVar("A")
@@ -71,16 +74,16 @@ def model(name: str) -> Call[ModelSummary]:
 
 
 def versions(name: str, *, limit: int, before: int | None) -> Call[VersionList]:
-    query = {"limit": str(limit)} | ({} if before is None else {"before": str(before)})
-    return _get(f"{_model_path(name)}/versions", VersionList, query)
+    return _get(f"{_model_path(name)}/versions", VersionList, _page(limit, before))
 
 
 def version(name: str, slot: int | str) -> Call[ModelVersion]:
     return _get(f"{_model_path(name)}/versions/{_segment(slot)}", ModelVersion)
 
 
-def history(name: str) -> Call[tuple[Change, ...]]:
-    return _then(_get(f"{_model_path(name)}/history", History), lambda page: page.changes)
+def history(name: str, *, limit: int, before: int | None) -> Call[tuple[HistoryEntry, ...]]:
+    call = _get(f"{_model_path(name)}/history", History, _page(limit, before))
+    return _then(call, lambda page: page.changes)
 
 
 def state(name: str) -> Call[ModelState]:
@@ -110,6 +113,15 @@ def alias_set(name: str, alias: str, slot: int | str, *, why: str) -> Call[Model
 def traffic(name: str, weights: Mapping[int, int], *, why: str) -> Call[ModelState]:
     body = TrafficRequest(weights=dict(weights), why=why)
     return _write("PUT", f"{_model_path(name)}/traffic", ModelState, body)
+
+
+def promote(name: str, slot: int | str, *, why: str) -> Call[ModelState]:
+    return _write("POST", f"{_model_path(name)}/promote", ModelState, PromoteRequest(version=slot, why=why))
+
+
+def rollback(name: str, *, to: int | None, why: str) -> Call[ModelState]:
+    body = RollbackRequest.parse({"to": to, "why": why}, source="rollback")
+    return _write("POST", f"{_model_path(name)}/rollback", ModelState, body)
 
 
 def submit(job: TrainJob) -> Call[Run]:
@@ -144,6 +156,10 @@ def _get(path: str, cls: type[SpecT], query: Mapping[str, str] | None = None) ->
 
 def _write(method: Literal["POST", "PUT"], path: str, cls: type[SpecT], body: Spec) -> Call[SpecT]:
     return Call(Request(method, path, body=canonical_json(body.model_dump(mode="json"))), _reader(cls))
+
+
+def _page(limit: int, before: int | None) -> dict[str, str]:
+    return {"limit": str(limit)} | ({} if before is None else {"before": str(before)})
 
 
 def _reader(cls: type[SpecT]) -> Callable[[Answer], SpecT]:

@@ -3,18 +3,29 @@
 A move takes the state as it is (None before the first) and a stamp, and returns the next state, one revision
 on, with a one-line summary of from what to what. A move that changes nothing returns the state it was given.
 The traffic of a state names every deployed version, with weight 0 where it has none.
+
+Rolling back. Moves of aliases and traffic (alias, traffic, promote) can be taken back; deploying and undeploying
+cannot, and what is deployed stays as it is. A rollback puts aliases and traffic back as they were before the
+newest move that still holds, and records that move's revision in `Change.undoes`; from then on that move and all
+after it are undone. So a repeated rollback goes further back, and after a later move it begins with that one.
+A rollback `to` a revision undoes everything after it, rollbacks too: it can also go forward again, and the next
+rollback goes on as it would have at that revision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
 from raymaas.errors import InvalidInput, NotFound, Refused
 from raymaas.specs.names import check_alias
-from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.serving import Action, Change, ModelState, Scaling
+
+PROMOTED_ALIAS = "prod"
+
+Past = Callable[[int], ModelState]
+"""A model's state as of a revision, which nothing ever changes."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,10 @@ def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: boo
     aliases = sorted(alias for alias, target in now.aliases.items() if target == version)
     weight = now.traffic.get(version, 0)
     if last and not force and (aliases or weight):
+        users = ([f"{weight} % of the traffic"] if weight else []) + [f"alias {alias!r}" for alias in aliases]
         raise Refused(
-            f"version {version} is the last one deployed of {stamp.model!r}, which would then answer nothing;"
-            " force it if that is wanted"
+            f"version {version} is the last one deployed of {stamp.model!r} and used by {' and '.join(users)};"
+            " nothing would answer then; force it if that is wanted"
         )
     if weight and not last:
         raise Refused(f"version {version} of {stamp.model!r} has {weight} % of the traffic; move that first")
@@ -116,6 +128,79 @@ def set_traffic(state: ModelState | None, stamp: Stamp, *, weights: Mapping[int,
     return _next(state, stamp, "traffic", summary, _Wanted(now.aliases, traffic, now.scaling))
 
 
+def promote(state: ModelState | None, stamp: Stamp, *, version: int) -> ModelState:
+    """Point `prod` at `version` and give it all traffic; the other deployed versions stay, with weight 0.
+
+    Raises Refused when it is not deployed.
+    """
+    now = _Wanted.of(state)
+    if version not in now.scaling:
+        raise Refused(
+            f"version {version} of {stamp.model!r} cannot be promoted, it is not deployed; first"
+            f" `raymaas deploy {stamp.model}@{version}` ({_deployed_text(now)})"
+        )
+    traffic = {deployed: 100 if deployed == version else 0 for deployed in now.scaling}
+    wanted = _Wanted(now.aliases | {PROMOTED_ALIAS: version}, traffic, now.scaling)
+    if state is not None and wanted == now:
+        return state
+    return _next(state, stamp, "promote", _moved_text(now, wanted), wanted)
+
+
+def rollback(state: ModelState | None, stamp: Stamp, *, past: Past, to: int | None = None) -> ModelState:
+    """Take back the newest move that still holds, or all since revision `to`; see the module on what that means.
+
+    Aliases and traffic are as they were then, but versions deployed since keep weight 0, and traffic stays as it
+    is when then nothing had any. Without `to` it is recorded even if nothing differs, so that the next one goes
+    further back. Looks at one past state for each deployment it steps over, and at the one it restores.
+
+    Raises Refused when no move is left, or when traffic or an alias would return to a version that was deployed
+    then and is not now; InvalidInput or NotFound for a `to` that is no revision.
+    """
+    if state is None:
+        raise Refused(f"nothing was moved of {stamp.model!r} yet, so there is nothing to roll back")
+    undoes = _newest_standing(state, past) if to is None else _revision(to, state) + 1
+    now, then = _Wanted.of(state), _Wanted.of(past(undoes - 1) if undoes > 1 else None)
+    returning = {version for version, weight in then.traffic.items() if weight} | {
+        version
+        for alias, version in then.aliases.items()
+        if version != now.aliases.get(alias) and version in then.scaling
+    }
+    for version in sorted(returning - now.scaling.keys()):
+        raise Refused(
+            f"{stamp.model!r} cannot go back to revision {undoes - 1}: that used version {version}, which is no"
+            f" longer deployed; first `raymaas deploy {stamp.model}@{version}` ({_deployed_text(now)})"
+        )
+    divided = any(then.traffic.values())
+    traffic = {version: then.traffic.get(version, 0) for version in now.scaling} if divided else now.traffic
+    wanted = _Wanted(then.aliases, traffic, now.scaling)
+    if to is not None and wanted == now:
+        return state
+    which = f"undoes {undoes}" if to is None else f"as of {to}"
+    return _next(state, stamp, "rollback", f"{which}: {_moved_text(now, wanted)}", wanted, undoes=undoes)
+
+
+def _newest_standing(state: ModelState, past: Past) -> int:
+    """The revision of the newest move of aliases or traffic that no rollback has undone."""
+    seen = state
+    while seen.change.action not in ("alias", "traffic", "promote"):
+        older = (seen.change.undoes or seen.revision) - 1
+        if older == 0:
+            raise Refused(
+                f"no move of the aliases or traffic of {state.model!r} is left to roll back;"
+                f" `raymaas models history {state.model}` shows what was moved"
+            )
+        seen = past(older)
+    return seen.revision
+
+
+def _revision(to: int, state: ModelState) -> int:
+    if to < 1:
+        raise InvalidInput(f"a revision is 1 or more, got {to}")
+    if to > state.revision:
+        raise NotFound(f"revision {to} of {state.model!r} does not exist; latest is {state.revision}")
+    return to
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """The part of a state that moves change."""
@@ -132,9 +217,11 @@ class _Wanted:
 def _next(
     state: ModelState | None,
     stamp: Stamp,
-    action: Literal["deploy", "undeploy", "alias", "traffic"],
+    action: Action,
     summary: str,
     wanted: _Wanted,
+    *,
+    undoes: int | None = None,
 ) -> ModelState:
     return ModelState(
         model=stamp.model,
@@ -143,8 +230,22 @@ def _next(
         aliases=wanted.aliases,
         traffic=wanted.traffic,
         scaling=wanted.scaling,
-        change=Change(action=action, summary=summary, who=stamp.who, why=stamp.why, at=stamp.at),
+        change=Change(
+            action=action, summary=summary, who=stamp.who, why=stamp.why, at=stamp.at, undoes=undoes
+        ),
     )
+
+
+def _moved_text(old: _Wanted, new: _Wanted) -> str:
+    """From what to what aliases and traffic went."""
+    parts = [
+        f"{alias}: {old.aliases.get(alias, 'none')} -> {new.aliases.get(alias, 'none')}"
+        for alias in sorted(old.aliases | new.aliases)
+        if old.aliases.get(alias) != new.aliases.get(alias)
+    ]
+    if old.traffic != new.traffic:
+        parts.append(f"traffic: {_traffic_text(old.traffic)} -> {_traffic_text(new.traffic)}")
+    return "; ".join(parts) or "nothing differs any more"
 
 
 def _scaling_text(scaling: Scaling | None) -> str:

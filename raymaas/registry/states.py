@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raymaas.errors import AlreadyExists, InvalidInput
+from raymaas.errors import AlreadyExists, InvalidInput, NotFound
 from raymaas.registry.layout import MODELS, state_folder, state_key
 from raymaas.registry.log import Log
-from raymaas.registry.moves import Stamp
+from raymaas.registry.moves import Past, Stamp
 from raymaas.registry.once import new_write_id
 from raymaas.specs.serving import ModelState
 from raymaas.store import Store
@@ -55,6 +55,21 @@ class States:
     def history(self, model: str, *, limit: int = 100, before: int | None = None) -> list[ModelState]:
         """Up to `limit` states, newest first, older than revision `before` when given."""
         return self._log(model).entries(limit=limit, before=before)
+
+    def past(self, model: str) -> Past:
+        """Looks up a state of `model` by its revision, for `moves.rollback`; each look reads one document."""
+        log = self._log(model)
+
+        def at(revision: int) -> ModelState:
+            found = log.find(revision)
+            if found is None:
+                raise NotFound(
+                    f"revision {revision} of {model!r} is not in the store;"
+                    f" `raymaas models history {model}` shows those that are"
+                )
+            return found
+
+        return at
 
     def models(self) -> list[str]:
         """Names of all models that were ever moved, ascending."""

@@ -38,6 +38,20 @@ class TrafficRequest(Spec):
     why: OneLine = ""
 
 
+class PromoteRequest(Spec):
+    """Point `prod` at `version` and give it all traffic."""
+
+    version: VersionSlot
+    why: OneLine = ""
+
+
+class RollbackRequest(Spec):
+    """Take back the last move of aliases or traffic that still holds, or all since a revision."""
+
+    to: int | None = Field(default=None, ge=1, description="Go back to this revision of the history.")
+    why: OneLine = ""
+
+
 class SubmitRequest(Spec):
     """Start a run of `job`, a job document such as `raymaas schema train` describes."""
 
@@ -82,10 +96,16 @@ class VersionList(Spec):
     next_before: int | None = Field(default=None, description="`before` of the next page; null on the last.")
 
 
+class HistoryEntry(Change):
+    """A change, and the revision it made."""
+
+    revision: int
+
+
 class History(Spec):
     """What was moved, newest first."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[HistoryEntry, ...]
 
 
 class DeploymentList(Spec):

@@ -26,7 +26,7 @@ Moment = Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str)]
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one encoding of `value`: sorted keys, no spaces, UTF-8. Non-finite floats become null, so refuse them before."""
+    """The one encoding of `value`: sorted keys, no spaces, UTF-8. Non-finite floats would become null."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 

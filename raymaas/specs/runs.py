@@ -1,4 +1,4 @@
-"""Run documents: what was asked (RunSpec), how it stands (a union of states that carry their data), what it measured."""
+"""Run documents: what was asked (RunSpec), how it stands (states that carry their data), what it measured."""
 
 from __future__ import annotations
 

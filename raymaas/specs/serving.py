@@ -31,14 +31,26 @@ class Scaling(Spec):
         return self
 
 
+Action = Literal["deploy", "undeploy", "alias", "traffic", "promote", "rollback"]
+
+
 class Change(Spec):
     """Who moved what, when and why: one line of a model's history."""
 
-    action: Literal["deploy", "undeploy", "alias", "traffic", "promote", "rollback"]
+    action: Action
     summary: OneLine = Field(description="From what to what, e.g. 'prod: 2 -> 3'.")
     who: OneLine
     why: OneLine = ""
     at: Moment
+    undoes: int | None = Field(
+        default=None, ge=1, description="Of a rollback: it took back this revision and all moves since."
+    )
+
+    @model_validator(mode="after")
+    def _only_a_rollback_undoes(self) -> Change:
+        if (self.action == "rollback") != (self.undoes is not None):
+            raise ValueError("a rollback, and nothing else, says in undoes which revision it took back")
+        return self
 
 
 class ModelState(Document):
@@ -67,6 +79,8 @@ class ModelState(Document):
         missing = sorted(v for v, weight in self.traffic.items() if weight and v not in self.scaling)
         if missing:
             raise ValueError(f"version {missing[0]} has traffic but is not deployed; deploy it first")
+        if self.change.undoes is not None and self.change.undoes >= self.revision:
+            raise ValueError(f"revision {self.revision} cannot undo {self.change.undoes}, which is not before it")
         return self
 
 

@@ -21,8 +21,11 @@ from raymaas.specs.api import (
     DeploymentStatus,
     DeployRequest,
     History,
+    HistoryEntry,
     ModelList,
     ModelSummary,
+    PromoteRequest,
+    RollbackRequest,
     TrafficRequest,
     VersionList,
 )
@@ -85,7 +88,11 @@ def models_router(parts: ControlParts) -> APIRouter:
         found = states.history(model, limit=limit, before=before)
         if not found:
             versions.list(model, limit=1)
-        return History(changes=tuple(state.change for state in found))
+        return History(
+            changes=tuple(
+                HistoryEntry(revision=state.revision, **state.change.model_dump()) for state in found
+            )
+        )
 
     @router.get("/{model}/state")
     def get_state(model: str) -> ModelState:
@@ -123,6 +130,19 @@ def models_router(parts: ControlParts) -> APIRouter:
     def set_traffic(model: str, body: TrafficRequest, who: Who) -> ModelState:
         versions.list(model, limit=1)
         return moved(model, partial(moves.set_traffic, weights=body.weights), who=who, why=body.why)
+
+    @router.post("/{model}/promote")
+    def promote(model: str, body: PromoteRequest, who: Who) -> ModelState:
+        step = partial(moves.promote, version=resolved(model, body.version))
+        return moved(model, step, who=who, why=body.why)
+
+    @router.post("/{model}/rollback")
+    def rollback(model: str, body: RollbackRequest, who: Who) -> ModelState:
+        # No look at a manifest of a known model: going back must be possible when the newest one is damaged.
+        if states.current(model) is None:
+            versions.list(model, limit=1)
+        step = partial(moves.rollback, past=states.past(model), to=body.to)
+        return moved(model, step, who=who, why=body.why)
 
     return router
 

@@ -1,0 +1,154 @@
+"""Reading requests and writing answers: both forms, and a sentence for everything that is wrong."""
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raymaas.errors import InvalidInput
+from raymaas.serve import oip
+from raymaas.specs.versions import Signature, TensorSpec
+
+SIGNATURE = Signature(
+    inputs=(TensorSpec(name="x", dtype="FP32", shape=(-1, 2)),),
+    outputs=(
+        TensorSpec(name="logits", dtype="FP32", shape=(-1, 2)),
+        TensorSpec(name="probabilities", dtype="FP32", shape=(-1, 2)),
+    ),
+    classes=("no", "yes"),
+)
+TWO = Signature(
+    inputs=(
+        TensorSpec(name="a", dtype="INT32", shape=(-1,)),
+        TensorSpec(name="b", dtype="BOOL", shape=(-1,)),
+    ),
+    outputs=(TensorSpec(name="y", dtype="FP32", shape=(-1,)),),
+)
+OUTPUTS = {
+    "logits": np.array([[1, 2]], dtype=np.float32),
+    "probabilities": np.array([[0.25, 0.75]], dtype=np.float32),
+}
+
+
+def tensor(**changes: object) -> bytes:
+    fields: dict[str, object] = {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1, 2, 3, 4]}
+    fields |= changes
+    return orjson.dumps({"id": "r1", "inputs": [{k: v for k, v in fields.items() if v is not ...}]})
+
+
+def answered(body: bytes, signature: Signature = SIGNATURE) -> dict[str, object]:
+    request = oip.decode(body, signature)
+    answer = orjson.loads(oip.encode(request, OUTPUTS, model="m", version="3", signature=signature))
+    assert isinstance(answer, dict)
+    return answer
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"inputs": [[1, 2], [3, 4]]}', b'{"inputs": {"x": [[1, 2], [3, 4]]}}', tensor(),
+             tensor(data=[[1, 2], [3, 4]])]
+)  # fmt: skip
+def test_each_form_reads_as_the_same_array(body: bytes) -> None:
+    array = oip.decode(body, SIGNATURE).inputs["x"]
+
+    np.testing.assert_array_equal(array, np.array([[1, 2], [3, 4]], dtype=np.float32))
+    assert array.dtype == np.float32
+
+
+def test_an_answer_has_the_form_of_its_request_and_names_the_version() -> None:
+    plain, formal = answered(b'{"inputs": [[1, 2]]}'), answered(tensor())
+
+    assert plain == {
+        "model_name": "m",
+        "model_version": "3",
+        "outputs": {"logits": [[1.0, 2.0]], "probabilities": [[0.25, 0.75]]},
+        "classes": ["no", "yes"],
+    }
+    assert formal["id"] == "r1"
+    assert formal["model_version"] == "3"
+    assert formal["outputs"] == [
+        {"name": "logits", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "data": [0.25, 0.75]},
+    ]
+
+
+def test_only_the_outputs_asked_for_are_answered() -> None:
+    answer = answered(b'{"inputs": [[1, 2]], "outputs": [{"name": "probabilities"}]}')
+
+    assert answer["outputs"] == {"probabilities": [[0.25, 0.75]]}
+
+
+def test_a_model_of_several_inputs_takes_them_by_name() -> None:
+    request = oip.decode(b'{"inputs": {"a": [1, 2], "b": [true, false]}}', TWO)
+
+    assert request.inputs["a"].dtype == np.int32
+    assert request.inputs["b"].dtype == np.bool_
+    with pytest.raises(InvalidInput, match="several inputs.*a, b"):
+        oip.decode(b'{"inputs": [1, 2]}', TWO)
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b"", "not JSON"),
+        (b"[" * 5000, "not JSON"),
+        (b'{"inputs": [[1e999]]}', "not JSON"),
+        (b"[1]", 'with "inputs"'),
+        (b'{"inputs": null}', "expected nested lists of FP32, got null"),
+        (b'{"inputs": 3}', "got the number 3"),
+        (b'{"inputs": [["1"]]}', "got a string"),
+        (b'{"inputs": [[true]]}', "got a boolean"),
+        (b'{"inputs": [[{}]]}', "got an object"),
+        (b'{"inputs": [[1], [1, 2]]}', "different lengths"),
+        (b'{"inputs": [[1e300]]}', "too large for FP32"),
+        (b'{"inputs": [[1]], "outputs": [{"name": "z"}]}', "output 'z' does not exist; this model has logits"),
+        (b'{"inputs": [[1]], "outputs": 3}', '"outputs" must be a list'),
+        (b'{"inputs": [[1]], "id": 3}', '"id" must be a string'),
+        (tensor(datatype="FP64"), "expected datatype FP32, got 'FP64'"),
+        (tensor(shape=...), "lacks 'shape'"),
+        (tensor(shape=[2, -2]), "shape must be a list of sizes"),
+        (tensor(shape=[2**40, 2**40]), "holds 1208925819614629174706176 elements, the data has 4"),
+        (tensor(name="z"), "input 'z' does not exist; this model takes x"),
+        (tensor(data="1234"), "got a string"),
+    ],
+)
+def test_what_is_wrong_is_said(body: bytes, sentence: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        oip.decode(body, SIGNATURE)
+
+    assert sentence in str(caught.value)
+
+
+def test_integers_outside_the_type_are_refused_not_wrapped() -> None:
+    with pytest.raises(InvalidInput, match="outside INT32"):
+        oip.decode(b'{"inputs": {"a": [3000000000], "b": [true]}}', TWO)
+    with pytest.raises(InvalidInput, match="outside INT32|expected numbers of INT32"):
+        oip.decode(b'{"inputs": {"a": [99999999999999999999], "b": [true]}}', TWO)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+fields = st.fixed_dictionaries(
+    {},
+    optional={
+        key: json_values
+        for key in ("name", "shape", "datatype", "data", "parameters")
+    },
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(inputs=json_values | st.lists(fields, max_size=3), rest=st.dictionaries(st.text(max_size=8), json_values))
+def test_no_json_makes_decoding_fail_in_another_way(inputs: object, rest: dict[str, object]) -> None:
+    import json
+
+    body = json.dumps(rest | {"inputs": inputs}).encode()
+    for signature in (SIGNATURE, TWO):
+        try:
+            request = oip.decode(body, signature)
+        except InvalidInput:
+            continue
+        assert all(isinstance(array, np.ndarray) for array in request.inputs.values())
