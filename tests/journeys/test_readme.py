@@ -43,4 +43,6 @@ def test_an_example_prints_what_its_end_says(home: Home, digits: str, example: P
 
     assert marker, f"{example.name} does not end with what it prints"
     assert len(source.splitlines()) <= 60
-    assert run(example, home) == "".join(line.removeprefix("#").removeprefix(" ") for line in expected.splitlines(True))
+    assert run(example, home) == "".join(
+        line.removeprefix("#").removeprefix(" ") for line in expected.splitlines(True)
+    )

@@ -59,7 +59,8 @@ class Caller:
         }
         parts = chunks or [b""]
         messages: list[dict[str, Any]] = [
-            {"type": "http.request", "body": part, "more_body": i < len(parts) - 1} for i, part in enumerate(parts)
+            {"type": "http.request", "body": part, "more_body": i < len(parts) - 1}
+            for i, part in enumerate(parts)
         ]
         sent: list[Any] = []
 

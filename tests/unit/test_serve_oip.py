@@ -1,5 +1,7 @@
 """Reading requests and writing answers: both forms, and a sentence for everything that is wrong."""
 
+import json
+
 import numpy as np
 import orjson
 import pytest
@@ -83,7 +85,7 @@ def test_a_model_of_several_inputs_takes_them_by_name() -> None:
 
     assert request.inputs["a"].dtype == np.int32
     assert request.inputs["b"].dtype == np.bool_
-    with pytest.raises(InvalidInput, match="several inputs.*a, b"):
+    with pytest.raises(InvalidInput, match=r"several inputs.*a, b"):
         oip.decode(b'{"inputs": [1, 2]}', TWO)
 
 
@@ -101,7 +103,10 @@ def test_a_model_of_several_inputs_takes_them_by_name() -> None:
         (b'{"inputs": [[{}]]}', "got an object"),
         (b'{"inputs": [[1], [1, 2]]}', "different lengths"),
         (b'{"inputs": [[1e300]]}', "too large for FP32"),
-        (b'{"inputs": [[1]], "outputs": [{"name": "z"}]}', "output 'z' does not exist; this model has logits"),
+        (
+            b'{"inputs": [[1]], "outputs": [{"name": "z"}]}',
+            "output 'z' does not exist; this model has logits",
+        ),
         (b'{"inputs": [[1]], "outputs": 3}', '"outputs" must be a list'),
         (b'{"inputs": [[1]], "id": 3}', '"id" must be a string'),
         (tensor(datatype="FP64"), "expected datatype FP32, got 'FP64'"),
@@ -122,7 +127,7 @@ def test_what_is_wrong_is_said(body: bytes, sentence: str) -> None:
 def test_integers_outside_the_type_are_refused_not_wrapped() -> None:
     with pytest.raises(InvalidInput, match="outside INT32"):
         oip.decode(b'{"inputs": {"a": [3000000000], "b": [true]}}', TWO)
-    with pytest.raises(InvalidInput, match="outside INT32|expected numbers of INT32"):
+    with pytest.raises(InvalidInput, match=r"outside INT32|expected numbers of INT32"):
         oip.decode(b'{"inputs": {"a": [99999999999999999999], "b": [true]}}', TWO)
 
 
@@ -132,19 +137,15 @@ json_values = st.recursive(
     max_leaves=12,
 )
 fields = st.fixed_dictionaries(
-    {},
-    optional={
-        key: json_values
-        for key in ("name", "shape", "datatype", "data", "parameters")
-    },
-)  # fmt: skip
+    {}, optional=dict.fromkeys(("name", "shape", "datatype", "data", "parameters"), json_values)
+)
 
 
 @settings(max_examples=400, deadline=None)
-@given(inputs=json_values | st.lists(fields, max_size=3), rest=st.dictionaries(st.text(max_size=8), json_values))
+@given(
+    inputs=json_values | st.lists(fields, max_size=3), rest=st.dictionaries(st.text(max_size=8), json_values)
+)
 def test_no_json_makes_decoding_fail_in_another_way(inputs: object, rest: dict[str, object]) -> None:
-    import json
-
     body = json.dumps(rest | {"inputs": inputs}).encode()
     for signature in (SIGNATURE, TWO):
         try:
