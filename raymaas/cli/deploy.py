@@ -1,4 +1,4 @@
-"""`raymaas deploy`, `undeploy`, `alias set` and `traffic`: what is wanted running, and where requests go."""
+"""`raymaas deploy`, `undeploy`, `alias set`, `traffic`, `promote`, `rollback`: what runs, who gets requests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raymaas.cli.show import AsJson, client_of, notes, print_json
+from raymaas.cli.show import AsJson, aliases, client_of, notes, print_json, weights
 from raymaas.errors import InvalidInput
 from raymaas.specs.names import Reference
 from raymaas.specs.serving import ModelState, Scaling
@@ -110,10 +110,48 @@ def traffic(
 
       raymaas traffic digits 1=90 2=10
     """
-    weights = weights_from(shares)
+    division = weights_from(shares)
     with client_of(context) as client:
-        state = client.traffic(model, weights, why=why)
+        state = client.traffic(model, division, why=why)
     _print_state(state, as_json=as_json, done=f"{model}: {state.change.summary}")
+
+
+@app.command()
+def promote(
+    context: typer.Context, reference: VersionArgument, why: Why = "", as_json: AsJson = False
+) -> None:
+    """Make a deployed version the model's own: alias prod and all traffic go to it at once.
+
+    Example:
+
+      raymaas promote digits@2 --why "better on the holdout"
+    """
+    with client_of(context) as client:
+        state = client.promote(reference, why=why)
+    _print_state(state, as_json=as_json, done=_routes(state))
+
+
+@app.command()
+def rollback(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    to: Annotated[
+        int | None, typer.Option(min=1, metavar="REVISION", help="As `raymaas models history` numbers them.")
+    ] = None,
+    why: Why = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take back the last move of aliases or traffic; repeated, it goes further back. What runs stays.
+
+    Example:
+
+      raymaas rollback digits
+
+      raymaas rollback digits --to 4 --why "2 is slow"
+    """
+    with client_of(context) as client:
+        state = client.rollback(model, to=to, why=why)
+    _print_state(state, as_json=as_json, done=_routes(state))
 
 
 def scaling_from(given: dict[str, Any]) -> Scaling | None:
@@ -124,15 +162,21 @@ def scaling_from(given: dict[str, Any]) -> Scaling | None:
 
 def weights_from(shares: list[str]) -> dict[int, int]:
     """`1=90 2=10` as version to percent. Raises InvalidInput for another form or a version named twice."""
-    weights: dict[int, int] = {}
+    division: dict[int, int] = {}
     for share in shares:
         version, equals, percent = share.partition("=")
         if not equals or not version.isdecimal() or not percent.isdecimal():
             raise InvalidInput(f"{share!r} is not of the form VERSION=PERCENT, such as 1=90")
-        if int(version) in weights:
+        if int(version) in division:
             raise InvalidInput(f"version {version} is given twice; name each version once")
-        weights[int(version)] = int(percent)
-    return weights
+        division[int(version)] = int(percent)
+    return division
+
+
+def _routes(state: ModelState) -> str:
+    """Where a model's requests go now; also true when a move found nothing to change."""
+    pointers, shares = aliases(state.aliases) or "none", weights(state.traffic) or "none"
+    return f"{state.model} at revision {state.revision}: aliases {pointers}, traffic {shares}"
 
 
 def _print_state(state: ModelState, *, as_json: bool, done: str) -> None:

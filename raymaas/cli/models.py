@@ -63,9 +63,13 @@ def show(
 def history(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 20,
+    before: Annotated[
+        int | None, typer.Option(min=1, metavar="REVISION", help="Only what is older than this revision.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show who moved what, when and why, newest first.
+    """Show who moved what, when and why, from what to what, newest first.
 
     Example:
 
@@ -76,11 +80,12 @@ def history(
             f"history is kept by model, not by version: raymaas models history {model.split('@')[0]}"
         )
     with client_of(context) as client:
-        changes = client.models.history(model)
+        changes = client.models.history(model, limit=limit, before=before)
     if as_json:
         return print_json(changes)
-    rows = [(moment(c.at), c.who, c.action, c.summary, c.why) for c in changes]
-    print_table(("when", "who", "action", "change", "why"), rows, empty=f"nothing of {model} was moved yet")
+    rows = [(c.revision, moment(c.at), c.who, c.action, c.summary, c.why) for c in changes]
+    nothing = f"nothing of {model} was moved {'yet' if before is None else f'before revision {before}'}"
+    print_table(("revision", "when", "who", "action", "from -> to", "why"), rows, empty=nothing)
     return None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -24,9 +25,27 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def client_of(context: typer.Context) -> Client:
-    """The client for the global `--url`."""
+    """The client for the global `--url`, else for what `usual_url` says, else for the client's own default."""
     url: str | None = context.obj
-    return Client(url)
+    return Client(url or usual_url(os.environ))
+
+
+def usual_url(environment: Mapping[str, str]) -> str | None:
+    """RAYMAAS_URL or the `url` of the settings file, else that of the cluster that runs from this user's home.
+
+    None when nothing says: the core install knows no clusters.
+    """
+    from raymaas.settings import load_settings
+
+    settings = load_settings(environment)
+    if settings.url:
+        return settings.url
+    try:
+        from raymaas.cluster.lifecycle import read_plan
+    except ModuleNotFoundError:
+        return None
+    plan = read_plan(settings.run_dir)
+    return plan.url if plan else None
 
 
 def output() -> Console:

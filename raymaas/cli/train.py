@@ -15,7 +15,7 @@ from raymaas.cli.show import client_of, notes, print_json
 from raymaas.client import Client
 from raymaas.client.client import RunHandle
 from raymaas.client.flow import LogText, RunEvent
-from raymaas.client.jobfile import read_job
+from raymaas.client.jobfile import read_job_as
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.runs import EpochMetrics, Running
 from raymaas.specs.versions import ModelVersion
@@ -42,7 +42,7 @@ def train(
 
       raymaas train jobs/train_digits.yaml --set training.epochs=3
     """
-    document = read_job(job, settings=settings or ())
+    document = read_job_as(TrainJob, job, settings=settings or ())
     with client_of(context) as client:
         run = client.train(document)
         if not wait:
@@ -71,16 +71,18 @@ def _followed(client: Client, run: RunHandle, job: TrainJob) -> ModelVersion:
 
 
 def _shower(console: Console, bar: Progress, *, epochs: int) -> Callable[[RunEvent], None]:
-    """What prints each event: the log as it is, and on a terminal a bar of epochs below it."""
+    """What prints each event: the log as it is, and on a terminal a bar that counts epochs below it.
+
+    The bar shows no figures: the log has a line for each epoch.
+    """
     task = bar.add_task("waiting for Ray", total=epochs)
 
     def show(event: RunEvent) -> None:
         match event:
             case LogText(text=text):
                 console.print(Text(text.rstrip("\n")), soft_wrap=True)
-            case EpochMetrics(epoch=epoch, metrics=metrics):
-                figures = " ".join(f"{name}={value:.4g}" for name, value in sorted(metrics.items()))
-                bar.update(task, completed=epoch, description=f"epoch {epoch} {figures}")
+            case EpochMetrics(epoch=epoch):
+                bar.update(task, completed=epoch)
             case Running(step=step):
                 bar.update(task, description=step)
 

@@ -30,7 +30,7 @@ from raymaas.specs.api import (
     VersionList,
 )
 from raymaas.specs.base import Spec, canonical_json
-from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.runs import EpochMetrics, Run
 from raymaas.specs.serving import ModelState, Scaling
@@ -124,8 +124,8 @@ def rollback(name: str, *, to: int | None, why: str) -> Call[ModelState]:
     return _write("POST", f"{_model_path(name)}/rollback", ModelState, body)
 
 
-def submit(job: TrainJob) -> Call[Run]:
-    body = SubmitRequest(job=job.model_dump(mode="json") | {"kind": job.kind})
+def submit(job: Job) -> Call[Run]:
+    body = SubmitRequest(job=job_fields(job))
     return _write("POST", f"{API}/runs", Run, body)
 
 

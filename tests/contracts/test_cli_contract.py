@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import json
+import os
+import pty
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,8 +62,34 @@ def test_train_follows_the_run_to_its_version(world: World, raymaas: Type, job: 
     assert out == "digits@1: accuracy 0.9700 (0.9500 to 0.9800) on 360 test rows\n"
     assert "loading rows" in err
     assert "published digits@1" in err
+    assert "epoch" not in err, "the figures of an epoch are the log's to show"
     (run,) = world.runs.list()
     assert len(world.runs.epochs(run.run_id)) == 2
+
+
+def test_train_on_a_terminal_leaves_the_epochs_figures_to_the_log(
+    world: World, server: tuple[str, Switch], job: str
+) -> None:
+    ours, theirs = pty.openpty()
+    shown: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(ours, shown))
+    reader.start()
+    options = ["--url", server[0], "train", job, "--set", "training.epochs=2"]
+    subprocess.run(
+        [sys.executable, "-m", "raymaas.cli.main", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "200"},
+        timeout=60,
+        check=True,
+    )
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    text = b"".join(shown).decode()
+    assert "loading rows" in text
+    assert "\x1b[" in text, "this is what a terminal gets"
+    assert "loss" not in text
 
 
 def test_train_of_a_job_that_fails_has_status_1_and_names_the_log(
@@ -138,6 +169,30 @@ def test_deploy_move_traffic_and_undeploy(world: World, raymaas: Type) -> None:
     assert raymaas("undeploy", "digits@2")[:2] == (0, "digits@2 is stopping\n")
 
 
+def test_promote_roll_back_and_read_who_did_it(world: World, raymaas: Type) -> None:
+    world.publish()
+    world.publish()
+    raymaas("deploy", "digits@1")
+    raymaas("deploy", "digits@2")
+    moved = "digits at revision 3: aliases prod=2, traffic 2=100\n"
+    assert raymaas("promote", "digits@2", "--why", "better")[:2] == (0, moved)
+    assert raymaas("promote", "digits@2")[:2] == (0, moved)
+    back = "digits at revision 4: aliases none, traffic 1=100\n"
+    assert raymaas("rollback", "digits", "--why", "slow")[:2] == (0, back)
+    status, _, err = raymaas("rollback", "digits")
+    assert status == 1
+    assert "is left to roll back" in err
+    assert json.loads(raymaas("rollback", "digits", "--to", "3", "--json")[1])["aliases"] == {"prod": 2}
+    header, newest, *older = raymaas("models", "history", "digits")[1].splitlines()
+    assert header.split() == ["revision", "when", "who", "action", "from", "->", "to", "why"]
+    assert newest.split()[0] == "5"
+    assert "as of 3: prod: none -> 2; traffic: 1=100% 2=0% -> 1=0% 2=100%" in newest
+    assert newest.split()[3] == getpass.getuser()
+    assert "better" in older[1]
+    _, out, _ = raymaas("models", "history", "digits", "--limit", "1", "--before", "4")
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["3"]
+
+
 def test_predict_names_the_class_of_each_row(world: World, raymaas: Type, tmp_path: Path) -> None:
     world.publish()
     world.deploy(1)
@@ -173,3 +228,10 @@ def test_a_wide_table_is_neither_cut_nor_wrapped_in_a_pipe(
         f"train-{model}-{n}" for n in (2, 1)
     ]
     assert "\x1b" not in done.stdout
+
+
+def _read_all(descriptor: int, shown: list[bytes]) -> None:
+    """Read until the other side of the pseudo-terminal is closed, which reads as an error."""
+    with contextlib.suppress(OSError):
+        while data := os.read(descriptor, 65536):
+            shown.append(data)

@@ -347,6 +347,20 @@ def test_what_no_live_version_answers_goes_to_the_control_plane(
         assert not [name for name in seen["headers"] if name.startswith("x-raymaas")]
 
 
+def test_who_asks_reaches_the_control_api_and_nothing_else(shared_edge: Edge) -> None:
+    def users(path: str) -> list[str]:
+        headers = shared_edge.ask(path, headers={"X-RayMaaS-User": "ana", "x-raymaas-edge": "mine"})[1][
+            "headers"
+        ]
+        assert headers.get("x-raymaas-edge") in (None, SECRET)
+        return [value for name, value in headers.items() if name.lower() == "x-raymaas-user"]
+
+    assert users("/api/v1/models") == ["ana"]
+    assert users("/v2/models/digits") == users("/v2/repository/index") == []
+    headers = shared_edge.ask("/api/v1/models")[1]["headers"]
+    assert "x-raymaas-user" not in headers
+
+
 def test_liveness_is_the_edges_own_and_a_control_plane_that_is_down_is_a_503_in_json(
     make_edge: Callable[..., Edge],
 ) -> None:

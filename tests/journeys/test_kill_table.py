@@ -18,7 +18,7 @@ from raymaas.errors import RaymaasError
 pytestmark = [pytest.mark.journey]
 
 
-def edge_status_pid(home: Home) -> int:
+def haproxy_pid(home: Home) -> int:
     """HAProxy's pid: the child that listens on the edge's port."""
     port = home.plan().port
     for identity in everything_of(home.plan(), home.table()):
@@ -30,19 +30,29 @@ def edge_status_pid(home: Home) -> int:
     return 0
 
 
-def replica_pid(home: Home) -> int:
-    for identity in everything_of(home.plan(), home.table()):
-        process = psutil.Process(identity.pid)
-        if (
-            "ServeReplica:digits@1" in " ".join(process.cmdline())
-            and process.status() != psutil.STATUS_ZOMBIE
-        ):
-            return identity.pid
-    return 0
+def titled(title: str) -> Callable[[Home], int]:
+    """Finds the live actor process whose title, which Ray sets, begins with `title`."""
+
+    def find(home: Home) -> int:
+        for identity in everything_of(home.plan(), home.table()):
+            process = psutil.Process(identity.pid)
+            if " ".join(process.cmdline()).startswith(title):
+                return identity.pid
+        return 0
+
+    return find
 
 
 def service_pid(name: str) -> Callable[[Home], int]:
     return lambda home: home.table().processes[name].pid
+
+
+FINDERS = {
+    "haproxy": haproxy_pid,
+    "replica": titled("ray::ServeReplica:digits@1"),
+    "serve-controller": titled("ray::ServeController"),
+    "serve-proxy": titled("ray::ProxyActor"),
+}
 
 
 class Asking:
@@ -88,12 +98,14 @@ def answers(client: Client, row: np.ndarray) -> bool:
         ("haproxy", True, 10),
         ("replica", True, 40),
         ("head", True, 90),
+        ("serve-controller", False, 40),
+        ("serve-proxy", True, 40),
     ],
 )
 def test_a_killed_process_comes_back_and_costs_what_the_table_says(
     home: Home, digits: str, rows: np.ndarray, victim: str, loses_requests: bool, back_within_s: float
 ) -> None:
-    find = {"haproxy": edge_status_pid, "replica": replica_pid}.get(victim) or service_pid(victim)
+    find = FINDERS.get(victim) or service_pid(victim)
     pid = find(home)
     assert pid
     with home.client() as client:
@@ -123,3 +135,33 @@ def ready(client: Client) -> bool:
         return [d.status for d in client.deployments("digits")] == ["ready"]
     except RaymaasError:
         return False
+
+
+def test_a_killed_job_driver_leaves_a_run_that_is_marked_failed(home: Home, digits: str) -> None:
+    """Its run is not resumed, and its log and epochs stay readable."""
+    long_job = [
+        "jobs/train_digits.yaml",
+        "--set",
+        "training.epochs=100000",
+        "--set",
+        "training.early_stopping=null",
+    ]
+    started = home.cli("train", *long_job, "--no-wait", RAYMAAS_URL=home.plan().url)
+    run_id = next(word for word in started.stdout.split() if word.startswith("train-digits-")).strip(".,;:`")
+    with home.client() as client:
+        handle = client.run(run_id)
+        wait_until(lambda: len(handle.metrics()) > 0, timeout_s=90, what="the first epoch of the long run")
+        driver = next(
+            identity
+            for identity in everything_of(home.plan(), home.table())
+            if psutil.Process(identity.pid).cmdline()[-2:] == ["--run", run_id]
+        )
+
+        os.kill(driver.pid, signal.SIGKILL)
+
+        wait_until(
+            lambda: handle.status().status.state == "failed", timeout_s=60, what="the run is marked failed"
+        )
+        assert "before the run was over" in handle.status().status.error  # type: ignore[union-attr]
+        assert "epoch" in "".join(handle.logs())
+        wait_until(lambda: answers(client, np.zeros((1, 64))), timeout_s=10, what="serving goes on")

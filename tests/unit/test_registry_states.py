@@ -113,7 +113,9 @@ def test_an_unused_version_is_undeployed() -> None:
 
 def test_the_last_deployed_version_goes_only_by_force_and_its_alias_stays() -> None:
     state = set_alias(deployed(1), stamp(), alias="prod", version=1)
-    with pytest.raises(Refused, match=r"last one deployed of 'digits'.*force"):
+    with pytest.raises(
+        Refused, match=r"last one deployed of 'digits' and used by 100 % .* and alias 'prod'.*force"
+    ):
         undeploy(state, stamp(), version=1)
     gone = undeploy(state, stamp(), version=1, force=True)
     assert (gone.scaling, gone.traffic, gone.aliases) == ({}, {}, {"prod": 1})

@@ -191,7 +191,10 @@ frontend edge from base
     http-request return status 200 content-type application/json string {_quoted('{"live":true}')} \
 if {{ path /v2/health/live }}
 
+    # Who asks is kept in the control plane's histories and grants nothing; every other name of ours is ours alone.
+    http-request set-var(txn.user) req.fhdr(x-raymaas-user,-1) if api
     http-request del-header x-raymaas- -m beg
+    http-request set-header x-raymaas-user %[var(txn.user)] if {{ var(txn.user) -m found }}
     # An upgraded connection is a tunnel past every check above.
     http-request del-header upgrade
     http-request set-header x-request-id %[var(txn.id)]
