@@ -57,7 +57,8 @@ def control(run_dir: Path) -> None:
     from raymaas.cluster.submission import RayJobs, settle_quietly
     from raymaas.registry.provenance import source_sha256
     from raymaas.serve.control_api import ControlParts, build_app
-    from raymaas.serve.controller import Controller, RayServe
+    from raymaas.serve.controller import Controller
+    from raymaas.serve.ray_serve import RayServe
 
     plan = _plan(run_dir)
     secret = _secret(plan.edge_secret_file) or ""

@@ -102,8 +102,7 @@ def edge_table(
 ) -> EdgeTable:
     """What edges route: versions with a live replica, and the aliases and weights that lead to them.
 
-    Weight on a version that is still starting is kept: the edge has nowhere to send it, so its share is served by the
-    others until it is ready.
+    The share of a version without a live replica is served by the others until it has one.
     """
     states = list(states)
     live = {target for target, app in running.items() if app.live_replicas and app.status != "stopping"}
