@@ -13,7 +13,7 @@ from typing import Protocol
 
 from raymaas.errors import RaymaasError
 from raymaas.registry.states import States
-from raymaas.serve.plan import Action, RunningApp, Start, Target, edge_table, plan, wanted_apps
+from raymaas.serve.plan import Action, RunningApp, Start, Target, edge_table, plan, reachable, wanted_apps
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.serving import EdgeTable, ModelState
 
@@ -43,6 +43,7 @@ class Controller:
         self._closed = False
         self._running: dict[Target, RunningApp] = {}
         self._proxies: tuple[str, ...] = ()
+        self._live: set[Target] = set()
 
     def poke(self) -> None:
         self._wake.set()
@@ -102,9 +103,10 @@ class Controller:
     def _publish(
         self, states: list[ModelState], running: dict[Target, RunningApp], proxies: tuple[str, ...]
     ) -> None:
-        table = edge_table(states, running, proxies=proxies)
+        live = reachable(running, before=self._live)
+        table = edge_table(states, live, proxies=proxies)
         with self._changed:
-            self._running, self._proxies = running, proxies
+            self._running, self._proxies, self._live = running, proxies, live
             if self._table is None or self._table.revision != table.revision:
                 self._table = table
                 self._changed.notify_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,15 +98,31 @@ def _needs_start(app: RunningApp | None, digest: str) -> bool:
     return app.status != "stopping" and app.config_digest != digest
 
 
-def edge_table(
-    states: Iterable[ModelState], running: Mapping[Target, RunningApp], *, proxies: Iterable[str]
-) -> EdgeTable:
-    """What edges route: versions with a live replica, and the aliases and weights that lead to them.
+def reachable(
+    running: Mapping[Target, RunningApp], *, before: AbstractSet[Target] = frozenset()
+) -> set[Target]:
+    """The versions that requests may be sent to.
 
-    The share of a version without a live replica is served by the others until it has one.
+    A version must have had a live replica once. From then on it stays while its application is not failing: one that
+    lost its only replica, or whose replicas a restarted Ray Serve has not found again yet, is waited for in Ray Serve's
+    own queue.
+    """
+    return {
+        target
+        for target, app in running.items()
+        if app.status != "stopping"
+        and (app.live_replicas or (target in before and app.status != "unhealthy"))
+    }
+
+
+def edge_table(
+    states: Iterable[ModelState], live: AbstractSet[Target], *, proxies: Iterable[str]
+) -> EdgeTable:
+    """What edges route: the `live` versions, and the aliases and weights that lead to them.
+
+    The share of a version that is not live is served by the others until it is.
     """
     states = list(states)
-    live = {target for target, app in running.items() if app.live_replicas and app.status != "stopping"}
     targets = tuple(
         EdgeTarget(model=target.model, version=target.version, path_prefix=target.route_prefix)
         for target in sorted(live)
@@ -119,7 +136,7 @@ def edge_table(
     return body.model_copy(update={"revision": digest})
 
 
-def _live_weights(state: ModelState, live: set[Target]) -> dict[int, int]:
+def _live_weights(state: ModelState, live: AbstractSet[Target]) -> dict[int, int]:
     """The wanted weights over live versions only, scaled to 100 again by largest remainder."""
     weights = {v: w for v, w in state.traffic.items() if w and Target(state.model, v) in live}
     total = sum(weights.values())

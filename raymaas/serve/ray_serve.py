@@ -14,6 +14,9 @@ from raymaas.errors import Unavailable
 from raymaas.serve.plan import Action, RunningApp, Start, Stop, Target, config_digest, target_of
 from raymaas.serve.replica import ReplicaSpec, application
 
+# A replica that a restarted Serve controller recovers, or that takes a new configuration, goes on answering.
+_LIVE_STATES = ("RUNNING", "RECOVERING", "UPDATING", "PENDING_MIGRATION")
+
 
 class RayServe:
     """The cluster's Ray Serve.
@@ -38,6 +41,9 @@ class RayServe:
 
     def running(self) -> tuple[dict[Target, RunningApp], tuple[str, ...]]:
         details = self._details()
+        if not details.get("controller_info"):
+            # While Serve's controller restarts, its API shows an empty Serve: believing it would deploy all again.
+            raise Unavailable("Ray Serve's controller is not there; waiting for Ray to restart it")
         apps = [_running_app(name, app) for name, app in details.get("applications", {}).items()]
         return {app.target: app for app in apps if app}, _proxies(details)
 
@@ -92,7 +98,7 @@ def _running_app(name: str, app: Mapping[str, Any]) -> RunningApp | None:
         return None
     replica = app.get("deployments", {}).get("replica", {})
     config = replica.get("deployment_config") or {}
-    live = sum(1 for r in replica.get("replicas", []) if r.get("state") == "RUNNING")
+    live = sum(1 for r in replica.get("replicas", []) if r.get("state") in _LIVE_STATES)
     return RunningApp(
         target=target,
         status=_status_of(app.get("status", ""), live),

@@ -13,6 +13,7 @@ from raymaas.serve.plan import (
     config_digest,
     edge_table,
     plan,
+    reachable,
     target_of,
     wanted_apps,
 )
@@ -110,7 +111,7 @@ def test_an_application_of_somebody_else_is_not_ours() -> None:
 def test_edges_route_only_versions_with_a_live_replica() -> None:
     apps = {ONE: running(ONE), TWO: running(TWO, live=0, status="starting")}
 
-    table = edge_table([state({1: 90, 2: 10}, aliases={"prod": 1})], apps, proxies=["127.0.0.1:1"])
+    table = edge_table([state({1: 90, 2: 10}, aliases={"prod": 1})], reachable(apps), proxies=["127.0.0.1:1"])
 
     assert [t.version for t in table.targets] == [1]
     assert table.targets[0].path_prefix == "/models/digits/1"
@@ -122,7 +123,7 @@ def test_weights_of_live_versions_are_scaled_to_100_by_largest_remainder() -> No
     apps = {Target("digits", v): running(Target("digits", v)) for v in (1, 2, 3)}
     wanted = state({1: 30, 2: 30, 3: 30, 4: 10}, versions=(1, 2, 3, 4))
 
-    table = edge_table([wanted], apps, proxies=[])
+    table = edge_table([wanted], reachable(apps), proxies=[])
 
     assert table.traffic == {"digits": {1: 34, 2: 33, 3: 33}}
 
@@ -131,7 +132,18 @@ def test_the_revision_names_the_content() -> None:
     apps = {ONE: running(ONE), TWO: running(TWO)}
 
     def revision(traffic: dict[int, int]) -> str:
-        return edge_table([state(traffic)], apps, proxies=["127.0.0.1:1"]).revision
+        return edge_table([state(traffic)], reachable(apps), proxies=["127.0.0.1:1"]).revision
 
     assert revision({1: 100}) == revision({1: 100})
     assert revision({1: 100}) != revision({1: 90, 2: 10})
+
+
+def test_a_version_that_lost_its_replicas_is_waited_for_unless_it_fails() -> None:
+    gone = running(ONE, live=0, status="starting")
+
+    assert reachable({ONE: gone}) == set()
+    assert reachable({ONE: gone}, before={ONE}) == {ONE}
+    assert reachable({ONE: running(ONE, live=0, status="unhealthy")}, before={ONE}) == set()
+    assert reachable({ONE: running(ONE, live=1, status="unhealthy")}) == {ONE}
+    assert reachable({ONE: running(ONE, status="stopping")}, before={ONE}) == set()
+    assert reachable({}, before={ONE}) == set()

@@ -11,7 +11,7 @@ from raymaas.errors import Refused, Unavailable
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
 from raymaas.specs.api import LogPart, RunList, RunMetrics, SubmitRequest
-from raymaas.specs.jobs import parse_job
+from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Name, new_run_id
 from raymaas.specs.runs import FINAL_STATES, Failed, Run, RunSpec
 
@@ -47,7 +47,7 @@ def runs_router(parts: ControlParts) -> APIRouter:
 
     @router.get("/{run_id}/metrics")
     def get_metrics(run_id: str) -> RunMetrics:
-        return RunMetrics(epochs=runs.epochs(run_id))
+        return RunMetrics(epochs=runs.epochs(run_id), trials=runs.trials(run_id))
 
     @router.get("/{run_id}/logs")
     def get_logs(run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> LogPart:
