@@ -150,7 +150,7 @@ def test_a_killed_job_driver_leaves_a_run_that_is_marked_failed(home: Home, digi
     run_id = next(word for word in started.stdout.split() if word.startswith("train-digits-")).strip(".,;:`")
     with home.client() as client:
         handle = client.run(run_id)
-        wait_until(lambda: len(handle.metrics()) > 0, timeout_s=90, what="the first epoch of the long run")
+        wait_until(lambda: "epoch" in "".join(handle.logs()), timeout_s=120, what="an epoch in the long run's log")
         driver = next(
             identity
             for identity in everything_of(home.plan(), home.table())
@@ -163,5 +163,6 @@ def test_a_killed_job_driver_leaves_a_run_that_is_marked_failed(home: Home, digi
             lambda: handle.status().status.state == "failed", timeout_s=60, what="the run is marked failed"
         )
         assert "before the run was over" in handle.status().status.error  # type: ignore[union-attr]
+        assert handle.metrics()
         assert "epoch" in "".join(handle.logs())
         wait_until(lambda: answers(client, np.zeros((1, 64))), timeout_s=10, what="serving goes on")
