@@ -197,6 +197,8 @@ class Edge:
             suppress(ConnectionError, OSError),
         ):
             connection.sendall(request)
+            answer = connection.recv(65536)
+            # Not before the first bytes: HAProxy may take an early end for a caller that went away.
             connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 answer += chunk
