@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -89,14 +90,17 @@ def everything_of(plan: ClusterPlan, table: ProcessTable) -> list[ProcessId]:
     return members(table.processes.values(), marker=(CLUSTER_MARKER, plan.cluster_id))
 
 
-def names(processes: list[ProcessId]) -> list[str]:
-    found = []
+def commands(processes: list[ProcessId]) -> dict[int, str]:
+    """Command lines by pid; a process that ended meanwhile is left out."""
+    found = {}
     for each in processes:
-        try:
-            found.append(" ".join(psutil.Process(each.pid).cmdline())[:120])
-        except psutil.NoSuchProcess:
-            continue
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[each.pid] = " ".join(psutil.Process(each.pid).cmdline())
     return found
+
+
+def names(processes: list[ProcessId]) -> list[str]:
+    return [command[:120] for command in commands(processes).values()]
 
 
 def wait_until(holds: Callable[[], bool], *, timeout_s: float, what: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import psutil
 import pytest
-from journey_home import Home, everything_of, wait_until
+from journey_home import Home, commands, everything_of, wait_until
 
 from raymaas.client import Client
 from raymaas.errors import RaymaasError
@@ -19,28 +19,25 @@ pytestmark = [pytest.mark.journey]
 
 
 def haproxy_pid(home: Home) -> int:
-    """HAProxy's pid: the child that listens on the edge's port."""
-    port = home.plan().port
-    for identity in everything_of(home.plan(), home.table()):
-        process = psutil.Process(identity.pid)
-        if process.name() == "haproxy" and any(
-            c.laddr.port == port for c in process.net_connections(kind="inet")
-        ):
-            return identity.pid
-    return 0
+    """The one that listens; during a reload its predecessor may still be there."""
+    pids = [pid for pid, command in running(home).items() if "haproxy" in command.split(" ")[0]]
+    return next((pid for pid in pids if listens(pid, home.plan().port)), 0)
+
+
+def listens(pid: int, port: int) -> bool:
+    try:
+        return any(c.laddr.port == port for c in psutil.Process(pid).net_connections(kind="inet"))
+    except psutil.NoSuchProcess:
+        return False
+
+
+def running(home: Home) -> dict[int, str]:
+    return commands(everything_of(home.plan(), home.table()))
 
 
 def titled(title: str) -> Callable[[Home], int]:
     """Finds the live actor process whose title, which Ray sets, begins with `title`."""
-
-    def find(home: Home) -> int:
-        for identity in everything_of(home.plan(), home.table()):
-            process = psutil.Process(identity.pid)
-            if " ".join(process.cmdline()).startswith(title):
-                return identity.pid
-        return 0
-
-    return find
+    return lambda home: next((pid for pid, command in running(home).items() if command.startswith(title)), 0)
 
 
 def service_pid(name: str) -> Callable[[Home], int]:
@@ -150,14 +147,14 @@ def test_a_killed_job_driver_leaves_a_run_that_is_marked_failed(home: Home, digi
     run_id = next(word for word in started.stdout.split() if word.startswith("train-digits-")).strip(".,;:`")
     with home.client() as client:
         handle = client.run(run_id)
-        wait_until(lambda: "epoch" in "".join(handle.logs()), timeout_s=120, what="an epoch in the long run's log")
+        wait_until(
+            lambda: "epoch" in "".join(handle.logs()), timeout_s=120, what="an epoch in the long run's log"
+        )
         driver = next(
-            identity
-            for identity in everything_of(home.plan(), home.table())
-            if psutil.Process(identity.pid).cmdline()[-2:] == ["--run", run_id]
+            pid for pid, command in running(home).items() if command.endswith(f"run --run {run_id}")
         )
 
-        os.kill(driver.pid, signal.SIGKILL)
+        os.kill(driver, signal.SIGKILL)
 
         wait_until(
             lambda: handle.status().status.state == "failed", timeout_s=60, what="the run is marked failed"
