@@ -1,12 +1,14 @@
 """The files of a version, and making them from a trained network.
 
     model.safetensors        weights, the record: everything else can be made from it again
+    model.rmz                in its place in a compressed version: see raymaas.bundle.rmz.container
     architecture.json        catalogue name and full config, canonical JSON
     model.onnx               the graph with its weights inside; absent when the network cannot be exported
     probes.safetensors       a few real inputs `input.<name>`, and the outputs `output.<name>` they must give
     evaluation.safetensors   `row` int64 [N] and `correct` uint8 [N] of the test rows; see raymaas.evaluate
 
-A runtime uses some of them (`FILES_OF_RUNTIME`) and verifies those against the manifest before it loads any.
+The manifest's `weights_file` says which of the two weights it is. A runtime uses some of the files
+(`files_of_runtime`) and verifies those against the manifest before it loads any.
 """
 
 from __future__ import annotations
@@ -22,19 +24,27 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from raymaas.bundle.graph import export_onnx
+from raymaas.bundle.rmz.container import read
 from raymaas.bundle.signature import check_inputs
+from raymaas.models import catalogue
 from raymaas.models.base import served_outputs
 from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import FileEntry, Signature
 
-WEIGHTS, ARCHITECTURE, GRAPH = "model.safetensors", "architecture.json", "model.onnx"
+WEIGHTS, CODED = "model.safetensors", "model.rmz"
+ARCHITECTURE, GRAPH = "architecture.json", "model.onnx"
 PROBES, EVALUATION = "probes.safetensors", "evaluation.safetensors"
 
 FILES_OF_RUNTIME: Mapping[str, tuple[str, ...]] = {
     "onnx": (GRAPH, PROBES),
     "torch": (WEIGHTS, ARCHITECTURE, PROBES),
 }
+
+
+def files_of_runtime(runtime: str, *, weights_file: str) -> tuple[str, ...]:
+    """The files a known runtime uses of a version whose weights are in `weights_file`."""
+    return tuple(weights_file if name == WEIGHTS else name for name in FILES_OF_RUNTIME[runtime])
 
 
 @dataclass(frozen=True)
@@ -44,6 +54,7 @@ class BuiltBundle:
     files: Mapping[str, bytes]
     runtimes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    weights_file: str = WEIGHTS
 
     def with_evaluation(self, *, row_N: np.ndarray, correct_N: np.ndarray) -> Self:
         """The same bundle with per-row correctness beside it."""
@@ -66,23 +77,14 @@ def build(
     Afterwards the network is on the CPU in eval mode. Raises InvalidInput when the probes do not fit the
     signature.
     """
-    name = signature.inputs[0].name
-    check_inputs(signature, {name: probes})
     network = network.cpu().eval()
-    x_BD = torch.tensor(probes)
-    with torch.no_grad():
-        outputs = served_outputs(network(x_BD))
-    recorded = {f"input.{name}": x_BD}
-    recorded |= {
-        f"output.{spec.name}": out.contiguous() for spec, out in zip(signature.outputs, outputs, strict=True)
-    }
     files = {
+        PROBES: _recorded_probes(network, signature, probes),
         WEIGHTS: save_tensors({key: value.contiguous() for key, value in network.state_dict().items()}),
         ARCHITECTURE: canonical_json(architecture.model_dump(mode="json")),
-        PROBES: save_tensors(recorded),
     }
     try:
-        graph = export_onnx(network, signature, example=x_BD)
+        graph = export_onnx(network, signature, example=torch.tensor(probes))
     except (
         Exception
     ) as error:  # the exporter raises whatever its many parts raise, and torch alone serves as well
@@ -91,3 +93,35 @@ def build(
         )
         return BuiltBundle(files, runtimes=("torch",), notes=(f"no ONNX graph: {reason}",))
     return BuiltBundle(files | {GRAPH: graph}, runtimes=("onnx", "torch"))
+
+
+def build_coded(
+    coded: bytes, *, signature: Signature, probes: np.ndarray, notes: tuple[str, ...]
+) -> BuiltBundle:
+    """The files of a version whose weights are the coded file `coded`, without an evaluation yet.
+
+    It is served by decoding it into its architecture: a graph beside it would hold the weights once more, and
+    dense. `notes` are kept. Raises as `rmz.container.read` does, and InvalidInput as `build` does.
+    """
+    file = read(coded)
+    network = catalogue.build(file.architecture)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in file.dense().items()})
+    files = {
+        PROBES: _recorded_probes(network.eval(), signature, probes),
+        CODED: coded,
+        ARCHITECTURE: canonical_json(file.architecture.model_dump(mode="json")),
+    }
+    return BuiltBundle(files, runtimes=("torch",), notes=notes, weights_file=CODED)
+
+
+def _recorded_probes(network: nn.Module, signature: Signature, probes: np.ndarray) -> bytes:
+    name = signature.inputs[0].name
+    check_inputs(signature, {name: probes})
+    x_BD = torch.tensor(probes)
+    with torch.no_grad():
+        outputs = served_outputs(network(x_BD))
+    recorded = {f"input.{name}": x_BD}
+    recorded |= {
+        f"output.{spec.name}": out.contiguous() for spec, out in zip(signature.outputs, outputs, strict=True)
+    }
+    return save_tensors(recorded)

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TextIO
 
 from raymaas import wiring
+from raymaas.cli.loglines import trial_line, version_line
 from raymaas.client.jobfile import read_job
 from raymaas.cluster.lifecycle import driver_environment
 from raymaas.errors import RaymaasError, Refused, Unavailable
@@ -22,6 +23,7 @@ from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings, ray_submission_id
 from raymaas.specs.names import new_run_id
 from raymaas.specs.runs import EpochMetrics, Failed, Running, RunSpec, Stopped, Succeeded
+from raymaas.specs.search import Trial
 
 
 class Interrupted(BaseException):
@@ -41,7 +43,8 @@ def carry_out(
     os.environ.update(driver_environment(os.environ, run_dir=settings.run_dir))
     from raymaas.cluster.card import read_card
     from raymaas.cluster.joining import connect_as_driver, ray_version
-    from raymaas.jobs import JobParts, carry_out_job
+    from raymaas.jobs.kinds import carry_out_job
+    from raymaas.jobs.parts import JobParts
 
     connect_as_driver()
     card = read_card()
@@ -68,10 +71,21 @@ def carry_out(
         print(f"epoch {epoch:>3}  {figures}", flush=True)  # noqa: T201
         runs.add_epoch(EpochMetrics(run_id=run_id, epoch=epoch, metrics=metrics))
 
+    def on_trial(trial: Trial) -> None:
+        print(trial_line(trial), flush=True)  # noqa: T201
+
     with _logged_to(runs, run_id), _interruptible():
         try:
             say(f"run {run_id} on Ray {ray_version()}, store {settings.storage}")
-            parts = JobParts(registry.store, registry.versions, run_id, say=say, on_epoch=on_epoch, now=now)
+            parts = JobParts(
+                registry.store,
+                registry.versions,
+                runs,
+                run_id,
+                say=say,
+                on_epoch=on_epoch,
+                on_trial=on_trial,
+            )
             manifest = carry_out_job(spec.job, parts)
         except Interrupted:
             _end(runs, run_id, Stopped(at=now(), who=spec.who))
@@ -81,14 +95,10 @@ def carry_out(
                 traceback.print_exc()
             _end(runs, run_id, Failed(at=now(), error=str(error) or type(error).__name__))
             raise
-        accuracy = manifest.evaluation.metrics["accuracy"]
-        print(  # noqa: T201
-            f"registered {manifest.model}@{manifest.version}: test accuracy {accuracy.value:.4f} "
-            f"[{accuracy.low:.4f}, {accuracy.high:.4f}], weights {manifest.weights_bytes} bytes",
-            flush=True,
-        )
+        if manifest:
+            print(version_line(manifest), flush=True)  # noqa: T201
         seconds = (now() - started).total_seconds()
-        _end(runs, run_id, Succeeded(at=now(), version=manifest.version, seconds=seconds))
+        _end(runs, run_id, Succeeded(at=now(), version=manifest and manifest.version, seconds=seconds))
 
 
 def _end(runs: Runs, run_id: str, state: Succeeded | Failed | Stopped) -> None:

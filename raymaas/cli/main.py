@@ -9,13 +9,15 @@ from typing import Annotated
 import typer
 
 from raymaas import __version__
-from raymaas.cli import deploy, init, local, models, predict, runs, schema, train
+from raymaas.cli import compress, deploy, init, local, models, predict, runs, schema, sweep, train
 from raymaas.cli.show import fail
 from raymaas.errors import RaymaasError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(local.app)
 app.add_typer(train.app)
+app.add_typer(compress.app)
+app.add_typer(sweep.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.add_typer(deploy.app)

@@ -1,4 +1,4 @@
-"""The walk: one real model from data to a served answer on this machine, every step checked."""
+"""The walk: one real model and its compressed version, from data to promoted answers here, every step checked."""
 
 from __future__ import annotations
 
@@ -11,211 +11,242 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from raymaas import wiring
+from raymaas.cli.asking import (
+    CheckFailed,
+    Expected,
+    Steady,
+    ask_over_http,
+    ask_with_client,
+    count_answers,
+    held_out_rows,
+    latencies_ms,
+)
 from raymaas.cli.local import stop_cluster, up_options
 from raymaas.client import Client
+from raymaas.client.client import RunHandle
+from raymaas.client.jobfile import read_job_as
 from raymaas.cluster import lifecycle
-from raymaas.errors import InvalidInput, RaymaasError
-from raymaas.registry.blobs import blob_key
+from raymaas.errors import InvalidInput
 from raymaas.settings import Settings
+from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.versions import ModelVersion
 from raymaas.wiring import Registry
 
-JOB_FILE = Path("jobs/train_digits.yaml")
-_LATENCY_REQUESTS = 300
-_HTTP_REQUESTS = 50
-# Served answers come from the same runtime and bytes; batches of another size may round differently.
-_TOLERANCE = 1e-5
+TRAIN_JOB, COMPRESS_JOB = Path("jobs/train_digits.yaml"), Path("jobs/compress_digits.yaml")
+LEAST_ACCURACY = 0.96
+LEAST_RATIO = 8.0
+_LATENCY_REQUESTS, _HTTP_REQUESTS, _SPLIT_REQUESTS = 200, 50, 600
+_SPLIT_PERCENT = 10
+# A fair split of that many requests is this many standard deviations off once in 30,000 walks.
+_SPLIT_SIGMAS = 4.2
+_MOVE_SEEN_WITHIN_S = 5.0
 
 
-class CheckFailed(RaymaasError):
-    """A step of the walk did not give what it must."""
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A version that was deployed and asked: what it must answer, and its one-row latencies in milliseconds."""
 
-    code = "check-failed"
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What the served model showed: answers by version, and one-row latencies in milliseconds."""
-
-    answers: Counter[int]
+    expected: Expected
     p50_ms: float
     p99_ms: float
+
+    @property
+    def manifest(self) -> ModelVersion:
+        return self.expected.manifest
+
+
+class Walk:
+    """The steps, in order, over one client; each raises CheckFailed when it did not give what it must."""
+
+    def __init__(self, client: Client, registry: Registry, console: Console) -> None:
+        self._client = client
+        self._registry = registry
+        self._console = console
+
+    def train(self) -> ModelVersion:
+        from raymaas.data.dataset import prepare
+
+        job = read_job_as(TrainJob, TRAIN_JOB)
+        dataset = prepare(self._registry.store, job.data)
+        fingerprint = dataset.card.fingerprint[:12]
+        self.say(f"data set {dataset.card.name}: {len(dataset.rows)} rows, fingerprint {fingerprint}")
+        manifest = self._followed(self._client.train(job), job.model)
+        accuracy = manifest.evaluation.metrics["accuracy"].value
+        if accuracy < LEAST_ACCURACY:
+            raise CheckFailed(f"test accuracy is {accuracy:.4f}; at least {LEAST_ACCURACY} is expected")
+        return manifest
+
+    def compress(self, dense: ModelVersion) -> ModelVersion:
+        self.say(f"compressing {dense.model}@{dense.version} by a Ray Tune sweep")
+        # On a store with a past, the version just trained is not the first.
+        job = read_job_as(CompressJob, COMPRESS_JOB, settings=[f"parent={dense.model}@{dense.version}"])
+        manifest = self._followed(self._client.compress(job), dense.model)
+        if manifest.lineage.parent != dense.version:
+            raise CheckFailed(
+                f"version {manifest.version} was made from {manifest.lineage.parent}, not {dense.version}"
+            )
+        if ratio_of(manifest, dense) < LEAST_RATIO:
+            raise CheckFailed(
+                f"the coded file is only {ratio_of(manifest, dense):.1f} times smaller, not {LEAST_RATIO}"
+            )
+        return manifest
+
+    def serve(self, manifest: ModelVersion) -> Served:
+        """Deploy the version, ask it for every test row in two ways, and compare with its bundle run here."""
+        reference = f"{manifest.model}@{manifest.version}"
+        self.say(f"deploying {reference}")
+        self._client.deploy(reference, why="quickstart")
+        split = read_job_as(TrainJob, TRAIN_JOB).split
+        expected = Expected.of(self._registry, manifest, held_out_rows(self._registry, manifest, split))
+        self.say(
+            f"sending {len(expected.x_ND)} test digits to {reference} through the client and over plain HTTP"
+        )
+        ask_with_client(self._client, expected)
+        ask_over_http(self._client.url, expected, requests=_HTTP_REQUESTS)
+        return Served(expected, *latencies_ms(self._client, expected, requests=_LATENCY_REQUESTS))
+
+    def split(self, old: Served, new: Served) -> Counter[int]:
+        """Give the new version a tenth of the traffic, and count who answers."""
+        weights = {old.manifest.version: 100 - _SPLIT_PERCENT, new.manifest.version: _SPLIT_PERCENT}
+        self.say("traffic " + "  ".join(f"version {v}: {w} %" for v, w in weights.items()))
+        with Steady(self._client.url, old.manifest.model, old.expected.x_ND[0]) as steady:
+            self._client.traffic(old.manifest.model, weights, why="quickstart")
+            steady.seconds_until_answered_by(new.manifest.version, since=time.monotonic(), timeout_s=20.0)
+        versions = {served.manifest.version: served.expected for served in (old, new)}
+        answers = count_answers(self._client, old.manifest.model, versions, requests=_SPLIT_REQUESTS)
+        share = _SPLIT_PERCENT / 100
+        expected, deviation = _SPLIT_REQUESTS * share, (_SPLIT_REQUESTS * share * (1 - share)) ** 0.5
+        if abs(answers[new.manifest.version] - expected) > _SPLIT_SIGMAS * deviation:
+            raise CheckFailed(
+                f"of {_SPLIT_REQUESTS} requests version {new.manifest.version} answered {answers}"
+            )
+        return answers
+
+    def promote_and_roll_back(self, old: Served, new: Served) -> None:
+        """Two moves under steady requests: each seen in answers at once, and no request fails."""
+        model, versions = old.manifest.model, (old.manifest.version, new.manifest.version)
+        with Steady(self._client.url, model, old.expected.x_ND[0]) as steady:
+            self._client.promote(f"{model}@{versions[1]}", why="quickstart")
+            seen_s = steady.seconds_until_only(
+                versions[1], since=time.monotonic(), timeout_s=_MOVE_SEEN_WITHIN_S
+            )
+            self.say(f"promoted {model}@{versions[1]}; every answer is its own after {seen_s:.2f} s")
+            moved = time.monotonic()
+            self._client.rollback(model, why="quickstart")
+            seen_s = steady.seconds_until_answered_by(versions[0], since=moved, timeout_s=_MOVE_SEEN_WITHIN_S)
+            self.say(f"rolled back; {model}@{versions[0]} answers again after {seen_s:.2f} s")
+        if steady.failures:
+            raise CheckFailed(
+                f"{len(steady.failures)} requests failed during the moves: {steady.failures[0]}"
+            )
+        self.say(f"{steady.answered} requests during the moves, none failed")
+
+    def say(self, step: str) -> None:
+        say(self._console, step)
+
+    def _followed(self, handle: RunHandle, model: str) -> ModelVersion:
+        """Show the run's log until it has ended; the version it registered."""
+        for chunk in handle.logs(follow=True):
+            for line in chunk.rstrip("\n").splitlines():
+                self.say(line)
+        done = handle.wait()
+        if done.version is None:
+            raise CheckFailed(f"run {handle.run_id} succeeded without registering a version")
+        return self._registry.versions.get(model, done.version)
 
 
 def walk(settings: Settings, *, environment: Mapping[str, str], keep: bool, stop: bool) -> None:
     """Walk, print the table and the line of JSON; raises what went wrong. Stops what it started unless kept."""
     console = Console()
     stays = keep or (sys.stdout.isatty() and not stop)
-    if not JOB_FILE.exists():
-        raise InvalidInput(
-            f"{JOB_FILE} does not exist here; run the quickstart in the repository's root folder"
-        )
+    for job in (TRAIN_JOB, COMPRESS_JOB):
+        if not job.exists():
+            raise InvalidInput(
+                f"{job} does not exist here; run the quickstart in the repository's root folder"
+            )
     started = time.monotonic()
     plan = lifecycle.up(
-        up_options(settings), environment=environment, progress=lambda step: _say(console, step)
+        up_options(settings), environment=environment, progress=lambda step: say(console, step)
     )
     try:
-        _say(console, f"raymaas runs at {plan.url}")
-        registry = wiring.open_registry(plan.storage)
+        say(console, f"raymaas runs at {plan.url}")
         with Client(plan.url) as client:
-            manifest = _train(client, registry, console)
-            observed = _serve(client, registry, manifest, console)
+            steps = Walk(client, wiring.open_registry(plan.storage), console)
+            dense = steps.serve(steps.train())
+            if client.models.state(dense.manifest.model).traffic.get(dense.manifest.version) != 100:
+                client.promote(dense.expected.reference, why="quickstart")
+            small = steps.serve(steps.compress(dense.manifest))
+            answers = steps.split(dense, small)
+            steps.promote_and_roll_back(dense, small)
         seconds = time.monotonic() - started
-        console.print(_table(manifest, observed))
+        console.print(_table(dense, small))
         if stays:
-            _show_next(console, plan.url, plan.dashboard_url)
+            _show_next(console, plan.url, plan.dashboard_url, small.manifest)
     except BaseException:
         if not keep:
-            stop_cluster(settings, progress=lambda step: _say(console, step))
+            stop_cluster(settings, progress=lambda step: say(console, step))
         raise
     if not stays:
-        stop_cluster(settings, progress=lambda step: _say(console, step))
-    facts = _facts(manifest, observed, url=plan.url, storage=plan.storage, seconds=seconds)
+        stop_cluster(settings, progress=lambda step: say(console, step))
+    facts = _facts(dense.manifest, small.manifest, answers)
+    facts |= {"url": plan.url, "storage": plan.storage, "seconds": round(seconds, 1)}
     print(json.dumps(facts), flush=True)  # noqa: T201 - the last line is for programs
 
 
-def _train(client: Client, registry: Registry, console: Console) -> ModelVersion:
-    from raymaas.client.jobfile import read_job
-    from raymaas.data.dataset import prepare
+def say(console: Console, step: str) -> None:
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] ", end="")
+    console.print(step, markup=False, highlight=False, soft_wrap=True)
 
-    job = read_job(JOB_FILE)
-    dataset = prepare(registry.store, job.data)
-    _say(
-        console,
-        f"data set {dataset.card.name}: {len(dataset.rows)} rows, fingerprint {dataset.card.fingerprint[:12]}",
+
+def ratio_of(small: ModelVersion, dense: ModelVersion) -> float:
+    """How many times smaller the weights file is."""
+    return dense.weights_bytes / small.weights_bytes
+
+
+def _table(dense: Served, small: Served) -> Table:
+    table = Table(
+        "version", "test accuracy", "95 % interval", "weights, bytes", "ratio", "p50, ms", "p99, ms"
     )
-    handle = client.train(job)
-    for line in _lines(handle.logs(follow=True)):
-        _say(console, line)
-    done = handle.wait()
-    if done.version is None:
-        raise CheckFailed(f"run {handle.run_id} succeeded without registering a version")
-    manifest = registry.versions.get(job.model, done.version)
-    accuracy = manifest.evaluation.metrics["accuracy"].value
-    if accuracy < 0.96:
-        raise CheckFailed(
-            f"{job.model}@{done.version} reached {accuracy:.4f} test accuracy; at least 0.96 is expected"
+    for served in (dense, small):
+        accuracy = served.manifest.evaluation.metrics["accuracy"]
+        table.add_row(
+            served.expected.reference,
+            f"{accuracy.value:.4f}",
+            f"{accuracy.low:.3f} - {accuracy.high:.3f}",
+            f"{served.manifest.weights_bytes:,}",
+            f"{ratio_of(served.manifest, dense.manifest):.1f}",
+            f"{served.p50_ms:.2f}",
+            f"{served.p99_ms:.2f}",
         )
-    return manifest
-
-
-def _serve(client: Client, registry: Registry, manifest: ModelVersion, console: Console) -> Observed:
-    """Deploy the version, ask it for every test row in three ways, and compare with the bundle run here."""
-    reference = f"{manifest.model}@{manifest.version}"
-    _say(console, f"deploying {reference}")
-    state = client.deploy(reference, why="quickstart")
-    if state.traffic.get(manifest.version) != 100:
-        client.traffic(manifest.model, {manifest.version: 100}, why="quickstart")
-    x_ND, expected_NC = _expected(registry, manifest)
-    answers: Counter[int] = Counter()
-    _say(console, f"sending {len(x_ND)} test digits through the client")
-    prediction = client.model(manifest.model).predict(x_ND)
-    answers[prediction.model_version] += 1
-    _require_equal(prediction.outputs["probabilities"], expected_NC, "the Python client")
-    _say(console, f"sending {_HTTP_REQUESTS} of them over plain HTTP")
-    answers += _over_http(client.url, manifest, x_ND, expected_NC)
-    latencies_ms = []
-    for row in range(_LATENCY_REQUESTS):
-        begun = time.perf_counter()
-        one = client.model(manifest.model).predict(x_ND[row % len(x_ND)][None])
-        latencies_ms.append((time.perf_counter() - begun) * 1e3)
-        answers[one.model_version] += 1
-    if set(answers) != {manifest.version}:
-        raise CheckFailed(
-            f"all traffic goes to version {manifest.version}, but versions {sorted(answers)} answered"
-        )
-    p50_ms, p99_ms = np.percentile(latencies_ms, [50, 99])
-    return Observed(answers, float(p50_ms), float(p99_ms))
-
-
-def _expected(registry: Registry, manifest: ModelVersion) -> tuple[np.ndarray, np.ndarray]:
-    """The test rows, and what the version's own bundle answers for them in this process."""
-    from raymaas.bundle.runtimes.opening import open_runtime
-    from raymaas.data.dataset import open_dataset
-    from raymaas.data.split import split
-
-    lineage = manifest.lineage
-    job = TrainJob.parse(lineage.job, source="the version's job")
-    rows = split(open_dataset(registry.store, lineage.dataset, lineage.data_fingerprint), job.split).test
-    runtime = open_runtime(manifest, lambda sha256: registry.store.read(blob_key(sha256)))
-    return rows.x_ND, runtime.run({manifest.signature.inputs[0].name: rows.x_ND})["probabilities"]
-
-
-def _over_http(url: str, manifest: ModelVersion, x_ND: np.ndarray, expected_NC: np.ndarray) -> Counter[int]:
-    """Ask as somebody with curl would: Open Inference Protocol JSON, no client of ours."""
-    answers: Counter[int] = Counter()
-    name = manifest.signature.inputs[0].name
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
-        for row in range(_HTTP_REQUESTS):
-            data = x_ND[row : row + 1]
-            tensor = {"name": name, "datatype": "FP32", "shape": data.shape, "data": data.ravel().tolist()}
-            answer = http.post(f"/v2/models/{manifest.model}/infer", json={"inputs": [tensor]})
-            if answer.status_code != 200:
-                raise CheckFailed(f"HTTP {answer.status_code} for a test digit: {answer.text[:300]}")
-            body = answer.json()
-            outputs = {output["name"]: output for output in body["outputs"]}
-            got = np.array(outputs["probabilities"]["data"]).reshape(outputs["probabilities"]["shape"])
-            _require_equal(got, expected_NC[row : row + 1], "plain HTTP")
-            answers[int(body["model_version"])] += 1
-    return answers
-
-
-def _require_equal(got: np.ndarray, expected: np.ndarray, way: str) -> None:
-    if got.shape != expected.shape or not np.allclose(got, expected, atol=_TOLERANCE, rtol=0):
-        raise CheckFailed(f"the answers over {way} are not the model's own")
-
-
-def _table(manifest: ModelVersion, observed: Observed) -> Table:
-    accuracy = manifest.evaluation.metrics["accuracy"]
-    table = Table("version", "test accuracy", "95 % interval", "weights, bytes", "p50, ms", "p99, ms")
-    table.add_row(
-        f"{manifest.model}@{manifest.version}",
-        f"{accuracy.value:.4f}",
-        f"{accuracy.low:.4f} to {accuracy.high:.4f}",
-        f"{manifest.weights_bytes:,}",
-        f"{observed.p50_ms:.2f}",
-        f"{observed.p99_ms:.2f}",
-    )
     return table
 
 
-def _facts(
-    manifest: ModelVersion, observed: Observed, *, url: str, storage: str, seconds: float
-) -> dict[str, Any]:
-    version = {
-        "accuracy": round(manifest.evaluation.metrics["accuracy"].value, 4),
-        "bytes": manifest.weights_bytes,
-        "parent": manifest.lineage.parent,
-    }
-    return {
-        "model": manifest.model,
-        "versions": {str(manifest.version): version},
-        "traffic": {str(v): count for v, count in sorted(observed.answers.items())},
-        "url": url,
-        "storage": storage,
-        "seconds": round(seconds, 1),
-    }
+def _facts(dense: ModelVersion, small: ModelVersion, answers: Counter[int]) -> dict[str, Any]:
+    def described(manifest: ModelVersion) -> dict[str, Any]:
+        return {
+            "accuracy": round(manifest.evaluation.metrics["accuracy"].value, 4),
+            "bytes": manifest.weights_bytes,
+            "parent": manifest.lineage.parent,
+        }
+
+    ratio = {"ratio": round(ratio_of(small, dense), 1)}
+    versions = {str(dense.version): described(dense), str(small.version): described(small) | ratio}
+    traffic = {str(version): answers[version] for version in (dense.version, small.version)}
+    return {"model": dense.model, "versions": versions, "traffic": traffic}
 
 
-def _show_next(console: Console, url: str, dashboard_url: str) -> None:
+def _show_next(console: Console, url: str, dashboard_url: str, small: ModelVersion) -> None:
     console.print("It stays up.")
     console.print(f"  open   {dashboard_url}  (Ray's dashboard; its token: raymaas env)", highlight=False)
     console.print(f"         {url}/api/v1/docs  (the API)", highlight=False)
-    console.print("  try    raymaas models list; raymaas models show digits@1; raymaas runs list")
+    console.print(
+        f"  try    raymaas models list; raymaas models history {small.model}; "
+        f"raymaas promote {small.model}@{small.version}",
+        highlight=False,
+    )
     console.print("  stop   raymaas down")
-
-
-def _say(console: Console, step: str) -> None:
-    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {step}", highlight=False, soft_wrap=True)
-
-
-def _lines(chunks: Any) -> Any:
-    for chunk in chunks:
-        yield from chunk.rstrip("\n").splitlines()

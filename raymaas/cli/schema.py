@@ -8,7 +8,7 @@ import typer
 
 from raymaas.cli.show import print_json
 from raymaas.errors import InvalidInput
-from raymaas.specs.jobs import JOB_KINDS
+from raymaas.specs.kinds import JOB_KINDS
 
 app = typer.Typer()
 

@@ -33,6 +33,7 @@ from raymaas.specs.base import Spec, canonical_json
 from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.runs import EpochMetrics, Run
+from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.versions import ModelVersion
 
@@ -138,8 +139,16 @@ def run(run_id: str) -> Call[Run]:
     return _get(_run_path(run_id), Run)
 
 
+def run_measured(run_id: str) -> Call[RunMetrics]:
+    return _get(f"{_run_path(run_id)}/metrics", RunMetrics)
+
+
 def run_metrics(run_id: str) -> Call[tuple[EpochMetrics, ...]]:
-    return _then(_get(f"{_run_path(run_id)}/metrics", RunMetrics), lambda page: page.epochs)
+    return _then(run_measured(run_id), lambda page: page.epochs)
+
+
+def run_trials(run_id: str) -> Call[tuple[Trial, ...]]:
+    return _then(run_measured(run_id), lambda page: page.trials)
 
 
 def run_logs(run_id: str, *, after: int) -> Call[LogPart]:

@@ -12,14 +12,18 @@ import numpy as np
 from raymaas.client import calls, waiting
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
 from raymaas.client.flow import LogText, RunEvent
-from raymaas.client.jobfile import JobSource, read_job
+from raymaas.client.jobfile import JobSource, read_job_as
 from raymaas.client.link import Link
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.wire import server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
+from raymaas.specs.compression import CompressJob
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.names import Reference
 from raymaas.specs.runs import EpochMetrics, Run, Succeeded
+from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
+from raymaas.specs.sweeping import SweepJob
 from raymaas.specs.versions import ModelVersion
 
 
@@ -65,7 +69,15 @@ class Client:
 
     def train(self, job: JobSource) -> RunHandle:
         """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once accepted."""
-        return self.run(self._link.call(calls.submit(read_job(job))).run_id)
+        return self.run(self._link.call(calls.submit(read_job_as(TrainJob, job))).run_id)
+
+    def compress(self, job: JobSource) -> RunHandle:
+        """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted."""
+        return self.run(self._link.call(calls.submit(read_job_as(CompressJob, job))).run_id)
+
+    def sweep(self, job: JobSource) -> RunHandle:
+        """Start a search over the fields of another job: a SweepJob, a mapping, or a YAML file."""
+        return self.run(self._link.call(calls.submit(read_job_as(SweepJob, job))).run_id)
 
     def deploy(
         self,
@@ -164,9 +176,7 @@ class Models:
         """Aliases, traffic and wanted deployment."""
         return self._link.call(calls.state(name))
 
-    def history(
-        self, name: str, *, limit: int = 100, before: int | None = None
-    ) -> tuple[HistoryEntry, ...]:
+    def history(self, name: str, *, limit: int = 100, before: int | None = None) -> tuple[HistoryEntry, ...]:
         """Who moved what, when and why: up to `limit` changes, newest first, older than revision `before`."""
         return self._link.call(calls.history(name, limit=limit, before=before))
 
@@ -198,6 +208,10 @@ class RunHandle:
     def metrics(self) -> tuple[EpochMetrics, ...]:
         """What each finished epoch measured."""
         return self._link.call(calls.run_metrics(self.run_id))
+
+    def trials(self) -> tuple[Trial, ...]:
+        """How each trial of a sweep ended."""
+        return self._link.call(calls.run_trials(self.run_id))
 
     def stop(self) -> Run:
         return self._link.call(calls.run_stop(self.run_id))

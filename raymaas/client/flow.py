@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from raymaas.client.wire import Answer, Broken, Request, error_of, error_of_break
 from raymaas.errors import RaymaasError
 from raymaas.specs.runs import EpochMetrics, RunState
+from raymaas.specs.search import Trial
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ class LogText:
     text: str
 
 
-RunEvent = LogText | EpochMetrics | RunState
+RunEvent = LogText | EpochMetrics | Trial | RunState
 
 
 @dataclass(frozen=True)

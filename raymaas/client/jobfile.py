@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.jobs import TrainJob, parse_job
+from raymaas.specs.base import Document
+from raymaas.specs.kinds import Job, job_fields, parse_job
 
-JobSource = TrainJob | Mapping[str, Any] | str | Path
+JobSource = Job | Mapping[str, Any] | str | Path
 Place = tuple[str | int, ...]
+JobT = TypeVar("JobT", bound=Document)
 
 
-def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> TrainJob:
+def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> Job:
     """The job in a document, a mapping, or the YAML file at a path, with `settings` put over it.
 
     A setting is such as `training.epochs=3`; its value is read as YAML.
     Raises InvalidInput naming the file and line, or the setting, and the field.
     """
     places: dict[Place, str] = {}
-    if isinstance(job, TrainJob):
-        job = job.model_dump(mode="json") | {"kind": job.kind}
+    if isinstance(job, Job):
+        job = job_fields(job)
     if isinstance(job, Mapping):
         data, source = dict(job), "job"
     else:
@@ -31,6 +33,16 @@ def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> TrainJob:
     for setting in settings:
         data = _overridden(data, setting, places)
     return parse_job(data, source=source, places=places)
+
+
+def read_job_as(cls: type[JobT], job: JobSource, *, settings: Iterable[str] = ()) -> JobT:
+    """`read_job` for a job of one kind. Raises InvalidInput, naming the right command, for another."""
+    read = read_job(job, settings=settings)
+    if not isinstance(read, cls):
+        raise InvalidInput(
+            f"this is a {read.kind!r} job, not a {cls.kind!r} job; carry it out with `raymaas {read.kind}`"
+        )
+    return read
 
 
 def _read_yaml(path: Path, places: dict[Place, str]) -> Any:

@@ -68,12 +68,12 @@ def watch(
 ) -> Flow[RunState]:
     """Emit what `shown` names as it appears, until the run has ended; return its state.
 
-    A status is emitted when it changes, an epoch once, log text without gaps or repeats. Without `follow`,
+    A status is emitted when it changes, an epoch and a trial once, log text without gaps or repeats. Without `follow`,
     emit what there is and return. Raises OutcomeUnknown when patience ends; the run goes on.
     """
     deadline = patience.deadline()
     seen: RunState | None = None
-    place, epochs = 0, 0
+    place, epochs, trials = 0, 0, set[str]()
     while True:
         # The status is read before the rest, so that nothing a finished run wrote is missed.
         status = (yield from exchange(calls.run(run_id), url=url)).status
@@ -83,10 +83,13 @@ def watch(
         if "log" in shown:
             place = yield from _emit_log(run_id, place, url=url)
         if "metrics" in shown:
-            measured = yield from exchange(calls.run_metrics(run_id), url=url)
-            for epoch in measured[epochs:]:
+            measured = yield from exchange(calls.run_measured(run_id), url=url)
+            for epoch in measured.epochs[epochs:]:
                 yield Emit(epoch)
-            epochs = len(measured)
+            for trial in measured.trials:
+                if trial.trial not in trials:
+                    yield Emit(trial)
+            epochs, trials = len(measured.epochs), {trial.trial for trial in measured.trials}
         if isinstance(status, FINAL_STATES) or not follow:
             return status
         if patience.clock() >= deadline:

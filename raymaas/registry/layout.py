@@ -6,6 +6,8 @@
     runs/<run>/spec.json                            what was asked; its appearance makes the run exist
     runs/<run>/status/<counter>.json                how it stands, one log
     runs/<run>/epochs/<epoch>-<attempt>.json        what each epoch measured
+    runs/<run>/trials/<trial>.json                  how each trial of a sweep ended
+    runs/<run>/front.csv, front.png                 the trials that none beats
     runs/<run>/log/<sequence>.txt                   what it printed
     runs-index/all/<time>-<run>                     runs, newest first
     runs-index/models/<model>/<time>-<run>          runs of one model, newest first
@@ -69,6 +71,19 @@ def epochs_folder(run_id: str) -> str:
 def epoch_key(run_id: str, epoch: int, attempt: int) -> str:
     """Ascending, so that the last key of an epoch is its latest measurement."""
     return f"{epochs_folder(run_id)}{epoch:09d}-{attempt:06d}.json"
+
+
+def trials_folder(run_id: str) -> str:
+    return f"runs/{_name(run_id)}/trials/"
+
+
+def trial_key(run_id: str, trial: str) -> str:
+    return f"{trials_folder(run_id)}{_name(trial)}.json"
+
+
+def front_key(run_id: str, kind: str) -> str:
+    """`kind` is csv or png."""
+    return f"runs/{_name(run_id)}/front.{_name(kind)}"
 
 
 def log_folder(run_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from raymaas.errors import AlreadyExists, InvalidInput, NotFound, Refused
 from raymaas.registry.layout import (
@@ -16,10 +17,13 @@ from raymaas.registry.layout import (
     run_key,
     status_folder,
     status_key,
+    trial_key,
+    trials_folder,
 )
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id, write_bytes, write_document
 from raymaas.specs.runs import FINAL_STATES, EpochMetrics, Pending, Run, RunSpec, RunState, RunStatus
+from raymaas.specs.search import Trial
 from raymaas.store import Store
 
 _PAGE = 1000
@@ -104,6 +108,18 @@ class Runs:
         if not latest:
             self.spec(run_id)
         return tuple(latest.values())
+
+    def add_trial(self, trial: Trial) -> None:
+        """Record how a trial ended. Of two records of one trial, as after a lost reply, the first counts."""
+        with suppress(AlreadyExists):
+            self._store.create(trial_key(trial.run_id, trial.trial), trial.seal())
+
+    def trials(self, run_id: str) -> tuple[Trial, ...]:
+        """The trials that have ended, by name. Raises NotFound for an unknown run."""
+        found = tuple(Trial.unseal(data, source=key) for key, data in self._all_under(trials_folder(run_id)))
+        if not found:
+            self.spec(run_id)
+        return found
 
     def append_log(self, run_id: str, sequence: int, text: str) -> None:
         """Write chunk `sequence` of the run's log: from 1, ascending, by one writer. Repeatable.

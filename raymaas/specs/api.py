@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.names import AliasName, Name
 from raymaas.specs.runs import EpochMetrics, Run
+from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Scaling
 from raymaas.specs.versions import ModelVersion
 
@@ -119,9 +120,10 @@ class RunList(Spec):
 
 
 class RunMetrics(Spec):
-    """What each finished epoch measured, in order."""
+    """What a run measured so far: each finished epoch in order, or each trial that ended."""
 
     epochs: tuple[EpochMetrics, ...]
+    trials: tuple[Trial, ...] = ()
 
 
 class LogPart(Spec):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from raymaas.errors import InvalidInput
-from raymaas.specs.base import Document, Places, Spec
+from raymaas.specs.base import Document, Spec
 from raymaas.specs.names import Name
 
 
@@ -85,24 +84,3 @@ class TrainJob(Document):
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
     description: str = Field("", description="Kept with the version.")
-
-
-JOB_KINDS: dict[str, type[TrainJob]] = {TrainJob.kind: TrainJob}
-
-
-def parse_job(data: Any, *, source: str, places: Places | None = None) -> TrainJob:
-    """The job in a mapping read from YAML or JSON; its `kind` (default `train`) says which document it is.
-
-    `places` says where in `source` each field stands, as for `Spec.parse`.
-
-    Raises InvalidInput naming `source`, the field, and the nearest known name.
-    """
-    if not isinstance(data, dict):
-        raise InvalidInput(
-            f"{source}: a job is a mapping with fields such as model and data, got {type(data).__name__}"
-        )
-    fields = dict(data)
-    kind = fields.pop("kind", TrainJob.kind)
-    if not isinstance(kind, str) or kind not in JOB_KINDS:
-        raise InvalidInput(f"{source}: kind {kind!r} is unknown; known are {', '.join(sorted(JOB_KINDS))}")
-    return JOB_KINDS[kind].parse(fields, source=source, places=places)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from raymaas.specs.base import Document, Moment, OneLine, Spec
-from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import AnyJob
 from raymaas.specs.names import Name
 
 
@@ -17,7 +17,7 @@ class RunSpec(Document):
     kind = "run"
 
     run_id: Name
-    job: TrainJob
+    job: AnyJob
     who: OneLine
     created_at: Moment
     write_id: str = ""

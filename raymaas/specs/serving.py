@@ -80,7 +80,9 @@ class ModelState(Document):
         if missing:
             raise ValueError(f"version {missing[0]} has traffic but is not deployed; deploy it first")
         if self.change.undoes is not None and self.change.undoes >= self.revision:
-            raise ValueError(f"revision {self.revision} cannot undo {self.change.undoes}, which is not before it")
+            raise ValueError(
+                f"revision {self.revision} cannot undo {self.change.undoes}, which is not before it"
+            )
         return self
 
 

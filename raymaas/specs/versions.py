@@ -40,6 +40,18 @@ class CodeVersion(Spec):
     )
 
 
+class CompressionLineage(Spec):
+    """How a compressed version was made, and against what its size and accuracy are measured."""
+
+    recipe: tuple[Component, ...] = Field(
+        description="The passes with the settings of the trial that was chosen."
+    )
+    trial: Name
+    original: int = Field(description="The version trained at full precision, up the line of parents.")
+    original_bytes: int = Field(description="Bytes of that version's weights file.")
+    parent_evaluation: Evaluation = Field(description="The parent on the same rows in the same runtime.")
+
+
 class Lineage(Spec):
     """Where a version came from."""
 
@@ -52,6 +64,7 @@ class Lineage(Spec):
     libraries: dict[str, str] = Field(description="Library name to version, as imported.")
     seed: int
     parent: int | None = Field(default=None, description="The version this one was made from.")
+    compression: CompressionLineage | None = Field(default=None, description="For a compressed version.")
 
 
 class FileEntry(Spec):

@@ -29,7 +29,7 @@ from raymaas.errors import (
     RunFailed,
     Unavailable,
 )
-from raymaas.specs.jobs import parse_job
+from raymaas.specs.kinds import parse_job
 from raymaas.specs.runs import EpochMetrics, Succeeded
 from raymaas.specs.serving import Scaling
 
@@ -311,6 +311,43 @@ def test_moves_are_read_back_with_who_and_why(world: World, client: Any) -> None
         client.undeploy("digits@2")
     client.traffic("digits", {1: 100})
     assert list(client.undeploy("digits@2").scaling) == [1]
+
+
+def test_promote_and_rollback_move_what_answers_and_repeat_further_back(world: World, client: Any) -> None:
+    for version in (1, 2):
+        world.publish()
+        client.deploy(f"digits@{version}")
+    client.promote("digits@1")
+    client.alias_set("digits@canary", 2)
+    promoted = client.promote("digits@canary", why="canary was better")
+    assert (promoted.aliases["prod"], promoted.traffic) == (2, {1: 0, 2: 100})
+    assert client.model("digits").predict(ROWS).model_version == 2
+    first = client.rollback("digits", why="slow")
+    assert (first.aliases, first.traffic) == ({"prod": 1, "canary": 2}, {1: 100, 2: 0})
+    assert client.model("digits").predict(ROWS).model_version == 1
+    assert client.rollback("digits").aliases == {"prod": 1}
+    forward = client.rollback("digits", to=promoted.revision)
+    assert (forward.aliases, forward.traffic) == (promoted.aliases, promoted.traffic)
+    back, *_ = client.models.history("digits", limit=1, before=first.revision + 1)
+    assert (back.revision, back.action, back.why, back.undoes) == (
+        first.revision,
+        "rollback",
+        "slow",
+        promoted.revision,
+    )
+    assert "prod: 2 -> 1" in back.summary
+
+
+def test_promote_needs_a_version_that_is_deployed(world: World, client: Any) -> None:
+    world.publish()
+    with pytest.raises(InvalidInput, match="digits@1"):
+        client.promote("digits")
+    with pytest.raises(Refused, match="`raymaas deploy digits@1`"):
+        client.promote("digits@1")
+    with pytest.raises(InvalidInput, match="rollback: to"):
+        client.rollback("digits", to=0)
+    with pytest.raises(Refused, match="nothing to roll back"):
+        client.rollback("digits")
 
 
 def test_versions_are_listed_in_pages_newest_first(world: World, client: Any) -> None:

@@ -188,6 +188,47 @@ def test_traffic_to_a_version_that_is_not_deployed_is_refused(world: World, http
     problem(http.put("/api/v1/models/digits/traffic", json={"weights": {"1": 90.5}}), 400, "invalid-input")
 
 
+def test_promote_and_rollback_are_one_revision_and_one_wake_up_each(world: World, http: httpx.Client) -> None:
+    for version in (1, 2):
+        world.publish()
+        world.deploy(version)
+    path = "/api/v1/models/digits"
+    promoted = http.post(f"{path}/promote", json={"version": 2, "why": "better"}).json()
+    assert (promoted["revision"], promoted["aliases"], promoted["traffic"]) == (
+        3,
+        {"prod": 2},
+        {"1": 0, "2": 100},
+    )
+    back = http.post(f"{path}/rollback", json={}, headers={"x-raymaas-user": "ben"}).json()
+    assert (back["revision"], back["aliases"], back["traffic"]) == (4, {}, {"1": 100, "2": 0})
+    assert world.pokes == 2
+    again = http.post(f"{path}/rollback", json={"to": 3}).json()
+    assert (again["aliases"], again["traffic"]) == ({"prod": 2}, {"1": 0, "2": 100})
+    changes = http.get(f"{path}/history").json()["changes"]
+    assert [(c["revision"], c["action"], c["undoes"]) for c in changes[:3]] == [
+        (5, "rollback", 4),
+        (4, "rollback", 3),
+        (3, "promote", None),
+    ]
+    assert (changes[1]["who"], changes[2]["why"]) == ("ben", "better")
+
+
+def test_what_cannot_be_promoted_or_rolled_back_says_why(world: World, http: httpx.Client) -> None:
+    world.publish()
+    path = "/api/v1/models/digits"
+    said = problem(http.post(f"{path}/promote", json={"version": 1}), 409, "refused").detail
+    assert "`raymaas deploy digits@1`" in said
+    problem(http.post(f"{path}/promote", json={"version": 9}), 404, "not-found")
+    said = problem(http.post(f"{path}/rollback", json={}), 409, "refused").detail
+    assert "nothing to roll back" in said
+    world.deploy(1)
+    problem(http.post(f"{path}/rollback", json={}), 409, "refused")
+    assert "latest is 1" in problem(http.post(f"{path}/rollback", json={"to": 2}), 404, "not-found").detail
+    problem(http.post(f"{path}/rollback", json={"to": 0}), 400, "invalid-input")
+    said = problem(http.post("/api/v1/models/digit/rollback", json={}), 404, "not-found").detail
+    assert "did you mean 'digits'" in said
+
+
 def test_a_run_that_could_not_be_submitted_is_kept_as_failed(world: World, http: httpx.Client) -> None:
     world.refusal = Unavailable("Ray does not answer")
     problem(http.post("/api/v1/runs", json={"job": JOB}), 503, "unavailable")
@@ -227,6 +268,8 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
         "/models/{model}/deployments/{slot}",
         "/models/{model}/aliases/{alias}",
         "/models/{model}/traffic",
+        "/models/{model}/promote",
+        "/models/{model}/rollback",
         "/runs",
         "/runs/{run_id}",
         "/runs/{run_id}/metrics",

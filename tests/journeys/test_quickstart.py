@@ -22,13 +22,21 @@ def test_the_quickstart_ends_well_and_leaves_only_the_store(tmp_path: Path) -> N
 
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["model"] == "digits"
-    assert list(facts["versions"]) == ["1"]
-    assert facts["versions"]["1"]["accuracy"] >= 0.96
-    assert facts["versions"]["1"]["parent"] is None
-    assert facts["traffic"]["1"] > 300
-    manifest = open_registry(facts["storage"]).versions.get("digits", 1)
-    assert facts["versions"]["1"]["bytes"] == manifest.weights_bytes
-    assert manifest.lineage.job["scaling"]["workers"] == 2
-    assert "test accuracy" in done.stdout
+    assert list(facts["versions"]) == ["1", "2"]
+    dense, small = facts["versions"]["1"], facts["versions"]["2"]
+    assert dense["accuracy"] >= 0.96
+    assert (dense["parent"], small["parent"]) == (None, 1)
+    assert small["bytes"] * 8 <= dense["bytes"]
+    assert sum(facts["traffic"].values()) == 600
+    assert 20 <= facts["traffic"]["2"] <= 100
+    registry = open_registry(facts["storage"])
+    for version, said in ((1, dense), (2, small)):
+        manifest = registry.versions.get("digits", version)
+        assert said["bytes"] == manifest.weights_bytes == manifest.files[manifest.weights_file].bytes
+    assert registry.versions.get("digits", 1).lineage.job["scaling"]["workers"] == 2
+    actions = [state.change.action for state in registry.states.history("digits")]
+    assert actions == ["rollback", "promote", "traffic", "deploy", "deploy"]
+    assert "accuracy" in done.stdout
+    assert "none failed" in done.stdout
     assert names(members([], marker=("RAYMAAS_MARK", str(tmp_path)))) == []
     assert not (home.run_dir / "cluster.json").exists()

@@ -14,7 +14,8 @@ from raymaas.errors import (
     error_from_wire,
 )
 from raymaas.specs.base import canonical_json, sha256_hex
-from raymaas.specs.jobs import TrainJob, parse_job
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Reference, check_alias, check_name, new_run_id
 from raymaas.specs.problem import Problem
 from raymaas.specs.serving import ModelState, Scaling
@@ -73,7 +74,7 @@ def test_a_mistake_in_a_job_is_named_with_its_field(change: dict[str, object], s
 def test_a_missing_field_and_an_unknown_kind_are_named() -> None:
     with pytest.raises(InvalidInput, match="model: required field is missing"):
         parse_job({"data": {"use": "digits"}, "architecture": {"use": "mlp"}}, source="job.yaml")
-    with pytest.raises(InvalidInput, match="kind 'trian' is unknown; known are train"):
+    with pytest.raises(InvalidInput, match="kind 'trian' is unknown; known are compress, sweep, train"):
         parse_job(JOB | {"kind": "trian"}, source="job.yaml")
 
 

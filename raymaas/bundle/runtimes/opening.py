@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from raymaas.bundle.format import FILES_OF_RUNTIME
+from raymaas.bundle.format import FILES_OF_RUNTIME, files_of_runtime
 from raymaas.bundle.runtimes.base import Runtime, check_probes
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.specs.base import sha256_hex
@@ -25,7 +25,7 @@ def open_runtime(
     or a prediction is not what was published, InvalidInput for a runtime this version does not have.
     """
     name = choose_runtime(manifest.runtimes, wanted=runtime, device=device)
-    files = verified_files(manifest, read, names=FILES_OF_RUNTIME[name])
+    files = verified_files(manifest, read, names=files_of_runtime(name, weights_file=manifest.weights_file))
     opened = load_runtime(name, files, signature=manifest.signature, threads=threads, device=device)
     check_probes(opened, files)
     return opened

@@ -1,4 +1,4 @@
-"""Serving with PyTorch itself: the architecture from the catalogue, the weights from safetensors."""
+"""Serving with PyTorch itself: the architecture from the catalogue, the weights from safetensors or a coded file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import orjson
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
 
-from raymaas.bundle.format import ARCHITECTURE, WEIGHTS
+from raymaas.bundle.format import ARCHITECTURE, CODED, WEIGHTS
+from raymaas.bundle.rmz.container import read
 from raymaas.errors import IntegrityError
 from raymaas.models import catalogue
 from raymaas.models.base import served_outputs
@@ -30,15 +32,7 @@ class TorchRuntime:
         self._outputs = [spec.name for spec in signature.outputs]
         self._device = torch.device(device)
         torch.set_num_threads(threads)
-        component = Component.parse(orjson.loads(files[ARCHITECTURE]), source=ARCHITECTURE)
-        # The values are replaced at once, so drawing them must not move the process's generator.
-        with torch.random.fork_rng(devices=[]):
-            self._network = catalogue.build(component)
-        try:
-            self._network.load_state_dict(load(files[WEIGHTS]))
-        except (SafetensorError, RuntimeError) as error:
-            raise IntegrityError(f"{WEIGHTS} does not fit architecture {component.use!r}: {error}") from None
-        self._network.to(self._device).eval()
+        self._network = load_network(files).to(self._device).eval()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
@@ -46,3 +40,23 @@ class TorchRuntime:
             x_BD = torch.tensor(inputs[self._input], device=self._device)
             outputs = served_outputs(self._network(x_BD))
         return {name: out.cpu().numpy() for name, out in zip(self._outputs, outputs, strict=True)}
+
+
+def load_network(files: Mapping[str, bytes]) -> nn.Module:
+    """The network in `files`, which the caller verified. Raises IntegrityError when the weights do not fit it."""
+    component = Component.parse(orjson.loads(files[ARCHITECTURE]), source=ARCHITECTURE)
+    # The values are replaced at once, so drawing them must not move the process's generator.
+    with torch.random.fork_rng(devices=[]):
+        network = catalogue.build(component)
+    try:
+        network.load_state_dict(_weights(files))
+    except (SafetensorError, RuntimeError) as error:
+        kept = CODED if CODED in files else WEIGHTS
+        raise IntegrityError(f"{kept} does not fit architecture {component.use!r}: {error}") from None
+    return network
+
+
+def _weights(files: Mapping[str, bytes]) -> dict[str, torch.Tensor]:
+    if CODED not in files:
+        return load(files[WEIGHTS])
+    return {name: torch.from_numpy(array) for name, array in read(files[CODED]).dense().items()}

@@ -1,0 +1,47 @@
+"""`raymaas compress`: submit a search for a smaller version and follow its trials."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymaas.cli.loglines import version_line
+from raymaas.cli.show import client_of, print_json
+from raymaas.cli.trials import follow
+from raymaas.client.jobfile import read_job_as
+from raymaas.specs.compression import OBJECTIVES, CompressJob
+
+app = typer.Typer()
+
+
+@app.command()
+def compress(
+    context: typer.Context,
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file of kind compress.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
+) -> None:
+    """Search for the smallest version that answers almost as well, and register it.
+
+    The log and the trials go to stderr; the version is printed on stdout.
+
+    Example:
+
+      raymaas compress jobs/compress_digits.yaml --set max_accuracy_loss=1
+    """
+    document = read_job_as(CompressJob, job, settings=settings or ())
+    with client_of(context) as client:
+        run = client.compress(document)
+        if not wait:
+            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            return
+        ended = follow(run, OBJECTIVES).status
+        assert ended.state == "succeeded"
+        version = client.models.version(f"{document.model}@{ended.version}")
+        print_json(version) if as_json else typer.echo(version_line(version))

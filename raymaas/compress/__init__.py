@@ -1,0 +1,1 @@
+"""Compression: recipes of passes over a trained network. Plain PyTorch; it knows no Ray."""

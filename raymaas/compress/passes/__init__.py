@@ -1,0 +1,1 @@
+"""Passes: one file each, its settings beside what it does."""

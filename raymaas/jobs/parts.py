@@ -1,0 +1,45 @@
+"""What a job uses, whatever its kind, and the lineage it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from raymaas.registry.provenance import code_version, library_versions
+from raymaas.registry.runs import Runs
+from raymaas.registry.versions import Versions
+from raymaas.specs.base import sha256_hex
+from raymaas.specs.kinds import Job, job_fields
+from raymaas.specs.search import Trial
+from raymaas.specs.versions import Lineage
+from raymaas.store import Store
+
+_LIBRARIES = ("ray", "torch", "numpy", "pyarrow", "scikit-learn", "onnx", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class JobParts:
+    """Where things are kept, which run it is, and whom it tells how far it got."""
+
+    store: Store
+    versions: Versions
+    runs: Runs
+    run_id: str
+    say: Callable[[str], None]
+    on_epoch: Callable[[int, dict[str, float]], None]
+    on_trial: Callable[[Trial], None]
+
+
+def lineage_of(job: Job, parts: JobParts, *, dataset: str, fingerprint: str, seed: int) -> Lineage:
+    """What is known of every version alike: run, data, job, code and libraries."""
+    return Lineage(
+        run_id=parts.run_id,
+        dataset=dataset,
+        data_fingerprint=fingerprint,
+        job=job_fields(job),
+        job_sha256=sha256_hex(job.seal()),
+        code=code_version(Path.cwd()),
+        libraries=library_versions(_LIBRARIES),
+        seed=seed,
+    )

@@ -1,0 +1,68 @@
+"""Training: from a data set to a registered version."""
+
+from __future__ import annotations
+
+from raymaas.bundle.format import BuiltBundle, build
+from raymaas.data.dataset import Dataset, prepare
+from raymaas.data.split import Parts, split
+from raymaas.jobs.judging import judged
+from raymaas.jobs.parts import JobParts, lineage_of
+from raymaas.models import catalogue
+from raymaas.models.base import classifier_signature
+from raymaas.registry.versions import VersionDraft
+from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.versions import ModelVersion, Signature
+from raymaas.train.checkpoint import Checkpoint
+from raymaas.train.distributed import train_distributed
+
+PROBE_ROWS = 8
+
+
+def train(job: TrainJob, parts: JobParts) -> ModelVersion:
+    """Data, split, model, fit, evaluate, bundle, publish. Repeated for the same run, it publishes nothing twice."""
+    parts.say(f"preparing data set {job.data.use}")
+    dataset = prepare(parts.store, job.data)
+    rows = split(dataset, job.split)
+    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
+    fitted = _fit(job, dataset, parts)
+    parts.say("building the bundle")
+    signature = classifier_signature(dataset.input, dataset.card.classes)
+    bundle = _bundle(fitted, architecture, signature, rows)
+    parts.say(f"evaluating on {len(rows.test)} test rows")
+    evaluation, bundle = judged(bundle, signature, dataset=dataset.card.name, rows=rows)
+    parts.say("publishing")
+    draft = VersionDraft(
+        model=job.model,
+        run_id=parts.run_id,
+        architecture=architecture,
+        signature=signature,
+        runtimes=bundle.runtimes,
+        notes=bundle.notes,
+        evaluation=evaluation,
+        lineage=lineage_of(
+            job,
+            parts,
+            dataset=dataset.card.name,
+            fingerprint=dataset.card.fingerprint,
+            seed=job.training.seed,
+        ),
+        description=job.description,
+    )
+    return parts.versions.publish(draft, bundle.files)
+
+
+def _fit(job: TrainJob, dataset: Dataset, parts: JobParts) -> Checkpoint:
+    return train_distributed(
+        job,
+        store_url=parts.store.url,
+        dataset_fingerprint=dataset.card.fingerprint,
+        run_id=parts.run_id,
+        on_epoch=lambda report: parts.on_epoch(report.epoch, report.metrics()),
+    )
+
+
+def _bundle(fitted: Checkpoint, architecture: Component, signature: Signature, rows: Parts) -> BuiltBundle:
+    network = catalogue.build(architecture)
+    network.load_state_dict(dict(fitted.best_weights))
+    return build(network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS])

@@ -1,0 +1,95 @@
+"""CompressJob: make a smaller version of a registered one, by a sweep over recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field, model_validator
+
+from raymaas.errors import InvalidInput
+from raymaas.specs.base import Document, Spec
+from raymaas.specs.jobs import Component
+from raymaas.specs.names import Name, Reference
+from raymaas.specs.search import Dimension, Effort, Objective, Point, dimension_of
+
+OBJECTIVES = (Objective(metric="bytes", mode="min"), Objective(metric="validation_accuracy", mode="max"))
+
+
+class FineTuning(Spec):
+    """How every pass trains: against the labels and the parent's own answers (Hinton et al. 2015)."""
+
+    learning_rate: float = Field(
+        2e-3, gt=0, description="Step size of Adam at the start; it falls to 0 by a cosine."
+    )
+    batch_size: int = Field(64, ge=1, description="Rows per step.")
+    temperature: float = Field(
+        3.0, gt=0, description="Softens the parent's answers; 1 takes them as they are."
+    )
+    alpha: float = Field(
+        0.9, ge=0, le=1, description="Weight of the parent's answers; the rest goes to the labels."
+    )
+
+
+class CompressJob(Document):
+    """Search recipes on validation rows, evaluate the smallest good one once on test rows, and register it."""
+
+    kind = "compress"
+
+    model: Name = Field(description="The model this becomes a new version of.")
+    parent: str = Field(
+        "", description="The version to compress, such as digits@1; default what the model's bare name means."
+    )
+    recipe: tuple[Component, ...] = Field(
+        min_length=1,
+        description="Passes in order; a setting may be searched, e.g. {choice: [3, 4]} or {uniform: [0.8, 0.95]}.",
+    )
+    fine_tuning: FineTuning = Field(default=FineTuning(), description="The training within every pass.")
+    search: Effort = Field(default=Effort(), description="How many recipes are tried.")
+    max_accuracy_loss: float = Field(
+        0.5, ge=0, description="Points of validation accuracy that may be lost against the parent."
+    )
+    seed: int = Field(0, ge=0, description="Seed of batch order.")
+    description: str = Field("", description="Kept with the version.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CompressJob:
+        if self.reference.model != self.model:
+            raise ValueError(f"parent {self.parent!r} is not a version of {self.model!r}")
+        self.space()
+        return self
+
+    @property
+    def reference(self) -> Reference:
+        """The parent, as far as the job says."""
+        try:
+            return Reference.parse(self.parent or self.model)
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
+
+    def space(self) -> dict[str, Dimension]:
+        """What the recipe leaves open; nothing when it is one recipe to carry out."""
+        return space_of(self.recipe)
+
+
+def space_of(recipe: Sequence[Component]) -> dict[str, Dimension]:
+    """What `recipe` leaves open: `prune.sparsity` to its values. ValueError for a pass used twice."""
+    space: dict[str, Dimension] = {}
+    names = [step.use for step in recipe]
+    for step in recipe:
+        if names.count(step.use) > 1:
+            raise ValueError(f"pass {step.use!r} is used twice; one recipe uses a pass once")
+        for field, value in step.config.items():
+            if dimension := dimension_of(value):
+                space[f"{step.use}.{field}"] = dimension
+    return space
+
+
+def settled(recipe: Sequence[Component], point: Point) -> tuple[Component, ...]:
+    """`recipe` with every open setting as `point` says; the point is one of `space_of(recipe)`."""
+    return tuple(
+        Component(
+            use=step.use,
+            config={field: point.get(f"{step.use}.{field}", value) for field, value in step.config.items()},
+        )
+        for step in recipe
+    )

@@ -1,0 +1,1 @@
+"""Sweeps: a callable and a space, searched with Ray Tune."""
