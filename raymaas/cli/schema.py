@@ -8,6 +8,7 @@ import typer
 
 from raymaas.cli.show import print_json
 from raymaas.errors import InvalidInput
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import JOB_KINDS
 
 app = typer.Typer()
@@ -29,5 +30,7 @@ def job_schema(kind: str) -> dict[str, Any]:
     if kind not in JOB_KINDS:
         raise InvalidInput(f"{kind!r} is not a kind of job; known are {', '.join(sorted(JOB_KINDS))}")
     described = JOB_KINDS[kind].model_json_schema()
-    described["properties"] = {"kind": {"const": kind, "default": kind}} | described["properties"]
+    described["properties"] = {"kind": {"const": kind}} | described["properties"]
+    if kind != TrainJob.kind:
+        described["required"] = ["kind", *described.get("required", [])]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | described

@@ -24,7 +24,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm
 from ray.tune.search.optuna import OptunaSearch
 
-from raymaas.errors import InvalidInput, RunFailed
+from raymaas.errors import InvalidInput, RaymaasError, RunFailed
 from raymaas.registry.blobs import Blobs
 from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.names import check_name
@@ -59,7 +59,7 @@ TrialFunction = Callable[[Point, Callable[[Report], None]], None]
 
 
 class TrialBook(Protocol):
-    """Where trials are recorded; create-only, so that a trial ends once."""
+    """Where trials are recorded, from any process, so it is pickled; create-only, so that a trial ends once."""
 
     def add_trial(self, trial: Trial) -> None: ...
     def trials(self, run_id: str) -> tuple[Trial, ...]: ...
@@ -107,7 +107,7 @@ def search(
         return done
     recorder = _Recorder(run_id, book, on_trial, known={trial.trial for trial in done})
     tuner = tune.Tuner(
-        _trainable(function, wanted, done=done, store=store),
+        _trainable(function, wanted, run_id=run_id, done=done, store=store, book=book),
         param_space={name: _domain(dimension) for name, dimension in wanted.space.items()},
         tune_config=tune.TuneConfig(
             num_samples=wanted.effort.trials if points is None else len(points),
@@ -138,12 +138,28 @@ def trial_name(point: Point) -> str:
     return f"t-{sha256_hex(canonical_json(dict(point)))[:12]}"
 
 
+def _trial(run_id: str, point: Point, outcome: Finished | Broken) -> Trial:
+    return Trial(run_id=run_id, trial=trial_name(point), point=dict(point), outcome=outcome)
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) if isinstance(error, RaymaasError) else f"{type(error).__name__}: {error}"
+
+
 def _trainable(
-    function: TrialFunction, wanted: Search, *, done: Sequence[Trial], store: Store
+    function: TrialFunction,
+    wanted: Search,
+    *,
+    run_id: str,
+    done: Sequence[Trial],
+    store: Store,
+    book: TrialBook,
 ) -> Callable[[dict[str, Any]], None]:
     carried_out = partial(
         _carry_out,
         function,
+        run_id=run_id,
+        book=book,
         store_url=store.url,
         threads=wanted.effort.threads_per_trial,
         known={trial.trial: trial.outcome for trial in done},
@@ -157,6 +173,8 @@ def _carry_out(
     function: TrialFunction,
     point: dict[str, JsonValue],
     *,
+    run_id: str,
+    book: TrialBook,
     store_url: str,
     threads: int,
     known: Mapping[str, Finished | Broken],
@@ -181,7 +199,12 @@ def _carry_out(
         }
         tune.report({**report.metrics, _OURS: ours})
 
-    function(point, tell)
+    try:
+        function(point, tell)
+    except Exception as error:
+        # Here, since Tune tells its callbacks that a trial failed but not why.
+        book.add_trial(_trial(run_id, point, Broken(error=_sentence(error))))
+        raise
 
 
 _OURS = "raymaas"
@@ -220,16 +243,15 @@ class _Recorder(tune.Callback):
         )
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        # Ray's text is whole tracebacks, whose last line says it.
-        lines = [line.strip() for line in str(trial.get_error()).splitlines() if line.strip()]
-        self._add(trial, Broken(error=lines[-1] if lines else "its process died"))
+        recorded = {ended.trial: ended.outcome for ended in self._book.trials(self._run_id)}
+        died = Broken(error="its process died; see Ray's logs")
+        self._add(trial, recorded.get(trial_name(trial.config), died))
 
     def _add(self, trial: TuneTrial, outcome: Finished | Broken) -> None:
-        name = trial_name(trial.config)
-        if name in self._known:
+        entry = _trial(self._run_id, trial.config, outcome)
+        if entry.trial in self._known:
             return
-        self._known.add(name)
-        entry = Trial(run_id=self._run_id, trial=name, point=trial.config, outcome=outcome)
+        self._known.add(entry.trial)
         self._book.add_trial(entry)
         self._on_trial(entry)
 

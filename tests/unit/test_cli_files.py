@@ -116,7 +116,9 @@ def test_the_schema_describes_the_file_with_its_kind(capsys: pytest.CaptureFixtu
     assert shown == job_schema("train")
     assert {"kind", "model", "data", "architecture", "training"} <= set(shown["properties"])
     assert shown["additionalProperties"] is False
-    with pytest.raises(InvalidInput, match="known are train"):
+    assert "kind" not in shown["required"], "a job file that names no kind is a train job"
+    assert "kind" in job_schema("compress")["required"]
+    with pytest.raises(InvalidInput, match="known are compress, sweep, train"):
         job_schema("trian")
 
 

@@ -131,7 +131,10 @@ def test_scaling_bounds_must_be_in_order() -> None:
         Scaling.parse({"min_replicas": 2}, source="scaling")
 
 
-@pytest.mark.parametrize("error", [cls("what happened") for cls in RaymaasError.__subclasses__()])
+@pytest.mark.parametrize(
+    "error",
+    [cls("what happened") for cls in RaymaasError.__subclasses__() if cls.__module__ == "raymaas.errors"],
+)
 def test_each_error_class_survives_the_wire(error: RaymaasError) -> None:
     problem = Problem.parse(Problem.of(error, status=400).model_dump(mode="json"), source="wire")
 
