@@ -84,8 +84,9 @@ def test_what_the_file_decodes_to_is_the_network_that_was_trained(parent):
 
 
 def test_a_pruned_and_quantized_network_still_knows_its_classes(parent):
-    trained = subject(parent)
-    carry_out([PRUNE, QUANTIZE], trained)
+    trained = subject(parent, learning_rate=0.01)
+    long = [c.model_copy(update={"config": c.config | {"epochs": 20}}) for c in (PRUNE, QUANTIZE)]
+    carry_out(long, trained)
     data = rows()
     right = trained.network.eval()(torch.tensor(data.x_ND)).argmax(dim=1).numpy() == data.y_N
     assert right.mean() > 0.95
