@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def control(run_dir: Path) -> None:
     """Run the controller and its HTTP API until SIGTERM."""
     import ray
     import uvicorn
+    from ray.job_submission import JobSubmissionClient
 
     from raymaas.cluster.card import ClusterCard, publish_card
     from raymaas.cluster.joining import SERVE_STARTED_FILE, connect
@@ -75,7 +77,7 @@ def control(run_dir: Path) -> None:
     if backend.start(host="127.0.0.1", port=plan.serve_port):
         Path(plan.run_dir, SERVE_STARTED_FILE).touch()
     controller = Controller(registry.states, backend, release=source_sha256()[:16])
-    jobs = RayJobs(plan.dashboard_url, registry.runs, now=registry.store.now)
+    jobs = RayJobs(partial(JobSubmissionClient, plan.dashboard_url), registry.runs, now=registry.store.now)
     app = build_app(
         ControlParts(
             versions=registry.versions,

@@ -7,12 +7,13 @@ import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobStatus
 
 from raymaas.errors import RaymaasError, Unavailable
 from raymaas.registry.runs import Runs
-from raymaas.specs.runs import FINAL_STATES, Failed, Pending, RunSpec, Stopped
+from raymaas.specs.runs import FINAL_STATES, Failed, Run, Running, RunSpec, Stopped
 
 log = logging.getLogger("raymaas.submission")
 
@@ -20,74 +21,104 @@ log = logging.getLogger("raymaas.submission")
 _SUBMISSION_TAKES_S = 60.0
 
 
-class RayJobs:
-    """Submits runs through Ray's Jobs API. A driver finds the store through the cluster card."""
+# What their trials found is in the store, so a second driver goes on where the first one died.
+_CARRIED_ON = ("compress", "sweep")
 
-    def __init__(self, dashboard_url: str, runs: Runs, *, now: Callable[[], datetime]) -> None:
-        self._dashboard_url = dashboard_url
+
+class JobsApi(Protocol):
+    """The part of Ray's JobSubmissionClient that is used here."""
+
+    def submit_job(self, *, entrypoint: str, submission_id: str, metadata: dict[str, str]) -> str: ...
+
+    def stop_job(self, job_id: str) -> bool: ...
+
+    def get_job_status(self, job_id: str) -> JobStatus: ...
+
+
+class RayJobs:
+    """Submits runs through Ray's Jobs API. A driver finds the store through the cluster card.
+
+    `connect()` gives the API, or raises ConnectionError or RuntimeError.
+    """
+
+    def __init__(self, connect: Callable[[], JobsApi], runs: Runs, *, now: Callable[[], datetime]) -> None:
+        self._connect = connect
         self._runs = runs
         self._now = now
 
     def submit(self, spec: RunSpec) -> None:
         """Start `raymaas run --run ID` as the Ray job of the same id. Raises Unavailable when Ray does not take it."""
-        command = [sys.executable, "-m", "raymaas.cli.main", "run", "--run", spec.run_id]
-        try:
-            self._client().submit_job(
-                entrypoint=shlex.join(command),
-                submission_id=spec.run_id,
-                metadata={"model": spec.job.model, "kind": spec.job.kind, "who": spec.who},
-            )
-        except Exception as error:
-            raise Unavailable(
-                f"Ray at {self._dashboard_url} did not take run {spec.run_id}: {error}"
-            ) from error
+        self._submit(spec, job_id=spec.run_id)
 
     def stop(self, run_id: str, who: str) -> None:
-        """Stop the Ray job and record who did; a run that is over stays as it is."""
+        """Stop the run's Ray job and record who did; a run that is over stays as it is."""
         if isinstance(self._runs.status(run_id), FINAL_STATES):
             return
         self._runs.set_status(run_id, Stopped(at=self._now(), who=who))
-        self._client().stop_job(run_id)
+        job_id = run_id if self._status(second_job(run_id)) is None else second_job(run_id)
+        self._api().stop_job(job_id)
 
     def settle(self) -> None:
-        """Mark as failed each run whose Ray job ended, or vanished with its head, without recording how."""
-        for run in self._runs.list(limit=50):
-            if isinstance(run.status, FINAL_STATES):
-                continue
-            if isinstance(run.status, Pending):
-                # Recorded first and submitted after: a young run may not be known to Ray yet.
-                submitted = (self._now() - run.created_at).total_seconds() > _SUBMISSION_TAKES_S
-            else:
-                submitted = run.status.ray_job_id == run.run_id
-            if not submitted:
-                continue
-            status = self._job_status(run.run_id)
-            if status is None or status.is_terminal():
-                word = (
-                    "is unknown to Ray (its head was replaced)"
-                    if status is None
-                    else f"ended as {status.value}"
-                )
-                # Read again: the driver may have written its last word while we asked.
-                if not isinstance(self._runs.status(run.run_id), FINAL_STATES):
-                    reason = f"its Ray job {word} before the run was over"
-                    self._runs.set_status(run.run_id, Failed(at=self._now(), error=reason))
+        """Look after each run whose Ray job ended, or vanished with its head, without recording how.
 
-    def _job_status(self, run_id: str) -> JobStatus | None:
+        A search is carried on by a second Ray job, once; any other run is marked as failed.
+        """
+        for run in self._runs.list(limit=50):
+            if not isinstance(run.status, FINAL_STATES) and self._is_ours(run):
+                self._settle(run)
+
+    def _settle(self, run: Run) -> None:
+        second = self._status(second_job(run.run_id))
+        status = second or self._status(run.run_id)
+        if status is not None and not status.is_terminal():
+            return
+        # Read again: the driver may have written its last word while we asked.
+        if isinstance(self._runs.status(run.run_id), FINAL_STATES):
+            return
+        if run.kind in _CARRIED_ON and status is not None and second is None:
+            log.warning("the driver of %s died; carrying it on", run.run_id)
+            self._submit(self._runs.spec(run.run_id), job_id=second_job(run.run_id))
+            return
+        how = "is unknown to Ray (its head was replaced)" if status is None else f"ended as {status.value}"
+        error = f"its Ray job {how} before the run was over"
+        self._runs.set_status(run.run_id, Failed(at=self._now(), error=error))
+
+    def _is_ours(self, run: Run) -> bool:
+        """Whether the run was submitted here, not by somebody's own `ray job submit`."""
+        if isinstance(run.status, Running):
+            return run.status.ray_job_id in (run.run_id, second_job(run.run_id))
+        # Recorded first and submitted after: a young run may not be known to Ray yet.
+        return (self._now() - run.created_at).total_seconds() > _SUBMISSION_TAKES_S
+
+    def _submit(self, spec: RunSpec, *, job_id: str) -> None:
+        command = [sys.executable, "-m", "raymaas.cli.main", "run", "--run", spec.run_id]
+        metadata = {"model": spec.job.model, "kind": spec.job.kind, "who": spec.who}
+        api = self._api()
         try:
-            return JobStatus(self._client().get_job_status(run_id))
+            api.submit_job(entrypoint=shlex.join(command), submission_id=job_id, metadata=metadata)
+        except Exception as error:
+            raise Unavailable(f"Ray's Jobs API did not take run {spec.run_id}: {error}") from error
+
+    def _status(self, job_id: str) -> JobStatus | None:
+        """None when Ray knows no such job."""
+        api = self._api()
+        try:
+            return JobStatus(api.get_job_status(job_id))
         except RuntimeError as error:
             if "404" in str(error) or "does not exist" in str(error):
                 return None
-            raise Unavailable(
-                f"Ray at {self._dashboard_url} does not tell about {run_id}: {error}"
-            ) from error
+            raise Unavailable(f"Ray's Jobs API does not tell about {job_id}: {error}") from error
 
-    def _client(self) -> JobSubmissionClient:
+    def _api(self) -> JobsApi:
         try:
-            return JobSubmissionClient(self._dashboard_url)
+            return self._connect()
         except (ConnectionError, RuntimeError) as error:
-            raise Unavailable(f"Ray's Jobs API at {self._dashboard_url} does not answer: {error}") from error
+            raise Unavailable(f"Ray's Jobs API does not answer: {error}") from error
+
+
+def second_job(run_id: str) -> str:
+    """The Ray job that carries on a run whose first job, of the run's own id, died."""
+    return f"{run_id}-again"
 
 
 def settle_quietly(jobs: RayJobs) -> None:

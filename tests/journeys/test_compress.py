@@ -1,0 +1,62 @@
+"""A sweep that is killed goes on, and its version is served as it was evaluated."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from journey_home import Home, commands, everything_of, wait_until
+
+from raymaas.bundle.runtimes.opening import open_runtime
+from raymaas.registry.blobs import blob_key
+from raymaas.specs.runs import Succeeded
+from raymaas.wiring import open_registry
+
+pytestmark = [pytest.mark.journey]
+
+
+def driver_of(home: Home, run_id: str) -> int:
+    running = commands(everything_of(home.plan(), home.table()))
+    return next((pid for pid, command in running.items() if command.endswith(f"run --run {run_id}")), 0)
+
+
+def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
+    home: Home, digits: str, rows: np.ndarray
+) -> None:
+    with home.client() as client:
+        handle = client.compress("jobs/compress_digits.yaml")
+        wait_until(lambda: len(handle.trials()) >= 1, timeout_s=120, what="the first trial is finished")
+        before = {trial.trial for trial in handle.trials()}
+        os.kill(driver_of(home, handle.run_id), signal.SIGKILL)
+
+        done = handle.wait(timeout_s=170)
+
+        assert isinstance(done, Succeeded)
+        assert before <= {trial.trial for trial in handle.trials()}
+        reference = f"digits@{done.version}"
+        client.deploy(reference, timeout_s=120)
+        served = client.model(reference).predict(rows[:50]).outputs["probabilities"]
+        client.undeploy(reference)
+
+    registry = open_registry(home.plan().storage)
+    manifest = registry.versions.get("digits", done.version or 0)
+    assert manifest.lineage.parent == 1
+    assert manifest.lineage.compression is not None
+    assert manifest.weights_bytes * 8 <= registry.versions.get("digits", 1).weights_bytes
+    runtime = open_runtime(manifest, lambda sha256: registry.store.read(blob_key(sha256)))
+    np.testing.assert_array_equal(served.astype(np.float32), runtime.run({"x": rows[:50]})["probabilities"])
+    for suffix in ("csv", "png"):
+        assert registry.store.exists(f"runs/{handle.run_id}/front.{suffix}")
+
+
+def test_a_scheduler_with_several_metrics_is_refused(home: Home) -> None:
+    refused = home.cli(
+        "sweep", "jobs/train_digits.yaml", "--search", "training.learning_rate=loguniform:1e-4,1e-2",
+        "--metric", "validation_loss", "--metric", "seconds", "--scheduler", "asha",
+        check=False,
+    )  # fmt: skip
+
+    assert refused.returncode == 1
+    assert "one" in refused.stderr
