@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Spec
@@ -33,6 +33,13 @@ class Settings(Spec):
     url: str | None = Field(
         default=None, description="Edge the client talks to; default that of the local cluster."
     )
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        if host not in ("127.0.0.1", "::1"):
+            raise ValueError("there are no API keys yet, so the edge listens on 127.0.0.1 or ::1 only")
+        return host
 
     @property
     def run_dir(self) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import signal
 import threading
@@ -18,7 +17,10 @@ from raymaas.errors import NotFound
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
+from raymaas.specs.base import sha256_hex
 from raymaas.store import Store, open_store
+
+log = logging.getLogger("raymaas")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def control(run_dir: Path) -> None:
     from raymaas.cluster.card import ClusterCard, publish_card
     from raymaas.cluster.joining import SERVE_STARTED_FILE, connect
     from raymaas.cluster.status import PlanView
-    from raymaas.cluster.submission import RayJobs, settle_quietly
+    from raymaas.cluster.submission import RayJobs
     from raymaas.registry.provenance import source_sha256
     from raymaas.serve.control_api import ControlParts, build_app
     from raymaas.serve.controller import Controller
@@ -64,6 +66,7 @@ def control(run_dir: Path) -> None:
 
     plan = _plan(run_dir)
     secret = _secret(plan.edge_secret_file) or ""
+    secret_sha256 = sha256_hex(secret.encode())
     token = _secret(plan.token_file)
     registry = open_registry(plan.storage)
     connect(plan)
@@ -72,11 +75,13 @@ def control(run_dir: Path) -> None:
         dashboard_url=plan.dashboard_url,
         headers={"Authorization": f"Bearer {token}"} if token else {},
         store_url=plan.storage,
-        secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
+        secret_sha256=secret_sha256,
     )
     if backend.start(host="127.0.0.1", port=plan.serve_port):
         Path(plan.run_dir, SERVE_STARTED_FILE).touch()
-    controller = Controller(registry.states, backend, release=source_sha256()[:16])
+    # Whatever a replica was given besides its scaling: another one of these, and it is deployed again.
+    release = sha256_hex(f"{source_sha256()} {secret_sha256} {plan.storage}".encode())
+    controller = Controller(registry.states, backend, release=release)
     jobs = RayJobs(partial(JobSubmissionClient, plan.dashboard_url), registry.runs, now=registry.store.now)
     app = build_app(
         ControlParts(
@@ -100,9 +105,7 @@ def control(run_dir: Path) -> None:
     for thread in (
         serving,
         threading.Thread(target=controller.run, args=(stop,), name="reconcile", daemon=True),
-        threading.Thread(
-            target=_every, args=(stop, 3.0, lambda: settle_quietly(jobs)), name="settle", daemon=True
-        ),
+        threading.Thread(target=_every, args=(stop, 3.0, jobs.settle), name="settle", daemon=True),
     ):
         thread.start()
     while serving.is_alive() and not stop.wait(0.5):
@@ -161,4 +164,8 @@ def _stop_on_signals() -> threading.Event:
 
 def _every(stop: threading.Event, seconds: float, act: Callable[[], None]) -> None:
     while not stop.wait(seconds):
-        act()
+        try:
+            act()
+        except Exception:
+            # Nothing else can be done with it, and the next time may go well.
+            log.exception("%s failed", threading.current_thread().name)

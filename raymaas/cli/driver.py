@@ -18,7 +18,7 @@ from raymaas import wiring
 from raymaas.cli.loglines import trial_line, version_line
 from raymaas.client.jobfile import read_job
 from raymaas.cluster.lifecycle import driver_environment
-from raymaas.errors import RaymaasError, Refused, Unavailable
+from raymaas.errors import AlreadyExists, RaymaasError, Refused
 from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings, ray_submission_id
 from raymaas.specs.names import new_run_id
@@ -149,6 +149,7 @@ class _Tee:
         self._runs = runs
         self._run_id = run_id
         self._pending: list[str] = []
+        self._chunks: list[str] = []
         self._lock = threading.Lock()
         # A run carried out again, after its first driver was killed, goes on below that one's log.
         self._sequence = runs.read_log(run_id)[1] + 1
@@ -170,12 +171,15 @@ class _Tee:
     def store_pending(self) -> None:
         with self._lock:
             taken, self._pending = self._pending, []
-        text = "".join(taken)
-        if not text:
-            return
-        try:
-            self._runs.append_log(self._run_id, self._sequence, text)
-            self._sequence += 1
-        except Unavailable:
-            with self._lock:
-                self._pending.insert(0, text)
+        # A chunk that may have been written must be written again as it was, not with more text.
+        self._chunks += ["".join(taken)] if taken else []
+        while self._chunks:
+            try:
+                self._runs.append_log(self._run_id, self._sequence, self._chunks[0])
+            except AlreadyExists:
+                self._sequence += 1  # a former driver's last words
+            except RaymaasError:
+                return
+            else:
+                self._sequence += 1
+                del self._chunks[0]

@@ -30,7 +30,8 @@ from raymaas.client import Client
 from raymaas.client.client import RunHandle
 from raymaas.client.jobfile import read_job_as
 from raymaas.cluster import lifecycle
-from raymaas.errors import InvalidInput
+from raymaas.cluster.plan import ClusterPlan
+from raymaas.errors import InvalidInput, Refused
 from raymaas.settings import Settings
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
@@ -169,6 +170,8 @@ def walk(settings: Settings, *, environment: Mapping[str, str], keep: bool, stop
             raise InvalidInput(
                 f"{job} does not exist here; run the quickstart in the repository's root folder"
             )
+    if lifecycle.read_plan(settings.run_dir):
+        raise Refused(f"a cluster runs from {settings.run_dir} already; `raymaas down` stops it")
     started = time.monotonic()
     plan = lifecycle.up(
         up_options(settings), environment=environment, progress=lambda step: say(console, step)
@@ -186,7 +189,7 @@ def walk(settings: Settings, *, environment: Mapping[str, str], keep: bool, stop
         seconds = time.monotonic() - started
         console.print(_table(dense, small))
         if stays:
-            _show_next(console, plan.url, plan.dashboard_url, small.manifest)
+            _show_next(console, plan, small.manifest)
     except BaseException:
         if not keep:
             stop_cluster(settings, progress=lambda step: say(console, step))
@@ -240,10 +243,13 @@ def _facts(dense: ModelVersion, small: ModelVersion, answers: Counter[int]) -> d
     return {"model": dense.model, "versions": versions, "traffic": traffic}
 
 
-def _show_next(console: Console, url: str, dashboard_url: str, small: ModelVersion) -> None:
+def _show_next(console: Console, plan: ClusterPlan, small: ModelVersion) -> None:
     console.print("It stays up.")
-    console.print(f"  open   {dashboard_url}  (Ray's dashboard; its token: raymaas env)", highlight=False)
-    console.print(f"         {url}/api/v1/docs  (the API)", highlight=False)
+    console.print(
+        f"  open   {plan.dashboard_url}  (Ray's dashboard; its token is in {plan.token_file})",
+        highlight=False,
+    )
+    console.print(f"         {plan.url}/api/v1/docs  (the API)", highlight=False)
     console.print(
         f"  try    raymaas models list; raymaas models history {small.model}; "
         f"raymaas promote {small.model}@{small.version}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,6 @@ import httpx
 from raymaas.cluster.plan import (
     CLUSTER_MARKER,
     PLAN_FILE,
-    PROCESSES_FILE,
     SUPERVISOR,
     ClusterPlan,
     ProcessTable,
@@ -33,6 +33,8 @@ from raymaas.errors import RaymaasError, Refused, Unavailable
 from raymaas.specs.base import Spec
 
 Progress = Callable[[str], None]
+
+LOCK_FILE = "lock"
 
 # Ray puts unix sockets about 75 characters below its temporary directory; the kernel's limit is 107.
 _LONGEST_RAY_TEMP_DIR = 30
@@ -73,27 +75,29 @@ def up(
     the log when a service does not come up; then nothing is left running.
     """
     run_dir = Path(options.run_dir)
-    plan = read_plan(run_dir)
-    if plan is not None and _anything_alive(plan):
-        table = read_table(run_dir)
-        if table and is_supervised(table):
-            raise Refused(
-                f"a cluster already runs at {plan.url} (storage {plan.storage}); `raymaas down` stops it"
-            )
-        progress("the supervisor was gone; starting it again")
-    else:
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _refuse_loose(run_dir)
-        plan = _new_plan(options, join)
-        (run_dir / PROCESSES_FILE).unlink(missing_ok=True)
-        write_private(run_dir / PLAN_FILE, plan.seal())
-    _spawn_supervisor(plan, environment)
-    try:
-        _wait_ready(plan, progress=progress, timeout_s=timeout_s)
-    except RaymaasError:
-        down(run_dir, progress=lambda _: None)
-        raise
-    return plan
+    run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _refuse_loose(run_dir)
+    with _alone(run_dir):
+        plan = read_plan(run_dir)
+        if plan is not None and _services_live(run_dir):
+            table = read_table(run_dir)
+            if table and is_supervised(table):
+                raise Refused(
+                    f"a cluster already runs at {plan.url} (storage {plan.storage}); `raymaas down` stops it"
+                )
+            progress("the supervisor was gone; starting it again")
+        else:
+            # What is left of a cluster whose services all died has another secret, and perhaps another store.
+            _end(run_dir, progress=lambda _: None)
+            plan = _new_plan(options, join)
+            write_private(run_dir / PLAN_FILE, plan.seal())
+        _spawn_supervisor(plan, environment)
+        try:
+            _wait_ready(plan, progress=progress, timeout_s=timeout_s)
+        except RaymaasError:
+            _end(run_dir, progress=lambda _: None)
+            raise
+        return plan
 
 
 def down(
@@ -104,6 +108,15 @@ def down(
     Works whatever was killed before: the supervisor is asked first, and what is left is found by session and marker.
     `withdraw(plan)` is called for a joined head once our processes are gone, to take our applications out of it.
     """
+    if read_plan(run_dir) is None:
+        return None
+    with _alone(run_dir):
+        return _end(run_dir, progress=progress, withdraw=withdraw)
+
+
+def _end(
+    run_dir: Path, *, progress: Progress, withdraw: Callable[[ClusterPlan], None] = lambda plan: None
+) -> ClusterPlan | None:
     plan, table = read_plan(run_dir), read_table(run_dir)
     if plan is None:
         return None
@@ -126,11 +139,22 @@ def down(
         # The logs stay: they say what happened.
         if entry.is_dir() and entry.name != "logs":
             shutil.rmtree(entry, ignore_errors=True)
-        elif entry.is_file():
+        elif entry.is_file() and entry.name != LOCK_FILE:
             entry.unlink(missing_ok=True)
     if plan.ray_temp_dir:
         shutil.rmtree(plan.ray_temp_dir, ignore_errors=True)
     return plan
+
+
+@contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory against another `up` or `down`; the kernel lets go of it when this process dies."""
+    with (run_dir / LOCK_FILE).open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another `raymaas up` or `down` is at work in {run_dir}; wait for it") from None
+        yield
 
 
 def read_plan(run_dir: Path) -> ClusterPlan | None:
@@ -220,10 +244,8 @@ def _ray_temp_dir(run_dir: Path) -> str:
     inside = run_dir / "ray"
     if len(str(inside)) <= _LONGEST_RAY_TEMP_DIR:
         return str(inside)
-    # Owned and named by us alone, so `down` may remove it; the run directory's digest keeps clusters apart.
-    short = Path(tempfile.gettempdir()) / f"rm-{hashlib.sha256(str(run_dir).encode()).hexdigest()[:8]}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    return str(short)
+    # Made new and private: a name somebody else could guess and make first would be theirs.
+    return tempfile.mkdtemp(prefix="rm-")
 
 
 def _spawn_supervisor(plan: ClusterPlan, environment: Mapping[str, str]) -> None:
@@ -268,8 +290,8 @@ def _log_tail(plan: ClusterPlan, name: str, lines: int = 12) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def _anything_alive(plan: ClusterPlan) -> bool:
-    table = read_table(Path(plan.run_dir)) or ProcessTable()
+def _services_live(run_dir: Path) -> bool:
+    table = read_table(run_dir) or ProcessTable()
     return any(is_alive(p) for p in table.processes.values())
 
 

@@ -52,11 +52,15 @@ class RayJobs:
 
     def stop(self, run_id: str, who: str) -> None:
         """Stop the run's Ray job and record who did; a run that is over stays as it is."""
-        if isinstance(self._runs.status(run_id), FINAL_STATES):
+        status = self._runs.status(run_id)
+        if isinstance(status, FINAL_STATES):
             return
         self._runs.set_status(run_id, Stopped(at=self._now(), who=who))
-        job_id = run_id if self._status(second_job(run_id)) is None else second_job(run_id)
-        self._api().stop_job(job_id)
+        # What the driver said it is; before it has, or before the second one has, what was submitted.
+        known = status.ray_job_id if isinstance(status, Running) else None
+        for job_id in {known or run_id, second_job(run_id)}:
+            if self._status(job_id) is not None:
+                self._api().stop_job(job_id)
 
     def settle(self) -> None:
         """Look after each run whose Ray job ended, or vanished with its head, without recording how.
@@ -65,7 +69,11 @@ class RayJobs:
         """
         for run in self._runs.list(limit=50):
             if not isinstance(run.status, FINAL_STATES) and self._is_ours(run):
-                self._settle(run)
+                try:
+                    self._settle(run)
+                except RaymaasError as error:
+                    # One that cannot be settled now must not keep the others from it.
+                    log.info("%s: %s", run.run_id, error)
 
     def _settle(self, run: Run) -> None:
         second = self._status(second_job(run.run_id))
@@ -104,7 +112,7 @@ class RayJobs:
         api = self._api()
         try:
             return JobStatus(api.get_job_status(job_id))
-        except RuntimeError as error:
+        except (OSError, RuntimeError) as error:
             if "404" in str(error) or "does not exist" in str(error):
                 return None
             raise Unavailable(f"Ray's Jobs API does not tell about {job_id}: {error}") from error
@@ -112,18 +120,10 @@ class RayJobs:
     def _api(self) -> JobsApi:
         try:
             return self._connect()
-        except (ConnectionError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             raise Unavailable(f"Ray's Jobs API does not answer: {error}") from error
 
 
 def second_job(run_id: str) -> str:
     """The Ray job that carries on a run whose first job, of the run's own id, died."""
     return f"{run_id}-again"
-
-
-def settle_quietly(jobs: RayJobs) -> None:
-    """`settle` for a loop: what cannot be asked now is asked again next time."""
-    try:
-        jobs.settle()
-    except RaymaasError as error:
-        log.info("%s", error)

@@ -128,7 +128,12 @@ def _decode_tensors(tensors: list[Any], signature: Signature) -> dict[str, np.nd
             raise InvalidInput(
                 f"input {name!r}: shape {shape} holds {_product(shape)} elements, the data has {array.size}"
             )
-        arrays[name] = array.reshape(shape)
+        try:
+            arrays[name] = array.reshape(shape)
+        except ValueError:
+            # More dimensions, or larger ones beside a 0, than numpy has.
+            expected = list(specs[name].shape)
+            raise InvalidInput(f"input {name!r}: expected shape {expected}, got {_brief(shape)}") from None
     return arrays
 
 
@@ -198,6 +203,11 @@ def _leaf_kind(item: Any) -> str:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), f"the number {value!r}"[:80])
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _product(shape: list[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from raymaas.store import open_store
 # Latencies of small models are tenths of a millisecond; Ray's default buckets begin far above.
 _LATENCY_BUCKETS_MS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
 _MAX_ONGOING_REQUESTS = 256
+_LONGEST_BATCH_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Replica:
             device="cuda" if spec.scaling.num_gpus else "cpu",
         )
         # One thread: one batch at a time uses the compute threads it was given, and the event loop stays free.
+        self._batch_since: float | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
         self._app = InferenceApp(
             Served(
@@ -99,11 +102,22 @@ class Replica:
         """Nothing to change in place: the digest in `user_config` is there for the controller to read back."""
 
     async def check_health(self) -> None:
-        """Raises when the compute thread no longer takes work."""
-        await asyncio.wait_for(self._off_loop(bool, None), timeout=5)
+        """Raises when one batch has kept the compute thread for longer than any should; a long queue is no illness."""
+        since = self._batch_since
+        if since is not None and time.monotonic() - since > _LONGEST_BATCH_S:
+            raise RuntimeError(f"a batch has been computing for more than {_LONGEST_BATCH_S:g} s")
 
     async def _off_loop(self, function: Callable[..., Any], argument: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, argument)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._timed, function, argument
+        )
+
+    def _timed(self, function: Callable[..., Any], argument: Any) -> Any:
+        self._batch_since = time.monotonic()
+        try:
+            return function(argument)
+        finally:
+            self._batch_since = None
 
 
 def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:

@@ -154,6 +154,39 @@ def test_stopping_reaches_the_job_that_carries_the_run_on() -> None:
     assert status.who == "somebody"
 
 
+def test_stopping_reaches_a_job_that_somebody_submitted_himself_and_one_that_is_gone_is_no_error() -> None:
+    scene = Scene(TRAIN)
+    scene.api.jobs = {"raysubmit_x": JobStatus.RUNNING}
+    scene.work(job_id="raysubmit_x")
+
+    scene.jobs.stop("r1", "somebody")
+
+    assert scene.api.jobs == {"raysubmit_x": JobStatus.STOPPED}
+
+
+def test_one_run_that_cannot_be_settled_does_not_keep_the_others_from_it() -> None:
+    scene = Scene(COMPRESS)
+    scene.die(job_id="r1")
+    scene.runs.create(
+        RunSpec(
+            run_id="r0", job=parse_job(TRAIN, source="test"), who="me", created_at=START - timedelta(hours=1)
+        )
+    )
+    submit = scene.api.submit_job
+
+    def refusing(**job: object) -> str:
+        raise RuntimeError("no room")
+
+    scene.api.submit_job = refusing  # type: ignore[method-assign, assignment]
+    scene.jobs.settle()
+
+    assert isinstance(scene.runs.status("r0"), Failed)
+    assert isinstance(scene.runs.status("r1"), Running)
+    scene.api.submit_job = submit  # type: ignore[method-assign]
+    scene.jobs.settle()
+    assert second_job("r1") in scene.api.jobs
+
+
 def test_a_job_that_somebody_submitted_himself_is_not_ours_to_judge() -> None:
     scene = Scene(TRAIN)
     scene.work(job_id="raysubmit_x")
@@ -164,11 +197,16 @@ def test_a_job_that_somebody_submitted_himself_is_not_ours_to_judge() -> None:
     assert isinstance(scene.runs.status("r1"), Running)
 
 
-def test_ray_that_does_not_answer_is_unavailable_and_judges_nothing() -> None:
+def test_while_ray_does_not_answer_nothing_is_judged_and_submitting_says_so() -> None:
     scene = Scene(TRAIN)
+    scene.die(job_id="r1")
     scene.api.answers = False
 
-    with pytest.raises(Unavailable, match="does not answer"):
-        scene.jobs.settle()
-
+    scene.jobs.settle()
     assert isinstance(scene.runs.status("r1"), Running)
+    with pytest.raises(Unavailable, match="does not answer"):
+        scene.jobs.submit(scene.runs.spec("r1"))
+
+    scene.api.answers = True
+    scene.jobs.settle()
+    assert isinstance(scene.runs.status("r1"), Failed)

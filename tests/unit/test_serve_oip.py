@@ -113,6 +113,8 @@ def test_a_model_of_several_inputs_takes_them_by_name() -> None:
         (tensor(shape=...), "lacks 'shape'"),
         (tensor(shape=[2, -2]), "shape must be a list of sizes"),
         (tensor(shape=[2**40, 2**40]), "holds 1208925819614629174706176 elements, the data has 4"),
+        (tensor(shape=[1] * 65, data=[1]), "expected shape [-1, 2], got [1, 1"),
+        (tensor(shape=[0, 2**62, 2**62], data=[]), "expected shape [-1, 2], got [0, 4611"),
         (tensor(name="z"), "input 'z' does not exist; this model takes x"),
         (tensor(data="1234"), "got a string"),
     ],

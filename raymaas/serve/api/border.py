@@ -126,8 +126,15 @@ class Border:
         return None
 
 
+_OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
 def _refusal(method: str, path: str, headers: Headers) -> tuple[int, RaymaasError] | None:
     """Status and error for a request that no route may see."""
+    # A page of another site whose name was made to mean 127.0.0.1 is of the same origin as its own requests.
+    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    if host not in _OWN_HOSTS:
+        return 403, Denied(f"this server answers as {', '.join(sorted(_OWN_HOSTS))}, not as {host!r}")
     if method in ("GET", "HEAD", "OPTIONS") or _on_data_plane(path):
         return None
     origin = headers.get("origin")
