@@ -140,6 +140,14 @@ def test_another_sites_page_may_not_change_anything(world: World, http: httpx.Cl
     assert problem(http.post(stop, headers={"origin": own}), 409, "refused")
 
 
+def test_a_name_that_was_made_to_mean_this_machine_is_not_answered(http: httpx.Client) -> None:
+    for path in ("/api/v1/models", "/api/v1/status", "/v2/repository/index"):
+        answer = http.get(path, headers={"host": "evil.example:8080"})
+        assert answer.status_code == 403
+        assert "evil.example" in answer.text
+    assert http.get("/api/v1/models", headers={"host": "localhost:8080"}).status_code == 200
+
+
 def test_a_body_beyond_the_limit_is_refused_announced_or_not(http: httpx.Client) -> None:
     large = b'{"version": "' + b"a" * 2_000_000 + b'"}'
     json_headers = {"content-type": "application/json"}
