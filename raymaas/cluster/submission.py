@@ -99,11 +99,12 @@ class RayJobs:
         return (self._now() - run.created_at).total_seconds() > _SUBMISSION_TAKES_S
 
     def _submit(self, spec: RunSpec, *, job_id: str) -> None:
-        command = [sys.executable, "-m", "raymaas.cli.main", "run", "--run", spec.run_id]
+        # `exec`: Ray watches the shell it starts, so the driver must be that process and not a child outliving it.
+        command = f"exec {shlex.join([sys.executable, '-m', 'raymaas.cli.main', 'run', '--run', spec.run_id])}"
         metadata = {"model": spec.job.model, "kind": spec.job.kind, "who": spec.who}
         api = self._api()
         try:
-            api.submit_job(entrypoint=shlex.join(command), submission_id=job_id, metadata=metadata)
+            api.submit_job(entrypoint=command, submission_id=job_id, metadata=metadata)
         except Exception as error:
             raise Unavailable(f"Ray's Jobs API did not take run {spec.run_id}: {error}") from error
 

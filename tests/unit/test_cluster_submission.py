@@ -75,6 +75,7 @@ def test_a_run_at_work_is_left_alone() -> None:
     scene.jobs.settle()
 
     assert isinstance(scene.runs.status("r1"), Running)
+    assert scene.api.entrypoints["r1"].startswith("exec ")
     assert scene.api.entrypoints["r1"].endswith("run --run r1")
 
 
