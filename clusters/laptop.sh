@@ -4,6 +4,6 @@
 #   start   clusters/laptop.sh
 #   stop    raymaas down
 #
-# The store is ~/.raymaas/store; --storage file:///data/models puts it elsewhere.
+# The store is ~/.raymaas/store; --storage file:///data/models or s3://bucket/models puts it elsewhere.
 set -euo pipefail
 exec raymaas up "$@"

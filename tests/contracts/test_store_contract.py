@@ -1,37 +1,29 @@
-"""The stores keep StoreContract, the contract catches broken stores, and what only a folder can do wrong."""
+"""The three stores keep StoreContract; the one on S3 against a real server."""
 
 from __future__ import annotations
 
-import os
-import stat
-import subprocess
-import sys
-import tempfile
-import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from store_contract import RACERS, StoreContract
+from s3_server import S3Server
+from store_contract import StoreContract
 
-from raymaas.errors import InvalidInput, NotFound, OutcomeUnknown, Unavailable
-from raymaas.store import LocalStore, MemoryStore, Store, open_store
+from raymaas.store import LocalStore, MemoryStore, Store
+from raymaas.store.s3 import S3Store
+from raymaas.store.s3_client import S3Tuning
+from raymaas.store.s3_place import S3Place
 
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
+# Small enough that the contract's large file goes up in parts, and its listings come in pages.
+SMALL = S3Tuning(multipart_from_bytes=8 * 1024 * 1024, part_bytes=5 * 1024 * 1024, keys_per_page=10)
 
 
 class TestMemoryStore(StoreContract):
-    racing_in_processes = False
+    shared = False
 
     @pytest.fixture
     def store(self) -> Store:
-        return MemoryStore(utc_now)
+        return MemoryStore(lambda: datetime.now(UTC))
 
 
 class TestLocalStore(StoreContract):
@@ -40,257 +32,7 @@ class TestLocalStore(StoreContract):
         return LocalStore(tmp_path / "store")
 
 
-class OverwritingStore(LocalStore):
-    """Broken on purpose: ignores the condition."""
-
-    def create(self, key: str, data: bytes) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-
-class CheckThenWriteStore(MemoryStore):
-    """Broken on purpose: asks whether the key is there, then writes. All racers ask before any writes."""
-
-    def __init__(self) -> None:
-        super().__init__(utc_now)
-        self.asked = threading.Barrier(RACERS, timeout=30)
-
-    def create(self, key: str, data: bytes) -> None:
-        there = self.exists(key)
-        self.asked.wait()
-        if not there:
-            self.delete(key)
-            super().create(key, data)
-
-
-class WritingInPlaceStore(LocalStore):
-    """Broken on purpose: the first half of a file is visible before the second, long enough to be read."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        self.half_was_read = threading.Event()
-
-    def create(self, key: str, data: bytes) -> None:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb", buffering=0) as file:
-            file.write(data[: len(data) // 2])
-            self.half_was_read.wait(timeout=30)
-            file.write(data[len(data) // 2 :])
-
-    def read(self, key: str) -> bytes:
-        data = super().read(key)
-        self.half_was_read.set()
-        return data
-
-
-class TestTheContractCatches:
-    def test_a_store_that_ignores_the_condition(self, tmp_path: Path) -> None:
-        with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
-            TestLocalStore().test_a_held_key_is_never_overwritten(OverwritingStore(tmp_path / "a"))
-        with pytest.raises(AssertionError):
-            TestLocalStore().test_exactly_one_of_racing_creators_wins_each_key(
-                OverwritingStore(tmp_path / "two")
-            )
-
-    def test_a_store_that_checks_and_then_writes(self) -> None:
-        with pytest.raises(AssertionError):
-            TestMemoryStore().test_exactly_one_of_racing_creators_wins_each_key(CheckThenWriteStore())
-
-    def test_a_store_that_writes_in_place(self, tmp_path: Path) -> None:
-        with pytest.raises(AssertionError):
-            TestLocalStore().test_a_reader_sees_all_of_a_file_or_nothing(WritingInPlaceStore(tmp_path))
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    keys=st.sets(
-        st.from_regex(r"[ab0][ab0.\-=]{0,2}(/[ab0][ab0.\-=]{0,2}){0,2}", fullmatch=True), max_size=12
-    ),
-    after=st.from_regex(r"[ab0][ab0./\-]{0,4}", fullmatch=True),
-    limit=st.integers(1, 6),
-)
-def test_a_folder_lists_what_memory_lists(keys: set[str], after: str, limit: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        local, memory = LocalStore(Path(folder)), MemoryStore(utc_now)
-        for key in sorted(keys):
-            outcomes = []
-            for store in (local, memory):
-                try:
-                    store.create(key, b"x")
-                    outcomes.append("created")
-                except InvalidInput as error:
-                    outcomes.append(str(error))
-            assert outcomes[0] == outcomes[1]
-        assert local.list("", limit=100) == memory.list("", limit=100)
-        assert local.list("", after=after, limit=limit) == memory.list("", after=after, limit=limit)
-        for prefix in {"", *(f"{key.partition('/')[0]}/" for key in keys)}:
-            assert local.children(prefix) == memory.children(prefix)
-            assert local.first(prefix) == memory.first(prefix)
-
-
-@pytest.mark.parametrize("kind", ["memory", "local"])
-def test_a_key_is_never_also_a_folder(kind: str, tmp_path: Path) -> None:
-    store: Store = MemoryStore(utc_now) if kind == "memory" else LocalStore(tmp_path)
-    store.create("a/b", b"x")
-    with pytest.raises(InvalidInput, match="is a folder"):
-        store.create("a", b"x")
-    with pytest.raises(InvalidInput, match="is a key already"):
-        store.create("a/b/c/d", b"x")
-
-
-def test_a_memory_store_has_the_clock_it_was_given() -> None:
-    moment = datetime(2026, 1, 2, tzinfo=UTC)
-    assert MemoryStore(lambda: moment).now() == moment
-
-
-def test_the_local_clock_is_that_of_the_file_system(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    before = store.now()
-    (tmp_path / "made-between").touch()
-    made = datetime.fromtimestamp((tmp_path / "made-between").stat().st_mtime, UTC)
-    assert before <= made + timedelta(microseconds=1)
-    assert made <= store.now() + timedelta(microseconds=1)
-
-
-WRITE_BEYOND_A_LIMIT = """
-import resource, sys
-from pathlib import Path
-from raymaas.errors import Unavailable
-from raymaas.store import LocalStore
-resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-try:
-    LocalStore(Path(sys.argv[1])).create("blobs/large", bytes(1_000_000))
-except Unavailable as error:
-    print(error)
-"""
-
-
-def test_a_file_that_does_not_fit_is_unavailable_and_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WRITE_BEYOND_A_LIMIT, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert "no space left" in done.stdout, done.stderr
-    assert "blobs/large" in done.stdout
-    assert not LocalStore(tmp_path).exists("blobs/large")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_a_write_that_may_not_survive_power_loss_is_of_unknown_outcome(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store, sync = LocalStore(tmp_path), os.fsync
-    store.create("a/first", b"x")
-
-    def failing_for_folders(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(5, "Input/output error")
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", failing_for_folders)
-    with pytest.raises(OutcomeUnknown, match="a/second"):
-        store.create("a/second", b"x")
-
-
-def test_a_disk_without_hard_links_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_links(source: str, target: str) -> None:
-        raise OSError(1, "Operation not permitted", source, None, target)
-
-    monkeypatch.setattr(os, "link", no_links)
-    with pytest.raises(InvalidInput, match="without hard links"):
-        LocalStore(tmp_path).create("a/b", b"x")
-    assert LocalStore(tmp_path).list("") == []
-
-
-def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    store = LocalStore(tmp_path / "loop" / "store")
-    with pytest.raises(Unavailable):
-        store.create("a/b", b"x")
-    with pytest.raises(Unavailable):
-        store.read("a/b")
-    with pytest.raises(Unavailable):
-        store.now()
-
-
-def test_what_is_not_a_key_never_appears_in_listings(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    store.create("runs/a/spec.json", b"x")
-    (tmp_path / ".incoming" / "left-by-a-crash").write_bytes(b"half")
-    (tmp_path / "runs" / "a" / ".validate_storage_marker").touch()
-    (tmp_path / "runs" / "a" / "with space").touch()
-    (tmp_path / "runs" / "empty").mkdir()
-    assert store.list("") == ["runs/a/spec.json"]
-    assert store.children("") == ["runs"]
-    assert store.children("runs/") == ["a"]
-
-
-def test_nothing_but_keys_is_left_after_many_creates(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
-    for n in range(10):
-        store.create(f"a/{n}", b"x")
-        store.now()
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [str(n) for n in range(10)]
-
-
-def test_arrow_reads_parquet_from_the_same_bytes(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path / "store")
-    table = pa.table({"x": [1, 2, 3]})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    store.create("data/part.parquet", sink.getvalue().to_pybytes())
-    filesystem, root = store.arrow_filesystem()
-    assert pq.read_table(f"{root}/data/part.parquet", filesystem=filesystem).equals(table)
-
-
-def test_arrow_is_refused_a_memory_store() -> None:
-    with pytest.raises(InvalidInput, match="file://"):
-        MemoryStore(utc_now).arrow_filesystem()
-
-
-def test_a_store_opens_by_url_by_path_and_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    LocalStore(tmp_path / "my store").create("a/b", b"here")
-    for url in ("my store", "~/my store", str(tmp_path / "my store"), f"file://{tmp_path}/my%20store"):
-        assert open_store(url).read("a/b") == b"here"
-    opened = open_store("my store")
-    assert open_store(opened.url).read("a/b") == b"here"
-    monkeypatch.chdir("/")
-    assert opened.read("a/b") == b"here"
-
-
-def test_opening_writes_nothing(tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "new"))
-    assert store.first("models/") is None
-    with pytest.raises(NotFound):
-        store.read("a/b")
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    ("url", "sentence"),
-    [
-        ("memory://", "invisible to every other process"),
-        ("s3://bucket/prefix", "S3 comes next"),
-        ("gs://bucket", "unknown scheme 'gs'"),
-        ("file://data/store", "write file:///data/store"),
-        ("", "names no folder"),
-        ("file://", "names no folder"),
-    ],
-)
-def test_urls_that_cannot_be_opened_say_why(url: str, sentence: str) -> None:
-    with pytest.raises(InvalidInput, match=sentence):
-        open_store(url)
-
-
-def test_a_file_is_not_opened_as_a_store(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="a store is a folder"):
-        open_store(str(tmp_path / "file"))
+class TestS3Store(StoreContract):
+    @pytest.fixture
+    def store(self, s3: S3Server, s3_prefix: str) -> Store:
+        return S3Store(S3Place.parse(s3.url(s3_prefix)), tuning=SMALL)

@@ -1,0 +1,34 @@
+"""The S3 server of a test session, started by the first test that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from s3_server import S3Server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running server. From now on this process, and those it starts, have the keys to it."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
+
+
+@pytest.fixture(scope="session")
+def _numbers() -> Iterator[int]:
+    return count(1)
+
+
+@pytest.fixture
+def s3_prefix(_numbers: Iterator[int]) -> str:
+    """A prefix of the session's bucket that no other test uses."""
+    return f"tests/{next(_numbers)}"
