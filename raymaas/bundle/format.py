@@ -5,10 +5,10 @@
     architecture.json        catalogue name and full config, canonical JSON
     model.onnx               the graph with its weights inside; absent when the network cannot be exported
     probes.safetensors       a few real inputs `input.<name>`, and the outputs `output.<name>` they must give
-    evaluation.safetensors   `row` int64 [N] and `correct` uint8 [N] of the test rows; see raymaas.evaluate
+    evaluation.safetensors   which test rows it got right: see raymaas.bundle.correctness
 
 The manifest's `weights_file` says which of the two weights it is. A runtime uses some of the files
-(`files_of_runtime`) and verifies those against the manifest before it loads any.
+(`files_of_runtime`); the registry gives it those verified.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors.numpy import save as save_arrays
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from raymaas.bundle.correctness import EVALUATION, write_correctness
 from raymaas.bundle.graph import export_onnx
 from raymaas.bundle.rmz.container import read
 from raymaas.bundle.signature import check_inputs
 from raymaas.models import catalogue
 from raymaas.models.base import served_outputs
-from raymaas.specs.base import canonical_json, sha256_hex
+from raymaas.specs.base import canonical_json
 from raymaas.specs.jobs import Component
-from raymaas.specs.versions import FileEntry, Signature
+from raymaas.specs.versions import Signature
 
 WEIGHTS, CODED = "model.safetensors", "model.rmz"
 ARCHITECTURE, GRAPH = "architecture.json", "model.onnx"
-PROBES, EVALUATION = "probes.safetensors", "evaluation.safetensors"
+PROBES = "probes.safetensors"
 
 FILES_OF_RUNTIME: Mapping[str, tuple[str, ...]] = {
     "onnx": (GRAPH, PROBES),
@@ -58,14 +58,7 @@ class BuiltBundle:
 
     def with_evaluation(self, *, row_N: np.ndarray, correct_N: np.ndarray) -> Self:
         """The same bundle with per-row correctness beside it."""
-        arrays: dict[str, np.ndarray] = {"row": row_N.astype(np.int64), "correct": correct_N.astype(np.uint8)}
-        return replace(self, files={**self.files, EVALUATION: save_arrays(arrays)})
-
-    def entries(self) -> dict[str, FileEntry]:
-        """What a manifest says of these files."""
-        return {
-            name: FileEntry(sha256=sha256_hex(data), bytes=len(data)) for name, data in self.files.items()
-        }
+        return replace(self, files={**self.files, EVALUATION: write_correctness(row_N, correct_N)})
 
 
 def build(

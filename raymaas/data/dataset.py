@@ -9,39 +9,22 @@ Under datasets/<name>/<fingerprint>/ lie
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
 from raymaas.data.builtin import load_builtin
+from raymaas.data.cards import card_key, dataset_folder
 from raymaas.data.rows import Rows, rows_of
 from raymaas.errors import AlreadyExists, IntegrityError, InvalidInput
-from raymaas.specs.base import Document, canonical_json
+from raymaas.specs.base import canonical_json
+from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.jobs import Component
-from raymaas.specs.names import Name, check_name
 from raymaas.specs.versions import TensorSpec
 from raymaas.store import Store
-
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-
-
-class DatasetCard(Document):
-    """What a prepared data set holds."""
-
-    kind = "dataset"
-
-    name: Name
-    fingerprint: str = Field(
-        pattern=_FINGERPRINT.pattern, description="SHA-256 of the content; see `fingerprint_of`."
-    )
-    rows: int = Field(ge=1)
-    features: int = Field(ge=1, description="Values in each row's `x`.")
-    classes: tuple[str, ...] = Field(min_length=2, description="Label of each class index.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +81,14 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
         },
         source=f"data set {name!r}",
     )
-    folder = f"datasets/{card.name}/{fingerprint}"
-    if store.exists(f"{folder}/card.json"):
+    rows_key, key_of_card = _rows_key(card.name, fingerprint), card_key(card.name, fingerprint)
+    if store.exists(key_of_card):
         return open_dataset(store, name, fingerprint)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     for key, data in (
-        (f"{folder}/part-0.parquet", sink.getvalue().to_pybytes()),
-        (f"{folder}/card.json", card.seal()),
+        (rows_key, sink.getvalue().to_pybytes()),
+        (key_of_card, card.seal()),
     ):
         try:
             store.create(key, data)
@@ -119,23 +102,17 @@ def open_dataset(store: Store, name: str, fingerprint: str) -> Dataset:
 
     Raises NotFound when it was not prepared, IntegrityError when the stored rows are others.
     """
+    rows_key, key_of_card = _rows_key(name, fingerprint), card_key(name, fingerprint)
+    card = DatasetCard.unseal(store.read(key_of_card), source=key_of_card)
     try:
-        check_name(name)
-    except ValueError as error:
-        raise InvalidInput(str(error)) from None
-    if not _FINGERPRINT.fullmatch(fingerprint):
-        raise InvalidInput(f"{fingerprint!r} is not a fingerprint: 64 hexadecimal digits")
-    folder = f"datasets/{name}/{fingerprint}"
-    card = DatasetCard.unseal(store.read(f"{folder}/card.json"), source=f"{folder}/card.json")
-    try:
-        table = pq.read_table(pa.BufferReader(store.read(f"{folder}/part-0.parquet")))
+        table = pq.read_table(pa.BufferReader(store.read(rows_key)))
         rows = rows_of(table, name=name, classes=len(card.classes))
     except (pa.ArrowException, OSError, InvalidInput) as error:
-        raise IntegrityError(
-            f"{folder}/part-0.parquet cannot be read as what was prepared: {error}"
-        ) from error
+        raise IntegrityError(f"{rows_key} cannot be read as what was prepared: {error}") from error
     if not fingerprint == card.fingerprint == fingerprint_of(rows, classes=card.classes):
-        raise IntegrityError(
-            f"{folder}/part-0.parquet does not have the fingerprint it is stored under; prepare again"
-        )
+        raise IntegrityError(f"{rows_key} does not have the fingerprint it is stored under; prepare again")
     return Dataset(card=card, rows=rows)
+
+
+def _rows_key(name: str, fingerprint: str) -> str:
+    return f"{dataset_folder(name, fingerprint)}/part-0.parquet"

@@ -20,7 +20,7 @@ from datetime import datetime
 
 from raymaas.errors import InvalidInput, NotFound, Refused
 from raymaas.specs.names import check_alias
-from raymaas.specs.serving import Action, Change, ModelState, Scaling
+from raymaas.specs.serving import Action, Change, Deletion, ModelState, Scaling
 
 PROMOTED_ALIAS = "prod"
 
@@ -86,6 +86,27 @@ def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: boo
     traffic = {v: w for v, w in now.traffic.items() if v != version}
     summary = f"{version}: {_scaling_text(now.scaling[version])}, weight {weight} -> not deployed"
     return _next(state, stamp, "undeploy", summary, _Wanted(now.aliases, traffic, remaining))
+
+
+def delete(state: ModelState | None, stamp: Stamp, *, version: int) -> ModelState:
+    """No longer keep `version`; see `registry.deletion`. The caller has checked that it exists.
+
+    Raises Refused when it is deployed or an alias points at it.
+    """
+    now = _Wanted.of(state)
+    if version in now.scaling:
+        raise Refused(
+            f"version {version} of {stamp.model!r} is deployed; first `raymaas undeploy {stamp.model}@{version}`"
+        )
+    for alias in sorted(alias for alias, target in now.aliases.items() if target == version):
+        raise Refused(
+            f"alias {alias!r} of {stamp.model!r} points at version {version}; point it at another first"
+        )
+    if state is not None and state.deletion is not None and state.deletion.version == version:
+        return state
+    deletion = Deletion(version=version, at=stamp.at, who=stamp.who, why=stamp.why, write_id=stamp.write_id)
+    moved = _next(state, stamp, "delete", f"{version}: kept -> deleted", now)
+    return moved.model_copy(update={"deletion": deletion})
 
 
 def set_alias(state: ModelState | None, stamp: Stamp, *, alias: str, version: int) -> ModelState:
@@ -230,6 +251,7 @@ def _next(
         aliases=wanted.aliases,
         traffic=wanted.traffic,
         scaling=wanted.scaling,
+        deletion=state.deletion if state else None,
         change=Change(
             action=action, summary=summary, who=stamp.who, why=stamp.why, at=stamp.at, undoes=undoes
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Protocol, Self
 
-from raymaas.errors import AlreadyExists, NotFound, OutcomeUnknown, Unavailable
+from raymaas.errors import AlreadyExists, Denied, NotFound, OutcomeUnknown, Unavailable
 from raymaas.store import Store
 
 
@@ -54,5 +54,5 @@ def write_bytes(store: Store, key: str, data: bytes) -> None:
 def _what_lies_at(store: Store, key: str, error: Exception) -> bytes:
     try:
         return store.read(key)
-    except (NotFound, Unavailable):
+    except (NotFound, Unavailable, Denied):
         raise OutcomeUnknown(f"{key} may or may not have been written; write it again to know") from error

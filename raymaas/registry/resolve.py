@@ -28,7 +28,7 @@ def resolve(ref: Reference, versions: Versions, states: States) -> int:
     elif state and any(state.traffic.values()):
         version = max(state.traffic, key=lambda v: (state.traffic[v], v))
     else:
-        return versions.list(ref.model, limit=1)[0].version
+        return versions.newest(ref.model).version
     return versions.get(ref.model, version).version
 
 

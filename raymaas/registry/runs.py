@@ -121,6 +121,14 @@ class Runs:
             self.spec(run_id)
         return found
 
+    def trial(self, run_id: str, trial: str) -> Trial | None:
+        """How one trial ended; None when it is not recorded."""
+        key = trial_key(run_id, trial)
+        try:
+            return Trial.unseal(self._store.read(key), source=key)
+        except NotFound:
+            return None
+
     def append_log(self, run_id: str, sequence: int, text: str) -> None:
         """Write chunk `sequence` of the run's log: from 1, ascending, by one writer. Repeatable.
 

@@ -9,6 +9,10 @@ from raymaas.registry.layout import MODELS, state_folder, state_key
 from raymaas.registry.log import Log
 from raymaas.registry.moves import Past, Stamp
 from raymaas.registry.once import new_write_id
+from raymaas.registry.policies import Policies
+from raymaas.registry.promotion import Compare, Gate, not_compared
+from raymaas.registry.tombstones import Tombstones
+from raymaas.registry.versions import Versions
 from raymaas.specs.serving import ModelState
 from raymaas.store import Store
 
@@ -19,8 +23,10 @@ Step = Callable[[ModelState | None, Stamp], ModelState]
 class States:
     """The states in a store, of all models."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, compare: Compare = not_compared) -> None:
         self._store = store
+        self._tombstones = Tombstones(store)
+        self._gate = Gate(Policies(store).in_force, Versions(store).get, compare)
 
     def current(self, model: str) -> ModelState | None:
         """What is wanted of `model` now; None before its first move."""
@@ -31,8 +37,10 @@ class States:
 
         Of concurrent moves from one revision exactly one is kept. One that lost is decided anew on the
         winner's state, `attempts` times in all; then it raises AlreadyExists with what the winner did.
-        Nothing is written when the step changes nothing. Raises what the step raises, and OutcomeUnknown when
-        the write may have been kept: look at the current state before repeating.
+        Nothing is written when the step changes nothing. Raises what the step raises, NotFound when the new state
+        names a version that does not exist or was deleted, Refused when an alias's policy forbids it (see
+        `registry.promotion`), and OutcomeUnknown when the write may have been kept: look at the current state
+        before repeating.
         """
         if "\n" in who or "\n" in why:
             raise InvalidInput("who and why must each be one line")
@@ -43,6 +51,8 @@ class States:
             wanted = step(now, stamp)
             if wanted is now:
                 return wanted
+            self._require_kept(now, wanted)
+            wanted = self._gate.admitted(now, wanted)
             try:
                 log.append(wanted)
             except AlreadyExists:
@@ -75,6 +85,14 @@ class States:
         """Names of all models that were ever moved, ascending."""
         return [name for name in self._store.children(MODELS) if self._log(name).newest_sequence()]
 
+    def _require_kept(self, now: ModelState | None, wanted: ModelState) -> None:
+        # After the state was read: a deletion since then makes the append fail, an earlier one is seen here.
+        deleted = now.deletion.version if now and now.deletion else None
+        for version in sorted(_named(wanted) - (_named(now) if now else set())):
+            if version == deleted:
+                raise NotFound(f"version {version} of {wanted.model!r} was deleted; choose another")
+            self._tombstones.require_alive(wanted.model, version)
+
     def _lost(self, model: str, revision: int) -> AlreadyExists:
         winner = self._log(model).find(revision)
         by = f"by {winner.change.who} ({winner.change.summary})" if winner else "by another"
@@ -84,3 +102,7 @@ class States:
 
     def _log(self, model: str) -> Log[ModelState]:
         return Log(self._store, state_folder(model), ModelState, lambda s: state_key(s.model, s.revision))
+
+
+def _named(state: ModelState) -> set[int]:
+    return set(state.scaling) | set(state.aliases.values())

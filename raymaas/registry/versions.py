@@ -7,27 +7,37 @@ A run publishes at most one version, without anyone scanning for it, by reservin
 the number it may claim, and attempt k + 1 is written only after number k was seen taken by another run.
 Manifests never change, so at any moment only the run's last reservation can be, or become, its version;
 whoever retries goes through the same one.
+
+A deleted version has a tombstone (see `registry.deletion`). It is no longer listed or given, its number stays spent.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from pydantic import Field
 
-from raymaas.errors import AlreadyExists, InvalidInput, NotFound
-from raymaas.registry.blobs import Blobs
+from raymaas.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
+from raymaas.registry.blobs import GRACE, Blobs, OnKept
+from raymaas.registry.cache import BlobCache
+from raymaas.registry.descent import Claim, Descent
 from raymaas.registry.layout import MODELS, reservation_key, reservations_folder, version_key, versions_folder
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id
+from raymaas.registry.tombstones import Tombstones
 from raymaas.specs.base import Document, Spec
+from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name
 from raymaas.specs.versions import FileEntry, Lineage, ModelVersion, Signature
 from raymaas.store import Store, check_key
+
+_UPLOADS = 3
 
 
 class VersionDraft(Spec):
@@ -43,6 +53,7 @@ class VersionDraft(Spec):
     evaluation: Evaluation
     lineage: Lineage
     description: str = ""
+    card: Card | None = None
 
 
 class Reservation(Document):
@@ -60,11 +71,15 @@ class Reservation(Document):
 class Versions:
     """The versions in a store, of all models."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, grace: timedelta = GRACE, cache: BlobCache | None = None) -> None:
         self._store = store
-        self._blobs = Blobs(store)
+        self._blobs = Blobs(store, grace=grace, cache=cache)
+        self.tombstones = Tombstones(store)
+        self._descent = Descent(store)
 
-    def publish(self, draft: VersionDraft, files: Mapping[str, bytes]) -> ModelVersion:
+    def publish(
+        self, draft: VersionDraft, files: Mapping[str, bytes], *, on_kept: OnKept | None = None
+    ) -> ModelVersion:
         """Publish `files` as the next version of `draft.model`; returns its manifest.
 
         Once per run: repeated for the same run, after a crash or beside it, it returns the version that run
@@ -77,38 +92,70 @@ class Versions:
             )
         for name in files:
             check_key(name)
-        published = self._of_run(draft.model, draft.run_id)
+        published = self.of_run(draft.model, draft.run_id)
         if published is not None:
             return published
-        entries = {name: self._blobs.put(data, name=name) for name, data in files.items()}
+        entries, until = self._blobs.put_all(files, on_kept=on_kept)
+        uploads = 1
         while True:
             version = self._reserved(draft.model, draft.run_id)
-            manifest = self._manifest(draft, version, entries)
+            self._descent.announce(Claim(draft.model, version, draft.run_id), draft.lineage)
+            now = self._store.now()
+            if now >= until:  # A copy may be collected before the manifest would name it.
+                if uploads == _UPLOADS:
+                    raise Unavailable(
+                        f"uploading the files of run {draft.run_id!r} took longer than {self._blobs.grace / 2} each of"
+                        f" {uploads} times, after which they may be collected; nothing was published"
+                    )
+                entries, until = self._blobs.put_all(files, on_kept=on_kept)
+                uploads += 1
+                continue
+            manifest = self._manifest(draft, version, entries, now)
             try:
                 self._log(draft.model).append(manifest)
             except AlreadyExists:
-                held = self.get(draft.model, version)
+                held = self.manifest(draft.model, version)
                 if held.run_id == draft.run_id:
                     return held
             else:
                 return manifest
 
     def get(self, model: str, version: int) -> ModelVersion:
-        """The manifest of a version, its digest checked. Raises NotFound with the latest or a near name."""
+        """The manifest of a kept version, its digest checked. Raises NotFound with the latest or a near name."""
+        found = self.manifest(model, version)
+        self.tombstones.require_kept(model, version)
+        return found
+
+    def manifest(self, model: str, version: int) -> ModelVersion:
+        """As `get`, of a deleted version too: one document is read."""
         found = self._log(model).find(version) if version >= 1 else None
         if found is not None:
             return found
-        latest = self._log(model).newest_sequence()
-        if not latest:
-            raise self._unknown_model(model)
-        raise NotFound(f"version {version} of {model!r} does not exist; latest is {latest}")
+        latest = self.newest(model)
+        raise NotFound(f"version {version} of {model!r} does not exist; latest is {latest.version}")
 
-    def newest(self, model: str) -> ModelVersion | None:
-        return self._log(model).newest()
+    def sealed(self, model: str, version: int) -> bytes:
+        """The document of a version that exists, byte for byte: a later raymaas might seal it otherwise."""
+        return self._store.read(version_key(model, version))
+
+    def of_run(self, model: str, run_id: str) -> ModelVersion | None:
+        """The version that the run published, a deleted one too."""
+        last = self._reservations(model, run_id).newest()
+        held = None if last is None else self._log(model).find(last.version)
+        return held if held is not None and held.run_id == run_id else None
+
+    def newest(self, model: str) -> ModelVersion:
+        """The newest kept version. Raises NotFound when there is none."""
+        found = self.list(model, limit=1)
+        if not found:
+            raise NotFound(f"every version of {model!r} was deleted; train one first")
+        return found[0]
 
     def models(self) -> list[str]:
-        """Names of all models that have a version, ascending."""
-        return [name for name in self._store.children(MODELS) if self._log(name).newest_sequence()]
+        """Names of all models that have a kept version, ascending."""
+        return [
+            name for name in self._store.children(MODELS) if next(self._kept(name, before=None, page=1), None)
+        ]
 
     def read_file(self, manifest: ModelVersion, name: str) -> bytes:
         """One file of a version, verified. Raises NotFound with the names there are, and IntegrityError."""
@@ -122,16 +169,23 @@ class Versions:
         return {name: self.read_file(manifest, name) for name in manifest.files}
 
     def list(self, model: str, *, limit: int = 100, before: int | None = None) -> list[ModelVersion]:
-        """Up to `limit` versions, newest first, older than version `before` when given. Raises NotFound."""
-        found = self._log(model).entries(limit=limit, before=before)
-        if not found and not self._log(model).newest_sequence():
+        """Up to `limit` kept versions, newest first, older than version `before` when given. Raises NotFound."""
+        if limit < 1:
+            raise InvalidInput(f"limit must be at least 1, got {limit}")
+        numbers = list(islice(self._kept(model, before=before, page=limit), limit))
+        if not numbers and not self._log(model).newest_sequence():
             raise self._unknown_model(model)
-        return found
+        return self._log(model).read(numbers)
 
-    def _of_run(self, model: str, run_id: str) -> ModelVersion | None:
-        last = self._reservations(model, run_id).newest()
-        held = None if last is None else self._log(model).find(last.version)
-        return held if held is not None and held.run_id == run_id else None
+    def _kept(self, model: str, *, before: int | None, page: int) -> Iterator[int]:
+        """The kept versions, newest first. Numbers have no gaps, so only tombstones are looked up, `page` at first."""
+        newest = self._log(model).newest_sequence()
+        newest = newest if before is None else min(newest, before - 1)
+        while newest >= 1:
+            oldest = max(1, newest - page + 1)
+            deleted = self.tombstones.versions(model, newest=newest, oldest=oldest)
+            yield from (n for n in range(newest, oldest - 1, -1) if n not in deleted)
+            newest, page = oldest - 1, 1000
 
     def _reserved(self, model: str, run_id: str) -> int:
         """The number the run may claim: that of its last reservation, or a new one if another took it."""
@@ -155,11 +209,11 @@ class Versions:
                 continue  # Another publisher of this run reserved first; go through that one.
             return reservation.version
 
-    def _manifest(self, draft: VersionDraft, version: int, files: dict[str, FileEntry]) -> ModelVersion:
+    def _manifest(
+        self, draft: VersionDraft, version: int, files: dict[str, FileEntry], now: datetime
+    ) -> ModelVersion:
         said: dict[str, Any] = {field: getattr(draft, field) for field in VersionDraft.model_fields}
-        return ModelVersion(
-            **said, version=version, files=files, created_at=self._store.now(), write_id=new_write_id()
-        )
+        return ModelVersion(**said, version=version, files=files, created_at=now, write_id=new_write_id())
 
     def _unknown_model(self, model: str) -> NotFound:
         known = self.models()

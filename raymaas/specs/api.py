@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.names import AliasName, Name
+from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.runs import EpochMetrics, Run
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Scaling
@@ -50,6 +51,13 @@ class RollbackRequest(Spec):
     """Take back the last move of aliases or traffic that still holds, or all since a revision."""
 
     to: int | None = Field(default=None, ge=1, description="Go back to this revision of the history.")
+    why: OneLine = ""
+
+
+class PolicyRequest(Spec):
+    """Ask `policy` of every version that an alias is pointed at from now on."""
+
+    policy: Policy
     why: OneLine = ""
 
 
@@ -107,6 +115,12 @@ class History(Spec):
     """What was moved, newest first."""
 
     changes: tuple[HistoryEntry, ...]
+
+
+class PolicyList(Spec):
+    """The policies in force, by alias."""
+
+    policies: tuple[PolicyRevision, ...]
 
 
 class DeploymentList(Spec):

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document, Spec
+from raymaas.specs.cards import Card
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name, Reference
 from raymaas.specs.search import Dimension, Effort, Objective, Point, dimension_of
@@ -50,6 +51,9 @@ class CompressJob(Document):
     )
     seed: int = Field(0, ge=0, description="Seed of batch order.")
     description: str = Field("", description="Kept with the version.")
+    card: Card | None = Field(
+        default=None, description="What you say of the version; absent: the parent's card, word for word."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> CompressJob:

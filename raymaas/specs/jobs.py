@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue, model_validator
 
 from raymaas.specs.base import Document, Spec
+from raymaas.specs.cards import Card
 from raymaas.specs.names import Name
 
 
@@ -84,3 +85,6 @@ class TrainJob(Document):
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
     description: str = Field("", description="Kept with the version.")
+    card: Card | None = Field(
+        default=None, description="What you say of the version: licence, intended use, data sources, limits."
+    )

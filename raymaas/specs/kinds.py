@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, JsonValue, PlainSerializer
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.base import Places
+from raymaas.specs.base import Document, Places
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.sweeping import SweepJob
@@ -39,7 +39,7 @@ def parse_job(data: Any, *, source: str, places: Places | None = None) -> Job:
     return JOB_KINDS[kind].parse(fields, source=source, places=places)
 
 
-def job_fields(job: Job) -> dict[str, JsonValue]:
+def job_fields(job: Document) -> dict[str, JsonValue]:
     """What `parse_job` reads back as the same job."""
     return job.model_dump(mode="json") | {"kind": job.kind}
 

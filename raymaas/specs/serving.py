@@ -21,6 +21,10 @@ class Scaling(Spec):
     runtime: Literal["auto", "onnx", "torch"] = Field(
         "auto", description="auto: first of the version's runtimes."
     )
+    request_log: Literal["all", "errors", "off"] = Field(
+        "all",
+        description="Which requests are recorded: id, time, status and rows, 52 bytes each in the store.",
+    )
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> Scaling:
@@ -31,7 +35,7 @@ class Scaling(Spec):
         return self
 
 
-Action = Literal["deploy", "undeploy", "alias", "traffic", "promote", "rollback"]
+Action = Literal["deploy", "undeploy", "alias", "traffic", "promote", "rollback", "delete"]
 
 
 class Change(Spec):
@@ -45,12 +49,27 @@ class Change(Spec):
     undoes: int | None = Field(
         default=None, ge=1, description="Of a rollback: it took back this revision and all moves since."
     )
+    policy: int | None = Field(
+        default=None,
+        ge=1,
+        description="Revision of the alias's policy that allowed it; null when none asked.",
+    )
 
     @model_validator(mode="after")
     def _only_a_rollback_undoes(self) -> Change:
         if (self.action == "rollback") != (self.undoes is not None):
             raise ValueError("a rollback, and nothing else, says in undoes which revision it took back")
         return self
+
+
+class Deletion(Spec):
+    """Which version was deleted, by whom and why."""
+
+    version: int = Field(ge=1)
+    at: Moment
+    who: OneLine
+    why: OneLine = ""
+    write_id: str
 
 
 class ModelState(Document):
@@ -68,6 +87,9 @@ class ModelState(Document):
     scaling: dict[int, Scaling] = Field(
         default_factory=dict, description="Version to how it runs; its keys run."
     )
+    deletion: Deletion | None = Field(
+        default=None, description="The newest one of a version; its tombstone may still have to be written."
+    )
     change: Change
 
     @model_validator(mode="after")
@@ -84,6 +106,19 @@ class ModelState(Document):
                 f"revision {self.revision} cannot undo {self.change.undoes}, which is not before it"
             )
         return self
+
+
+class Tombstone(Document):
+    """A deleted version: its manifest stays, its number is never given again, its files may be collected."""
+
+    kind = "version-tombstone"
+
+    model: Name
+    deletion: Deletion
+
+    @property
+    def write_id(self) -> str:
+        return self.deletion.write_id
 
 
 class EdgeTarget(Spec):

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from raymaas.specs.base import Document, Moment, Spec
+from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name
@@ -52,6 +53,15 @@ class CompressionLineage(Spec):
     parent_evaluation: Evaluation = Field(description="The parent on the same rows in the same runtime.")
 
 
+class ImportedFrom(Spec):
+    """Where a version was published first, when it was brought in from a folder or another store."""
+
+    origin: str = Field(description="URL of the folder or store it was read from, without credentials.")
+    manifest: dict[str, JsonValue] = Field(
+        description="The sealed document of its first publication; the numbers in it are of that registry."
+    )
+
+
 class Lineage(Spec):
     """Where a version came from."""
 
@@ -64,14 +74,25 @@ class Lineage(Spec):
     libraries: dict[str, str] = Field(description="Library name to version, as imported.")
     seed: int
     parent: int | None = Field(default=None, description="The version this one was made from.")
+    parent_digest: str | None = Field(
+        default=None, description="Digest of the parent's first manifest: names it in every registry."
+    )
     compression: CompressionLineage | None = Field(default=None, description="For a compressed version.")
+    imported: ImportedFrom | None = Field(
+        default=None,
+        description="For a version brought in; `parent` and `compression` are given if the parent is here too.",
+    )
 
 
 class FileEntry(Spec):
-    """One file of a version: its bytes live at blobs/sha256/<sha256>."""
+    """One file of a version: its bytes live at blobs/sha256/<sha256>/<copy_id>."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
+    copy_id: str = Field(
+        pattern=r"^[0-9]{17}-[0-9a-f]{16}$",
+        description="Which copy: when its upload began, and a random word.",
+    )
 
 
 class ModelVersion(Document):
@@ -93,6 +114,9 @@ class ModelVersion(Document):
     evaluation: Evaluation
     lineage: Lineage
     description: str = ""
+    card: Card | None = Field(
+        default=None, description="What its maker says of it; null when nothing was said."
+    )
 
     @property
     def weights_bytes(self) -> int:

@@ -31,6 +31,10 @@ COMMANDS = (
     "models list",
     "models show",
     "models history",
+    "models card",
+    "models policy show",
+    "models policy set",
+    "models policy remove",
     "deploy",
     "undeploy",
     "alias set",
@@ -38,6 +42,11 @@ COMMANDS = (
     "predict",
     "schema",
     "init",
+    "gc",
+    "models export",
+    "models import",
+    "models copy",
+    "models import-weights",
 )
 
 

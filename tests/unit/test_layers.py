@@ -28,10 +28,11 @@ def lint(folder: Path) -> subprocess.CompletedProcess[str]:
     ("module", "line", "contract"),
     [
         ("specs/names.py", "import raymaas.registry.log", "The floors of the house"),
-        ("store.py", "import raymaas.client.client", "The floors of the house"),
+        ("store/local.py", "import raymaas.client.client", "The floors of the house"),
         ("registry/log.py", "import ray", "Ray is imported at the rim only"),
         ("client/wire.py", "import fsspec", "The core install needs no server library"),
         ("serve/plan.py", "import httpx", "Decisions do not speak HTTP"),
+        ("data/dataset.py", "import s3fs", "Only the store knows fsspec and S3"),
     ],
 )
 def test_a_broken_contract_is_reported(tmp_path: Path, module: str, line: str, contract: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from registry_examples import START, WatchedStore, memory_store, stamp
+from registry_examples import START, WatchedStore, memory_store, stamp, with_versions
 
 from raymaas.errors import InvalidInput, NotFound, RaymaasError, Refused
 from raymaas.registry import moves
@@ -203,7 +203,7 @@ def test_a_rollback_reads_no_more_than_it_steps_over() -> None:
 
 
 def test_a_rollback_is_one_document_and_a_few_reads_however_long_the_log() -> None:
-    store = memory_store()
+    store = with_versions(memory_store(), 2)
     states = States(store)
     for version in (1, 2):
         states.move("digits", partial(deploy, version=version), who="ana")

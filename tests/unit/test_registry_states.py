@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from registry_examples import FILES, START, WatchedStore, draft, memory_store, stamp
+from registry_examples import FILES, START, WatchedStore, draft, memory_store, stamp, with_versions
 
 from raymaas.errors import AlreadyExists, IntegrityError, InvalidInput, NotFound, Refused
 from raymaas.registry.layout import state_key
 from raymaas.registry.moves import Stamp, deploy, set_alias, set_traffic, undeploy
 from raymaas.registry.resolve import resolve
-from raymaas.registry.states import States
+from raymaas.registry.states import States, Step
 from raymaas.registry.versions import Versions
 from raymaas.specs.names import Reference
 from raymaas.specs.serving import ModelState, Scaling
@@ -131,7 +131,7 @@ def test_undeploying_what_is_not_deployed_says_what_is() -> None:
 
 @pytest.fixture(params=["memory", "local"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return memory_store() if request.param == "memory" else LocalStore(tmp_path)
+    return with_versions(memory_store() if request.param == "memory" else LocalStore(tmp_path), 9)
 
 
 def test_moves_append_and_the_history_is_newest_first(store: Store) -> None:
@@ -149,7 +149,7 @@ def test_moves_append_and_the_history_is_newest_first(store: Store) -> None:
 
 
 def test_a_move_that_changes_nothing_writes_nothing() -> None:
-    store = memory_store()
+    store = with_versions(memory_store(), 1)
     first = States(store).move("digits", partial(deploy, version=1), who="ana")
     watched = WatchedStore(store)
     assert States(watched).move("digits", partial(deploy, version=1), who="bob") == first
@@ -165,7 +165,7 @@ def test_a_refused_move_writes_nothing() -> None:
 
 
 def test_a_move_that_lost_says_who_won_and_with_what() -> None:
-    states = States(memory_store())
+    states = States(with_versions(memory_store(), 1))
     states.move("digits", partial(deploy, version=1), who="ana")
 
     def slowly(state: ModelState | None, stamp: Stamp) -> ModelState:
@@ -182,7 +182,7 @@ def test_a_move_that_lost_says_who_won_and_with_what() -> None:
 
 
 def test_a_move_with_attempts_is_decided_anew_on_the_winners_state() -> None:
-    states = States(memory_store())
+    states = States(with_versions(memory_store(), 2))
     seen: list[int] = []
 
     def slowly(state: ModelState | None, stamp: Stamp) -> ModelState:
@@ -234,11 +234,19 @@ def test_concurrent_moves_with_attempts_all_end_up_in_the_state(store: Store) ->
 
 
 def test_a_state_of_another_model_is_refused() -> None:
-    store = memory_store()
+    store = with_versions(memory_store(), 1)
     States(store).move("digits", partial(deploy, version=1), who="ana")
     store.create(state_key("other", 1), store.read(state_key("digits", 1)))
     with pytest.raises(IntegrityError):
         States(store).current("other")
+
+
+@pytest.mark.parametrize("step", [partial(deploy, version=4), partial(set_alias, alias="prod", version=4)])
+def test_a_state_never_names_a_version_that_is_not_there(step: Step) -> None:
+    store = with_versions(memory_store(), 3)
+    with pytest.raises(NotFound, match="version 4 of 'digits' does not exist"):
+        States(store).move("digits", step, who="ana")
+    assert States(store).current("digits") is None
 
 
 def test_who_and_why_are_one_line() -> None:

@@ -22,10 +22,12 @@ SIGNATURE = Signature(
 class Recorded:
     def __init__(self) -> None:
         self.statuses: list[int] = []
+        self.requests: list[tuple[str, int | None]] = []
 
-    def __call__(self, *, status: int, seconds: float) -> None:
+    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None:
         assert seconds >= 0
         self.statuses.append(status)
+        self.requests.append((request_id, rows))
 
 
 class Caller:
@@ -144,6 +146,7 @@ def test_every_answer_is_recorded_with_its_status() -> None:
     caller("POST", INFER, secret=None)
 
     assert caller.recorded.statuses == [200, 400, 401]
+    assert caller.recorded.requests == [("r-1", 1), ("r-1", None), ("r-1", None)]
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_all_read() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+from registry_examples import with_versions
 
 from raymaas.errors import Unavailable
 from raymaas.registry import moves
@@ -45,7 +46,7 @@ class RememberingServe:
 
 @pytest.fixture
 def states() -> States:
-    return States(MemoryStore(lambda: datetime.now(UTC)))
+    return States(with_versions(MemoryStore(lambda: datetime.now(UTC)), 3))
 
 
 @pytest.fixture

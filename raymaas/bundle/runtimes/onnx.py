@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +26,9 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # Idle threads would otherwise spin, taking the cores that other replicas and training need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A graph may name files for its tensors. From bytes they are read relative to the working directory, even
+        # up from it; from a folder that cannot be one, none is.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(
                 files[GRAPH], options, providers=["CPUExecutionProvider"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from raymaas.errors import OutcomeUnknown
+from raymaas.registry.layout import version_key
 from raymaas.registry.moves import Stamp
 from raymaas.registry.versions import VersionDraft
 from raymaas.specs.evaluation import Evaluation, Metric
@@ -16,6 +18,8 @@ from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.runs import RunSpec
 from raymaas.specs.versions import CodeVersion, Lineage, Signature, TensorSpec
 from raymaas.store import MemoryStore, Store
+
+S = TypeVar("S", bound=Store)
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 FILES = {"model.safetensors": b"weights", "model.onnx": b"graph"}
@@ -27,8 +31,25 @@ def ticking_clock() -> Callable[[], datetime]:
     return lambda: START + timedelta(seconds=next(seconds))
 
 
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
 def memory_store() -> MemoryStore:
     return MemoryStore(ticking_clock())
+
+
+def with_versions(store: S, count: int, *, model: str = "digits") -> S:
+    """`store`, where versions 1 to `count` of `model` exist, as far as a move looks at them."""
+    for version in range(1, count + 1):
+        store.create(version_key(model, version), b"")
+    return store
 
 
 def draft(run_id: str = "train-digits-1", *, model: str = "digits") -> VersionDraft:
@@ -78,6 +99,7 @@ class WatchedStore:
 
     inner: Store
     calls: list[str] = field(default_factory=list, kw_only=True)
+    _lock: threading.Lock = field(default_factory=threading.Lock, kw_only=True)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.inner, name)
@@ -85,12 +107,14 @@ class WatchedStore:
             return attribute
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            self.calls.append(name)
-            return self._call(name, lambda: attribute(*args, **kwargs))
+            with self._lock:
+                self.calls.append(name)
+                number = len(self.calls)
+            return self._call(number, name, lambda: attribute(*args, **kwargs))
 
         return call
 
-    def _call(self, name: str, act: Callable[[], Any]) -> Any:
+    def _call(self, number: int, name: str, act: Callable[[], Any]) -> Any:
         return act()
 
 
@@ -101,8 +125,8 @@ class InterruptedStore(WatchedStore):
     at: int
     interrupt: Callable[[], object]
 
-    def _call(self, name: str, act: Callable[[], Any]) -> Any:
-        if len(self.calls) == self.at:
+    def _call(self, number: int, name: str, act: Callable[[], Any]) -> Any:
+        if number == self.at:
             self.interrupt()
         return act()
 
@@ -114,8 +138,8 @@ class CrashingStore(WatchedStore):
     crash_at: int
     how: Literal["before", "after", "lost reply"]
 
-    def _call(self, name: str, act: Callable[[], Any]) -> Any:
-        if len(self.calls) != self.crash_at:
+    def _call(self, number: int, name: str, act: Callable[[], Any]) -> Any:
+        if number != self.crash_at:
             return act()
         if self.how == "before":
             raise Crash

@@ -1,0 +1,172 @@
+"""The model card of a version as a Markdown page. Pure: everything on it is in the manifest.
+
+What its maker said is quoted as plain text, so that no text can become a heading, a table cell or markup of the
+page; what nobody said is shown as not stated. M. Mitchell et al., Model Cards for Model Reporting (2019).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from raymaas.specs.base import utc_text
+from raymaas.specs.cards import Card, Licence
+from raymaas.specs.evaluation import Metric
+from raymaas.specs.jobs import Component
+from raymaas.specs.versions import CompressionLineage, ModelVersion, TensorSpec
+
+# Not within words: an address must stay one.
+_MARKUP = re.compile(r"([\\`*\[\]<>|]|(?<!\w)_|_(?!\w)|~(?=~)|&(?=#?\w+;))")
+_OPENING = re.compile(r"^([0-9]+(?=[.)](?:\s|$)))?([.)#+=-])")
+_NOT_STATED = "*Not stated.*"
+
+
+def render(version: ModelVersion) -> str:
+    """The page, ending in a newline."""
+    card = version.card or Card()
+    parts = [
+        [f"# {version.model}@{version.version}"],
+        [_plain(version.description)] if version.description else [],
+        _facts(version, card),
+        ["## Intended use", "", _plain(card.intended_use) or _NOT_STATED],
+        ["## Limits", "", *_list(card.limits)],
+        _data(version, card),
+        _evaluation(version),
+        _compression(version),
+        _signature(version),
+        _lineage(version),
+        _files(version),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _facts(version: ModelVersion, card: Card) -> list[str]:
+    outputs = f"; tells {len(version.signature.classes)} classes apart" if version.signature.classes else ""
+    facts = [
+        ("Licence", _licence(card.licence)),
+        ("Architecture", _component(version.architecture) + outputs),
+        ("Weights", f"{_code(version.weights_file)}, {version.weights_bytes:,} bytes"),
+        ("Runs in", ", ".join(version.runtimes)),
+        ("Registered", f"{utc_text(version.created_at)[:16].replace('T', ' ')} UTC"),
+        *(("Note", _plain(note)) for note in version.notes),
+    ]
+    return _table(("", ""), [(f"**{name}**", value) for name, value in facts])
+
+
+def _data(version: ModelVersion, card: Card) -> list[str]:
+    lineage = version.lineage
+    prepared = (
+        f"Prepared as data set {_code(lineage.dataset)}, fingerprint {_code(lineage.data_fingerprint)}."
+    )
+    return ["## Data", "", *_list(card.data_sources), "", prepared]
+
+
+def _evaluation(version: ModelVersion) -> list[str]:
+    evaluation, compression = version.evaluation, version.lineage.compression
+    where = (
+        f"On the {evaluation.rows:,} {evaluation.part} rows of {_code(evaluation.dataset)}, answered by the"
+        f" {evaluation.runtime} runtime. Fingerprint of data and split: {_code(evaluation.fingerprint)}."
+    )
+    columns = ["metric", "value", "interval"]
+    theirs = compression.parent_evaluation.metrics if compression else {}
+    if theirs:
+        columns.append(f"{version.model}@{version.lineage.parent}, the same rows")
+    rows = []
+    for name, metric in sorted(evaluation.metrics.items()):
+        row = [_plain(name), f"{metric.value:.4f}", _interval(metric)]
+        if theirs:
+            row.append(f"{theirs[name].value:.4f}, {_interval(theirs[name])}" if name in theirs else "")
+        rows.append(row)
+    return ["## Evaluation", "", where, "", *_table(columns, rows)]
+
+
+def _compression(version: ModelVersion) -> list[str]:
+    compression = version.lineage.compression
+    if compression is None:
+        return []
+    ratio = compression.original_bytes / version.weights_bytes
+    made = (
+        f"Made from {version.model}@{version.lineage.parent} by trial {_code(compression.trial)}. Its weights take"
+        f" {version.weights_bytes:,} bytes where those of {version.model}@{compression.original}, trained at full"
+        f" precision, take {compression.original_bytes:,}: 1/{ratio:.1f}."
+    )
+    return ["## Compression", "", made, "", *_recipe(compression)]
+
+
+def _recipe(compression: CompressionLineage) -> list[str]:
+    return [f"{number}. {_component(step)}" for number, step in enumerate(compression.recipe, start=1)]
+
+
+def _signature(version: ModelVersion) -> list[str]:
+    signature = version.signature
+    rows = [_tensor("input", tensor) for tensor in signature.inputs]
+    rows += [_tensor("output", tensor) for tensor in signature.outputs]
+    classes = ", ".join(_plain(label) for label in signature.classes)
+    told = ["", f"Classes, in the order of the outputs: {classes}."] if classes else []
+    return ["## Signature", "", *_table(("", "name", "type", "shape"), rows), *told]
+
+
+def _lineage(version: ModelVersion) -> list[str]:
+    lineage, code = version.lineage, version.lineage.code
+    libraries = ", ".join(f"{name} {number}" for name, number in sorted(lineage.libraries.items()))
+    commit = f", commit {_code(code.commit)}" if code.commit else ""
+    facts = [
+        ("Run", _code(lineage.run_id)),
+        ("Job", f"{_plain(str(lineage.job.get('kind', 'train')))}, sha256 {_code(lineage.job_sha256)}"),
+        ("Seed", str(lineage.seed)),
+        ("Code", f"raymaas {code.raymaas}, source sha256 {_code(code.source_sha256)}{commit}"),
+        ("Libraries", libraries or "not recorded"),
+    ]
+    if lineage.parent is not None:
+        facts.insert(0, ("Parent", f"{version.model}@{lineage.parent}"))
+    return ["## Lineage", "", *_table(("", ""), [(f"**{name}**", value) for name, value in facts])]
+
+
+def _files(version: ModelVersion) -> list[str]:
+    rows = [
+        (_code(name), f"{entry.bytes:,}", _code(entry.sha256))
+        for name, entry in sorted(version.files.items())
+    ]
+    return ["## Files", "", *_table(("file", "bytes", "sha256"), rows)]
+
+
+def _licence(licence: Licence | None) -> str:
+    if licence is None:
+        return _NOT_STATED
+    if isinstance(licence, str):
+        return f"[{licence}](https://spdx.org/licenses/{licence}.html)"
+    return f"Other: {_plain(licence.other)}"
+
+
+def _component(component: Component) -> str:
+    settings = ", ".join(f"{field}={value}" for field, value in component.config.items())
+    return _code(component.use) + (f" with {_code(settings)}" if settings else "")
+
+
+def _interval(metric: Metric) -> str:
+    return f"{metric.low:.4f} to {metric.high:.4f} ({metric.confidence * 100:.4g} %, {metric.method})"
+
+
+def _tensor(role: str, tensor: TensorSpec) -> tuple[str, ...]:
+    shape = " x ".join("rows" if size == -1 else str(size) for size in tensor.shape)
+    return role, _plain(tensor.name), tensor.dtype, shape
+
+
+def _list(statements: Sequence[str]) -> list[str]:
+    return [f"- {_plain(statement)}" for statement in statements] or [_NOT_STATED]
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _code(text: str) -> str:
+    """`text` in code style; a backtick in it would end that, and a pipe its table cell."""
+    return f"`{' '.join(text.split()).replace('`', chr(39)).replace('|', '/')}`"
+
+
+def _plain(text: str) -> str:
+    """`text` on one line, to be read as it is."""
+    escaped = _MARKUP.sub(r"\\\1", " ".join(text.split()))
+    return _OPENING.sub(r"\1\\\2", escaped)

@@ -1,0 +1,145 @@
+"""Requests: what each version answered, in chunks that replicas leave in the store, found again by request id.
+
+Chunks lie newest first. A request id that begins with its time, as ids made by the edge and the client do (and
+any UUIDv7), leads to the few chunks of that moment; for any other id they are looked through from the newest
+on, and not endlessly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from raymaas.errors import IntegrityError, InvalidInput, NotFound
+from raymaas.registry.layout import requests_folder, requests_key, time_of
+from raymaas.registry.once import write_bytes
+from raymaas.specs.requests import RequestChunk, RequestRecord
+from raymaas.store import Store
+
+KEPT = timedelta(days=30)
+"""Chunks are kept for at least this long."""
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+_TIMED_ID = re.compile(r"([0-9a-f]{8})-?([0-9a-f]{4}).*")
+_SKEW = timedelta(minutes=2)
+_LATEST_CHUNK_AFTER = timedelta(minutes=10)
+_CHUNKS_PER_SEARCH = 5000
+_READ_AT_ONCE = 16
+_PAGE = 1000
+
+
+class Requests:
+    """The request chunks in a store, of all models."""
+
+    def __init__(self, store: Store, *, chunks_per_search: int = _CHUNKS_PER_SEARCH) -> None:
+        self._store = store
+        self._chunks_per_search = chunks_per_search
+
+    def append(self, chunk: RequestChunk, *, at: datetime) -> None:
+        """Keep `chunk`, whose requests were answered until `at` by the store's clock. Repeatable.
+
+        Raises Unavailable or OutcomeUnknown as the store does; then append the same again.
+        """
+        write_bytes(self._store, requests_key(chunk.model, chunk.version, at, chunk.replica), chunk.seal())
+
+    def find(
+        self, model: str, version: int, request_id: str, *, before: datetime | None = None
+    ) -> RequestRecord:
+        """The request of that id that the version answered, not after `before` when given.
+
+        Of two with one id, the newer. Raises InvalidInput for what is no request id; NotFound when it is not
+        recorded, or not among the newest chunks: then the message says how to look further back.
+        """
+        if not REQUEST_ID.fullmatch(request_id):
+            raise InvalidInput(
+                f"{request_id[:140]!r} is not a request id: 1 to 128 of A-Z a-z 0-9 . _ -, as in x-request-id"
+            )
+        told = time_in(request_id)
+        if told is not None:
+            around = self._chunks(model, version, before=told + _LATEST_CHUNK_AFTER, since=told - _SKEW)
+            found = self._search(around, model, version, request_id)
+            if found is not None:
+                return found
+        newest_first = self._chunks(model, version, before=before and before + _SKEW)
+        looked = list(islice(newest_first, self._chunks_per_search))
+        found = self._search(looked, model, version, request_id)
+        if found is None:
+            raise self._unknown(model, version, request_id, more=next(newest_first, None))
+        return found
+
+    def _search(self, keys: Iterable[str], model: str, version: int, request_id: str) -> RequestRecord | None:
+        wanted = request_id.encode()
+        pending = iter(keys)
+        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
+            while batch := list(islice(pending, 4 * _READ_AT_ONCE)):
+                for key, raw in zip(batch, pool.map(self._read, batch), strict=True):
+                    # Most chunks are other requests': only one that holds the id is worth parsing.
+                    if wanted not in raw:
+                        continue
+                    chunk = RequestChunk.unseal(raw, source=key)
+                    if (chunk.model, chunk.version) != (model, version):
+                        raise IntegrityError(f"{key} holds requests of {chunk.model}@{chunk.version}")
+                    if request_id in chunk.request_ids:
+                        return record_of(chunk, request_id)
+        return None
+
+    def _read(self, key: str) -> bytes:
+        try:
+            return self._store.read(key)
+        except NotFound:
+            return b""  # Its time was over between listing and reading.
+
+    def _chunks(
+        self, model: str, version: int, *, before: datetime | None = None, since: datetime | None = None
+    ) -> Iterator[str]:
+        """Keys of chunks, newest first."""
+        after = None if before is None else requests_key(model, version, before, "0")
+        while True:
+            page = self._store.list(requests_folder(model, version), after=after, limit=_PAGE)
+            for key in page:
+                if since is not None and time_of(key) < since:
+                    return
+                yield key
+            if len(page) < _PAGE:
+                return
+            after = page[-1]
+
+    def _unknown(self, model: str, version: int, request_id: str, *, more: str | None) -> NotFound:
+        sentence = f"no request {request_id!r} is recorded of {model}@{version}"
+        if more is not None:
+            back_to = time_of(more).isoformat(timespec="seconds")
+            return NotFound(f"{sentence} since {back_to}; say before={back_to} to look further back")
+        return NotFound(
+            f"{sentence}; requests are recorded some seconds after their answer, under the version that gave"
+            f" it, and kept for at least {KEPT.days} days"
+        )
+
+
+def time_in(request_id: str) -> datetime | None:
+    """The time that a request id begins with: 12 hexadecimal digits, milliseconds since 1970, as in a UUIDv7.
+
+    None for an id without one. A random id may look as if it had one; nothing may depend on it.
+    """
+    match = _TIMED_ID.fullmatch(request_id)
+    milliseconds = int(match[1] + match[2], 16) if match else 0
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=min(milliseconds, 10**14))
+    return moment if 2020 <= moment.year < 2100 else None
+
+
+def record_of(chunk: RequestChunk, request_id: str) -> RequestRecord:
+    """The last request of that id in `chunk`, which has one."""
+    row = len(chunk.request_ids) - 1 - chunk.request_ids[::-1].index(request_id)
+    return RequestRecord(
+        request_id=request_id,
+        at=datetime.fromtimestamp(chunk.at_ms[row] / 1000, UTC),
+        model=chunk.model,
+        version=chunk.version,
+        replica=chunk.replica,
+        status=chunk.statuses[row],
+        milliseconds=chunk.microseconds[row] / 1000,
+        rows=chunk.rows[row],
+    )

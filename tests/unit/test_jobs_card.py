@@ -1,0 +1,106 @@
+"""The jobs record the card they were given; a compression without one keeps its parent's.
+
+Only what Ray does is done here in this process: the fit, and the trials of the search.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raymaas.client.jobfile import read_job
+from raymaas.data.dataset import prepare
+from raymaas.data.split import split
+from raymaas.jobs import compress as compressing
+from raymaas.jobs import train as training
+from raymaas.jobs.parts import JobParts
+from raymaas.models import catalogue
+from raymaas.registry.blobs import Blobs
+from raymaas.registry.card import render
+from raymaas.registry.runs import Runs
+from raymaas.registry.versions import Versions
+from raymaas.specs.cards import Card
+from raymaas.specs.compression import CompressJob
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.search import Finished, Trial
+from raymaas.store import LocalStore, Store
+from raymaas.sweep.search import Report
+from raymaas.train.checkpoint import Checkpoint
+from raymaas.train.loop import fit
+from raymaas.train.world import World
+
+CARD = Card(licence="CC-BY-4.0", intended_use="Testing.", limits=("Hardly trained.",))
+TRAIN = {
+    "model": "digits",
+    "data": {"use": "digits"},
+    "architecture": {"use": "mlp", "config": {"hidden": [8], "input_scale": 0.0625}},
+    "training": {"epochs": 1},
+}
+COMPRESS = {
+    "model": "digits",
+    "recipe": [{"use": "quantize", "config": {"bits": 6, "epochs": 1}}],
+    "max_accuracy_loss": 100,
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = LocalStore(tmp_path)
+
+    def fit_here(job: TrainJob, **_: Any) -> Checkpoint:
+        dataset = prepare(store, job.data)
+        found = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+        return fit(
+            partial(catalogue.build, found),
+            job.training,
+            parts=split(dataset, job.split),
+            world=World.single(),
+            on_epoch=lambda report, checkpoint: None,
+        )
+
+    def search_here(trial: Any, *_: Any, **__: Any) -> tuple[Trial, ...]:
+        reports: list[Report] = []
+        trial({}, reports.append)
+        files = {name: Blobs(store).put(data, name=name) for name, data in reports[-1].files.items()}
+        outcome = Finished(metrics=dict(reports[-1].metrics), files=files, reports=1, seconds=1.0)
+        return (Trial(run_id="c", trial="t-1", point={}, outcome=outcome),)
+
+    monkeypatch.setattr(training, "train_distributed", fit_here)
+    monkeypatch.setattr(compressing, "search", search_here)
+    return store
+
+
+def parts(store: Store, run_id: str) -> JobParts:
+    return JobParts(
+        store=store,
+        versions=Versions(store),
+        runs=Runs(store),
+        run_id=run_id,
+        say=lambda sentence: None,
+        on_epoch=lambda epoch, metrics: None,
+        on_trial=lambda trial: None,
+    )
+
+
+def test_a_card_goes_from_the_job_into_the_version_and_on_to_what_is_made_from_it(store: Store) -> None:
+    trained = training.train(TrainJob.parse(TRAIN | {"card": CARD}, source="job"), parts(store, "t"))
+    assert trained.card == CARD
+    inherited = compressing.compress(CompressJob.parse(COMPRESS, source="job"), parts(store, "c1"))
+    assert inherited.card == CARD
+    assert "- Hardly trained." in render(inherited)
+    assert f"take {trained.weights_bytes:,}: 1/" in render(inherited)
+    own = {"parent": "digits@1", "card": {"limits": ["Smaller."]}}
+    given = compressing.compress(CompressJob.parse(COMPRESS | own, source="job"), parts(store, "c2"))
+    assert given.card == Card(limits=("Smaller.",)), "it is replaced whole"
+
+
+@pytest.mark.parametrize(
+    "path", ["jobs/train_digits.yaml", "jobs/compress_digits.yaml", "raymaas/templates/train.yaml"]
+)
+def test_the_jobs_that_come_with_raymaas_carry_a_whole_card(path: str) -> None:
+    card = read_job(Path(__file__).parents[2] / path).card
+    assert card is not None
+    assert all(card.gives(field) for field in ("licence", "intended_use", "data_sources", "limits"))
