@@ -19,7 +19,7 @@ lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
 	$(BIN)/lint-imports
 
 bench: $(SETUP)  ## figures, as ratios measured in one run
-	$(BIN)/python -m tests.bench
+	PYTHONPATH=tests:tests/unit $(BIN)/python -m tests.bench $(ARGS)
 
 $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

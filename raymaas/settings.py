@@ -11,25 +11,33 @@ import yaml
 from pydantic import Field, field_validator
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.base import Spec
+from raymaas.specs.retention import Retention
 
 _PREFIX = "RAYMAAS_"
 _FILE = "settings.yaml"
 
 
-class Settings(Spec):
+class Settings(Retention):
     """What one user of one machine may set. Each field is also RAYMAAS_<FIELD> and a line of <home>/settings.yaml."""
 
     home: Path = Field(
         description="Folder of everything local: clusters, logs, and the store unless set otherwise."
     )
-    storage: str = Field(description="Store URL; default file://<home>/store.")
+    storage: str = Field(description="Store URL, file:// or s3://; default file://<home>/store.")
     host: str = Field("127.0.0.1", description="Address the edge listens on; loopback until keys exist.")
     port: int = Field(8080, ge=0, le=65535, description="Port the edge listens on; 0 takes a free one.")
     dashboard_port: int = Field(
         8265, ge=0, le=65535, description="Port of Ray's dashboard; 0 takes a free one."
     )
     cpus: int | None = Field(default=None, ge=1, description="CPUs Ray may use; default all.")
+    cache_gb: float = Field(
+        10,
+        ge=0,
+        description="Disk that replicas may use in <home>/cache for files of a store elsewhere; 0 keeps none.",
+    )
+    gc_every_hours: float = Field(
+        24, ge=0, description="Hours between a running cluster's collections; 0: only `raymaas gc` collects."
+    )
     url: str | None = Field(
         default=None, description="Edge the client talks to; default that of the local cluster."
     )
@@ -44,6 +52,18 @@ class Settings(Spec):
     @property
     def run_dir(self) -> Path:
         return self.home / "run"
+
+    @property
+    def retention(self) -> Retention:
+        return Retention.model_validate(self.model_dump(include=set(Retention.model_fields)))
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.home / "cache"
+
+    @property
+    def cache_bytes(self) -> int:
+        return int(self.cache_gb * 1e9)
 
 
 def load_settings(environment: Mapping[str, str], **chosen: Any) -> Settings:

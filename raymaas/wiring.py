@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from raymaas.cluster.lifecycle import read_plan, ready_checks
 from raymaas.cluster.plan import ClusterPlan
-from raymaas.errors import NotFound
+from raymaas.data.cards import find_card
+from raymaas.errors import NotFound, Refused
+from raymaas.registry.blobs import GRACE
+from raymaas.registry.cache import BlobCache
+from raymaas.registry.collector import Collector
+from raymaas.registry.lineage import Lineages
+from raymaas.registry.policies import Policies
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
+from raymaas.serve.comparison import comparison_of
+from raymaas.settings import Settings
 from raymaas.specs.base import sha256_hex
 from raymaas.store import Store, open_store
 
@@ -30,12 +42,27 @@ class Registry:
     store: Store
     versions: Versions
     states: States
+    policies: Policies
     runs: Runs
 
 
 def open_registry(storage: str) -> Registry:
     store = open_store(storage)
-    return Registry(store, Versions(store), States(store), Runs(store))
+    versions = Versions(store)
+    states = States(store, compare=comparison_of(versions))
+    return Registry(store, versions, states, Policies(store), Runs(store))
+
+
+def open_collector(store: Store, settings: Settings, *, grace: timedelta) -> Collector:
+    """A collector for a user's own hands. Raises Refused for a `grace` that publishers do not know of."""
+    if grace < GRACE:
+        hours = GRACE / timedelta(hours=1)
+        raise Refused(
+            f"a grace of {grace / timedelta(hours=1):g} h could take files from under a version being published:"
+            f" publishers rely on {hours:g} h. Give {hours:g} or more"
+        )
+    holder = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
+    return Collector(store, settings.retention, holder=holder, grace=grace)
 
 
 def supervise(run_dir: Path, environment: Mapping[str, str]) -> None:
@@ -76,6 +103,7 @@ def control(run_dir: Path) -> None:
         headers={"Authorization": f"Bearer {token}"} if token else {},
         store_url=plan.storage,
         secret_sha256=secret_sha256,
+        cache=_replica_cache(plan),
     )
     if backend.start(host="127.0.0.1", port=plan.serve_port):
         Path(plan.run_dir, SERVE_STARTED_FILE).touch()
@@ -87,7 +115,9 @@ def control(run_dir: Path) -> None:
         ControlParts(
             versions=registry.versions,
             states=registry.states,
+            policies=registry.policies,
             runs=registry.runs,
+            lineages=Lineages(registry.store, card_of=partial(find_card, registry.store)),
             submitter=jobs,
             deployments=controller,
             cluster=PlanView(plan),
@@ -102,11 +132,17 @@ def control(run_dir: Path) -> None:
         uvicorn.Config(app, host="127.0.0.1", port=plan.control_port, log_level="warning", access_log=False)
     )
     serving = threading.Thread(target=server.run, name="http")
-    for thread in (
+    threads = [
         serving,
         threading.Thread(target=controller.run, args=(stop,), name="reconcile", daemon=True),
         threading.Thread(target=_every, args=(stop, 3.0, jobs.settle), name="settle", daemon=True),
-    ):
+    ]
+    if plan.gc_every_hours:
+        collect = partial(_collect_if_due, plan, registry.store)
+        threads.append(
+            threading.Thread(target=_every, args=(stop, 600.0, collect), name="collect", daemon=True)
+        )
+    for thread in threads:
         thread.start()
     while serving.is_alive() and not stop.wait(0.5):
         pass
@@ -140,11 +176,27 @@ def configure_logging(level: int = logging.INFO) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
+def _collect_if_due(plan: ClusterPlan, store: Store) -> None:
+    holder = f"the controller of cluster {plan.cluster_id}"
+    collected = Collector(store, plan.retention, holder=holder).collect_if_due(
+        timedelta(hours=plan.gc_every_hours)
+    )
+    if collected is not None:
+        log.info("collected %s", collected)
+
+
 def _plan(run_dir: Path) -> ClusterPlan:
     plan = read_plan(run_dir)
     if plan is None:
         raise NotFound(f"no cluster runs from {run_dir}; `raymaas up` starts one")
     return plan
+
+
+def _replica_cache(plan: ClusterPlan) -> BlobCache | None:
+    # What lies in a folder is on this disk already.
+    if plan.cache_bytes == 0 or plan.storage.startswith("file:"):
+        return None
+    return BlobCache(Path(plan.cache_dir), limit_bytes=plan.cache_bytes)
 
 
 def _secret(path: str | None) -> str | None:

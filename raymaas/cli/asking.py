@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,6 @@ from raymaas.client import Client
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
 from raymaas.errors import RaymaasError
-from raymaas.registry.blobs import blob_key
 from raymaas.specs.jobs import Split
 from raymaas.specs.versions import ModelVersion
 from raymaas.wiring import Registry
@@ -48,7 +48,7 @@ class Expected:
 
     @classmethod
     def of(cls, registry: Registry, manifest: ModelVersion, x_ND: np.ndarray) -> Self:
-        runtime = open_runtime(manifest, lambda sha256: registry.store.read(blob_key(sha256)))
+        runtime = open_runtime(manifest, partial(registry.versions.read_file, manifest))
         return cls(manifest, x_ND, runtime.run({manifest.signature.inputs[0].name: x_ND})["probabilities"])
 
     @property

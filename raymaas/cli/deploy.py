@@ -32,6 +32,9 @@ def deploy(
     threads: Annotated[int | None, typer.Option(min=1, help="Compute threads of a replica.")] = None,
     gpus: Annotated[float | None, typer.Option(min=0, help="GPUs reserved for a replica.")] = None,
     runtime: Annotated[str | None, typer.Option(help="auto, onnx or torch.")] = None,
+    request_log: Annotated[
+        str | None, typer.Option(help="Which requests are recorded for lineage: all, errors or off.")
+    ] = None,
     why: Why = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it answers.")] = True,
     timeout_s: Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait at most.")] = 180,
@@ -50,6 +53,7 @@ def deploy(
             "threads": threads,
             "num_gpus": gpus,
             "runtime": runtime,
+            "request_log": request_log,
         }
     )
     with client_of(context) as client, notes().status(f"deploying {reference}"):
@@ -62,6 +66,7 @@ def undeploy(
     context: typer.Context,
     reference: VersionArgument,
     force: Annotated[bool, typer.Option("--force", help="Also when it is the last that answers.")] = False,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """No longer run a version. It stays registered.
@@ -71,7 +76,7 @@ def undeploy(
       raymaas undeploy digits@1
     """
     with client_of(context) as client:
-        state = client.undeploy(reference, force=force)
+        state = client.undeploy(reference, force=force, why=why)
     _print_state(state, as_json=as_json, done=f"{reference} is stopping")
 
 

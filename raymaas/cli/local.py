@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Storage = Annotated[str | None, typer.Option(help="Store URL; default file://<home>/store.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Store URL: file:///path, or s3://bucket/prefix?endpoint_url=http://host:port&region=R. "
+        "Default file://<home>/store."
+    ),
+]
 Port = Annotated[
     int | None, typer.Option(help="Port of the edge (0: a free one). Default 8080, or RAYMAAS_PORT.")
 ]
@@ -45,11 +51,16 @@ def up(
 ) -> None:
     """Start a Ray head, the controller and the edge on this machine, all on loopback.
 
+    A bucket's credentials are those of the usual AWS chain, in this shell:
+    AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws. A joined head needs its own.
+
     Examples:
 
       raymaas up
 
       raymaas up --storage file:///data/models --port 9000
+
+      AWS_PROFILE=models raymaas up --storage 's3://bucket/models?region=eu-central-1'
 
       ray start --head && raymaas up --address auto
     """
@@ -229,14 +240,20 @@ def up_options(settings: Settings) -> Any:
     from raymaas.cluster.lifecycle import UpOptions
     from raymaas.store import open_store
 
+    store = open_store(settings.storage)
+    # Asked once here, so that a bad URL, bucket or credential is told before anything starts.
+    store.first("models/")
     return UpOptions(
         run_dir=str(settings.run_dir),
-        # Opened here, so that a bad URL is refused before anything starts.
-        storage=open_store(settings.storage).url,
+        storage=store.url,
         host=settings.host,
         port=settings.port,
         dashboard_port=settings.dashboard_port,
         cpus=settings.cpus,
+        cache_dir=str(settings.cache_dir),
+        cache_bytes=settings.cache_bytes,
+        retention=settings.retention,
+        gc_every_hours=settings.gc_every_hours,
     )
 
 

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from raymaas import __version__
-from raymaas.cli import compress, deploy, init, local, models, predict, runs, schema, sweep, train
+from raymaas.cli import (
+    compress,
+    deploy,
+    exchange,
+    gc,
+    init,
+    lineage,
+    local,
+    models,
+    predict,
+    runs,
+    schema,
+    sweep,
+    train,
+)
 from raymaas.cli.show import fail
 from raymaas.errors import RaymaasError
 
@@ -19,11 +33,14 @@ app.add_typer(train.app)
 app.add_typer(compress.app)
 app.add_typer(sweep.app)
 app.add_typer(runs.app, name="runs")
+models.app.add_typer(exchange.app)
+models.app.add_typer(lineage.app)
 app.add_typer(models.app, name="models")
 app.add_typer(deploy.app)
 app.add_typer(predict.app)
 app.add_typer(schema.app)
 app.add_typer(init.app)
+app.add_typer(gc.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,15 +6,20 @@ from typing import Annotated
 
 import typer
 
+from raymaas.cli import policies
 from raymaas.cli.show import AsJson, aliases, client_of, moment, print_json, print_table, weights
 from raymaas.client import Client
 from raymaas.errors import InvalidInput
+from raymaas.specs.api import HistoryEntry
+from raymaas.specs.cards import licence_text
 from raymaas.specs.names import Reference
 from raymaas.specs.versions import ModelVersion, TensorSpec
 
 app = typer.Typer(
     no_args_is_help=True, help="Models: list them, show one or a version of it, read its history."
 )
+
+app.add_typer(policies.app, name="policy")
 
 
 @app.command("list")
@@ -60,6 +65,21 @@ def show(
 
 
 @app.command()
+def card(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="A version, or an alias of one.")],
+) -> None:
+    """Print a version's model card as Markdown: licence, use, limits, data, figures, lineage, files.
+
+    Example:
+
+      raymaas models card digits@2 > card.md
+    """
+    with client_of(context) as client:
+        typer.echo(client.models.card(reference), nl=False)
+
+
+@app.command()
 def history(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL")],
@@ -83,10 +103,37 @@ def history(
         changes = client.models.history(model, limit=limit, before=before)
     if as_json:
         return print_json(changes)
-    rows = [(c.revision, moment(c.at), c.who, c.action, c.summary, c.why) for c in changes]
+    rows = [(c.revision, moment(c.at), c.who, c.action, _moved(c), c.why) for c in changes]
     nothing = f"nothing of {model} was moved {'yet' if before is None else f'before revision {before}'}"
     print_table(("revision", "when", "who", "action", "from -> to", "why"), rows, empty=nothing)
     return None
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(metavar="MODEL@VERSION")],
+    why: Annotated[str, typer.Option(help="The reason, kept in the model's history.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete a version for good. It must not be deployed, and no alias may point at it.
+
+    Its number is never given again, and its manifest and lineage stay readable. `raymaas gc` removes its files
+    a day later, unless another version has the same ones.
+
+    Example:
+
+      raymaas models delete digits@3 --why "trained on wrong labels"
+    """
+    if not yes:
+        typer.confirm(f"Delete {reference} for good?", abort=True)
+    with client_of(context) as client:
+        state = client.delete(reference, why=why)
+    typer.echo(f"deleted {reference} ({state.change.summary})")
+
+
+def _moved(change: HistoryEntry) -> str:
+    return f"{change.summary} (policy {change.policy})" if change.policy else change.summary
 
 
 def _show_model(client: Client, model: str, *, limit: int, as_json: bool) -> None:
@@ -136,6 +183,7 @@ def _show_version(version: ModelVersion) -> None:
             "code",
             f"raymaas {lineage.code.raymaas} {lineage.code.source_sha256[:12]} {lineage.code.commit or ''}",
         ),
+        ("licence", licence_text(version.card.licence) if version.card and version.card.licence else ""),
         ("notes", "; ".join(version.notes)),
         ("description", version.description),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
@@ -21,6 +22,8 @@ from raymaas.specs.api import (
     LogPart,
     ModelList,
     ModelSummary,
+    PolicyList,
+    PolicyRequest,
     PromoteRequest,
     RollbackRequest,
     RunList,
@@ -31,7 +34,9 @@ from raymaas.specs.api import (
 )
 from raymaas.specs.base import Spec, canonical_json
 from raymaas.specs.kinds import Job, job_fields
+from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
+from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.runs import EpochMetrics, Run
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
@@ -82,6 +87,43 @@ def version(name: str, slot: int | str) -> Call[ModelVersion]:
     return _get(f"{_model_path(name)}/versions/{_segment(slot)}", ModelVersion)
 
 
+def card(name: str, slot: int | str) -> Call[str]:
+    path = f"{_model_path(name)}/versions/{_segment(slot)}/card"
+    return Call(Request("GET", path, repeatable=True), lambda answer: answer.body.decode())
+
+
+def policies(name: str) -> Call[tuple[PolicyRevision, ...]]:
+    return _then(_get(f"{_model_path(name)}/policies", PolicyList), lambda page: page.policies)
+
+
+def policy(name: str, alias: str, *, revision: int | None) -> Call[PolicyRevision]:
+    query = {} if revision is None else {"revision": str(revision)}
+    return _get(_policy_path(name, alias), PolicyRevision, query)
+
+
+def policy_set(name: str, alias: str, policy: Policy, *, why: str) -> Call[PolicyRevision]:
+    body = PolicyRequest(policy=policy, why=why)
+    return _write("PUT", _policy_path(name, alias), PolicyRevision, body)
+
+
+def policy_remove(name: str, alias: str, *, why: str) -> Call[PolicyRevision]:
+    query = {"why": why} if why else {}
+    return Call(Request("DELETE", _policy_path(name, alias), query), _reader(PolicyRevision))
+
+
+def lineage(
+    name: str, slot: int | str, *, request_id: str | None, before: datetime | None
+) -> Call[VersionTrace]:
+    query = {"request_id": request_id, "before": before.astimezone(UTC).isoformat() if before else None}
+    given = {key: value for key, value in query.items() if value is not None}
+    return _get(f"{_model_path(name)}/versions/{_segment(slot)}/lineage", VersionTrace, given)
+
+
+def from_data(fingerprint: str, *, limit: int, after: str | None) -> Call[DataTrace]:
+    query = {"limit": str(limit)} | ({} if after is None else {"after": after})
+    return _get(f"{API}/lineage/data/{_segment(fingerprint)}", DataTrace, query)
+
+
 def history(name: str, *, limit: int, before: int | None) -> Call[tuple[HistoryEntry, ...]]:
     call = _get(f"{_model_path(name)}/history", History, _page(limit, before))
     return _then(call, lambda page: page.changes)
@@ -100,8 +142,13 @@ def deploy(name: str, slot: int | str, *, scaling: Scaling | None, why: str) -> 
     return _write("POST", f"{_model_path(name)}/deployments", ModelState, body)
 
 
-def undeploy(name: str, slot: int | str, *, force: bool) -> Call[ModelState]:
-    query = {"force": "true"} if force else {}
+def delete(name: str, slot: int | str, *, why: str) -> Call[ModelState]:
+    path = f"{_model_path(name)}/versions/{_segment(slot)}"
+    return Call(Request("DELETE", path, {"why": why}), _reader(ModelState))
+
+
+def undeploy(name: str, slot: int | str, *, force: bool, why: str) -> Call[ModelState]:
+    query = {"why": why} | ({"force": "true"} if force else {})
     path = f"{_model_path(name)}/deployments/{_segment(slot)}"
     return Call(Request("DELETE", path, query), _reader(ModelState))
 
@@ -184,6 +231,10 @@ def _then(call: Call[A], pick: Callable[[A], B]) -> Call[B]:
 
 def _model_path(name: str) -> str:
     return f"{API}/models/{_name(name)}"
+
+
+def _policy_path(name: str, alias: str) -> str:
+    return f"{_model_path(name)}/policies/{_segment(alias)}"
 
 
 def _run_path(run_id: str) -> str:

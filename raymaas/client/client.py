@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -14,12 +15,15 @@ from raymaas.client.connection import DEFAULT_TIMEOUT_S
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.client.jobfile import JobSource, read_job_as
 from raymaas.client.link import Link
+from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.wire import server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
+from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference
+from raymaas.specs.policies import PolicyRevision
 from raymaas.specs.runs import EpochMetrics, Run, Succeeded
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
@@ -99,10 +103,15 @@ class Client:
             waiting.deploy(target, scaling=scaling, why=why, patience=patience, url=self.url)
         )
 
-    def undeploy(self, reference: str, *, force: bool = False) -> ModelState:
+    def undeploy(self, reference: str, *, force: bool = False, why: str = "") -> ModelState:
         """No longer run a version. Raises Refused while it has traffic or an alias, unless forced."""
         target = Reference.parse(reference)
-        return self._link.call(calls.undeploy(target.model, waiting.pinned(target), force=force))
+        return self._link.call(calls.undeploy(target.model, waiting.pinned(target), force=force, why=why))
+
+    def delete(self, reference: str, *, why: str = "") -> ModelState:
+        """Delete a version for good; its number stays spent. Raises Refused while it is deployed or aliased."""
+        target = Reference.parse(reference)
+        return self._link.call(calls.delete(target.model, waiting.pinned(target), why=why))
 
     def deployments(self, model: str) -> tuple[Deployment, ...]:
         """Each version that is wanted or still runs, and how it stands."""
@@ -175,6 +184,46 @@ class Models:
     def state(self, name: str) -> ModelState:
         """Aliases, traffic and wanted deployment."""
         return self._link.call(calls.state(name))
+
+    def card(self, reference: str) -> str:
+        """The model card of a version, `digits@3`, as Markdown."""
+        target = Reference.parse(reference)
+        return self._link.call(calls.card(target.model, waiting.pinned(target)))
+
+    def policies(self, name: str) -> tuple[PolicyRevision, ...]:
+        """The promotion policies in force, by alias."""
+        return self._link.call(calls.policies(name))
+
+    def policy(self, name: str, alias: str, *, revision: int | None = None) -> PolicyRevision:
+        """What an alias asks of a version, now or as of a revision. Raises NotFound when it asks nothing."""
+        return self._link.call(calls.policy(name, alias, revision=revision))
+
+    def policy_set(self, name: str, alias: str, policy: PolicySource, *, why: str = "") -> PolicyRevision:
+        """Ask `policy`, a Policy, a mapping, or a YAML file, of every version the alias is pointed at from now on."""
+        return self._link.call(calls.policy_set(name, alias, read_policy(policy), why=why))
+
+    def policy_remove(self, name: str, alias: str, *, why: str = "") -> PolicyRevision:
+        """Ask nothing any more. Raises NotFound when there is no policy."""
+        return self._link.call(calls.policy_remove(name, alias, why=why))
+
+    def lineage(
+        self, reference: str, *, request_id: str | None = None, before: datetime | None = None
+    ) -> VersionTrace:
+        """All that is known of a version, `digits@3`, deleted or not: its data, runs and parents, where it was wanted
+        and when, and what was made of it. With `request_id`, as an answer carries it, also of that answer.
+
+        Raises NotFound when that request is not recorded of this version, not after `before` when given.
+        """
+        target = Reference.parse(reference)
+        call = calls.lineage(target.model, waiting.pinned(target), request_id=request_id, before=before)
+        return self._link.call(call)
+
+    def from_data(self, fingerprint: str, *, limit: int = 100, after: str | None = None) -> DataTrace:
+        """One page of the versions that came from a data set; the first 8 digits of its fingerprint are enough.
+
+        The page's `next_after` is the `after` of the next one.
+        """
+        return self._link.call(calls.from_data(fingerprint, limit=limit, after=after))
 
     def history(self, name: str, *, limit: int = 100, before: int | None = None) -> tuple[HistoryEntry, ...]:
         """Who moved what, when and why: up to `limit` changes, newest first, older than revision `before`."""

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import yaml
 
+from raymaas.client.yamlfile import Place, read_yaml
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document
 from raymaas.specs.kinds import Job, job_fields, parse_job
 
 JobSource = Job | Mapping[str, Any] | str | Path
-Place = tuple[str | int, ...]
 JobT = TypeVar("JobT", bound=Document)
 
 
@@ -29,7 +29,10 @@ def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> Job:
     if isinstance(job, Mapping):
         data, source = dict(job), "job"
     else:
-        data, source = _read_yaml(Path(job), places), str(job)
+        data, source = (
+            read_yaml(Path(job), places, start="`raymaas init` writes a job file to start from"),
+            str(job),
+        )
     for setting in settings:
         data = _overridden(data, setting, places)
     return parse_job(data, source=source, places=places)
@@ -43,43 +46,6 @@ def read_job_as(cls: type[JobT], job: JobSource, *, settings: Iterable[str] = ()
             f"this is a {read.kind!r} job, not a {cls.kind!r} job; carry it out with `raymaas {read.kind}`"
         )
     return read
-
-
-def _read_yaml(path: Path, places: dict[Place, str]) -> Any:
-    """The file's data; the line of each field goes into `places`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InvalidInput(f"{path} does not exist; `raymaas init` writes a job file to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} cannot be read: {error}") from None
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        _note_places(root, (), places, str(path))
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidInput(f"{path}, line {line}: not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}: not YAML: {error}") from None
-    except RecursionError:
-        raise InvalidInput(f"{path}: nested too deeply, or an anchor contains itself") from None
-
-
-def _note_places(node: yaml.Node | None, at: Place, places: dict[Place, str], source: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            line = key.start_mark.line + 1
-            below = (*at, str(key.value))
-            # YAML keeps the last of two equal keys without a word.
-            if below in places:
-                raise InvalidInput(f"{source}, line {line}: {'.'.join(map(str, below))} is given twice")
-            places[below] = f"line {line}"
-            _note_places(value, below, places, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            places[*at, index] = f"line {item.start_mark.line + 1}"
-            _note_places(item, (*at, index), places, source)
 
 
 def _overridden(data: Any, setting: str, places: dict[Place, str]) -> Any:

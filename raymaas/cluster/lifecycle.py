@@ -31,6 +31,7 @@ from raymaas.cluster.processes import end, is_alive, members, send_signal, wait_
 from raymaas.cluster.supervisor import read_table, write_private
 from raymaas.errors import RaymaasError, Refused, Unavailable
 from raymaas.specs.base import Spec
+from raymaas.specs.retention import Retention
 
 Progress = Callable[[str], None]
 
@@ -50,6 +51,10 @@ class UpOptions(Spec):
     port: int = 8080
     dashboard_port: int = 8265
     cpus: int | None = None
+    cache_dir: str = ""
+    cache_bytes: int = 0
+    retention: Retention = Retention()
+    gc_every_hours: float = 0
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,10 @@ def _new_plan(options: UpOptions, join: Head | None) -> ClusterPlan:
         metrics_port=spare[7],
         ray_temp_dir="" if join else _ray_temp_dir(run_dir),
         cpus=options.cpus,
+        cache_dir=options.cache_dir,
+        cache_bytes=options.cache_bytes,
+        retention=options.retention,
+        gc_every_hours=options.gc_every_hours,
         token_file=join.token_file if join else str(run_dir / "token"),
         edge_secret_file=str(run_dir / "edge-secret"),
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from raymaas.cluster.processes import ProcessId
 from raymaas.specs.base import Document
+from raymaas.specs.retention import Retention
 
 CLUSTER_MARKER = "RAYMAAS_CLUSTER"
 PLAN_FILE = "cluster.json"
@@ -28,6 +29,10 @@ class ClusterPlan(Document):
     )
     run_dir: str
     storage: str
+    cache_dir: str = Field("", description="Folder of the replicas' blob cache, on each node.")
+    cache_bytes: int = Field(0, ge=0, description="Its limit; 0: there is none.")
+    retention: Retention = Field(Retention(), description="What the controller's collections keep of runs.")
+    gc_every_hours: float = Field(0, ge=0, description="Hours between those; 0: there are none.")
     host: str = Field(description="Address the edge listens on.")
     port: int = Field(description="Port the edge listens on.")
     ray_address: str = Field(description="host:port of Ray's GCS.")

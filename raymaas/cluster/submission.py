@@ -100,7 +100,9 @@ class RayJobs:
 
     def _submit(self, spec: RunSpec, *, job_id: str) -> None:
         # `exec`: Ray watches the shell it starts, so the driver must be that process and not a child outliving it.
-        command = f"exec {shlex.join([sys.executable, '-m', 'raymaas.cli.main', 'run', '--run', spec.run_id])}"
+        command = (
+            f"exec {shlex.join([sys.executable, '-m', 'raymaas.cli.main', 'run', '--run', spec.run_id])}"
+        )
         metadata = {"model": spec.job.model, "kind": spec.job.kind, "who": spec.who}
         api = self._api()
         try:

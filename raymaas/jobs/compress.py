@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from raymaas.bundle.format import CODED, build_coded
-from raymaas.bundle.runtimes.opening import verified_files
 from raymaas.compress.recipe import notes_on, passes_of
 from raymaas.errors import AlreadyExists, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png
+from raymaas.exchange.identity import identity
 from raymaas.jobs.judging import judged, on_test_rows
 from raymaas.jobs.origin import network_of, rows_of_version, trained_original
-from raymaas.jobs.parts import JobParts, lineage_of
+from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
 from raymaas.jobs.recipes import RecipeTrial, accuracy
-from raymaas.jobs.train import PROBE_ROWS
-from raymaas.registry.blobs import Blobs, blob_key
+from raymaas.registry.blobs import Blobs
 from raymaas.registry.layout import front_key
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
@@ -35,7 +34,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     parent = parts.versions.get(job.model, resolve(job.reference, parts.versions, States(parts.store)))
     original = trained_original(parts.versions, parent)
     rows = rows_of_version(parts.store, original)
-    network = network_of(parts.store, parent)
+    network = network_of(parts.versions, parent)
     parent_accuracy = accuracy(network, rows.validation)
     # Every recipe is checked before the first one trains.
     for point in extremes(job.space()):
@@ -69,15 +68,16 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     )
     dataset = original.lineage.dataset
     evaluation, bundle = judged(bundle, parent.signature, dataset=dataset, rows=rows)
-    parent_files = verified_files(
-        parent, lambda sha256: parts.store.read(blob_key(sha256)), names=tuple(parent.files)
-    )
     parent_evaluation, _ = on_test_rows(
-        parent_files, parent.signature, runtime=evaluation.runtime, dataset=dataset, rows=rows
+        parts.versions.read_files(parent),
+        parent.signature,
+        runtime=evaluation.runtime,
+        dataset=dataset,
+        rows=rows,
     )
     parts.say("publishing")
     lineage = lineage_of(
-        job, parts, dataset=dataset, fingerprint=original.lineage.data_fingerprint, seed=job.seed
+        job, parts.run_id, dataset=dataset, fingerprint=original.lineage.data_fingerprint, seed=job.seed
     )
     compression = CompressionLineage(
         recipe=settled(job.recipe, chosen.point),
@@ -95,8 +95,15 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         runtimes=bundle.runtimes,
         notes=bundle.notes,
         evaluation=evaluation,
-        lineage=lineage.model_copy(update={"parent": parent.version, "compression": compression}),
+        lineage=lineage.model_copy(
+            update={
+                "parent": parent.version,
+                "parent_digest": identity(parts.versions, parent),
+                "compression": compression,
+            }
+        ),
         description=job.description,
+        card=job.card or parent.card,
     )
     return parts.versions.publish(draft, bundle.files)
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from raymaas.registry.provenance import code_version, library_versions
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
-from raymaas.specs.base import sha256_hex
-from raymaas.specs.kinds import Job, job_fields
+from raymaas.specs.base import Document, sha256_hex
+from raymaas.specs.kinds import job_fields
 from raymaas.specs.search import Trial
 from raymaas.specs.versions import Lineage
 from raymaas.store import Store
+
+PROBE_ROWS = 8
+"""Test rows that become a version's probes."""
 
 _LIBRARIES = ("ray", "torch", "numpy", "pyarrow", "scikit-learn", "onnx", "onnxruntime")
 
@@ -31,10 +34,10 @@ class JobParts:
     on_trial: Callable[[Trial], None]
 
 
-def lineage_of(job: Job, parts: JobParts, *, dataset: str, fingerprint: str, seed: int) -> Lineage:
+def lineage_of(job: Document, run_id: str, *, dataset: str, fingerprint: str, seed: int) -> Lineage:
     """What is known of every version alike: run, data, job, code and libraries."""
     return Lineage(
-        run_id=parts.run_id,
+        run_id=run_id,
         dataset=dataset,
         data_fingerprint=fingerprint,
         job=job_fields(job),

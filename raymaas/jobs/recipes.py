@@ -37,7 +37,7 @@ class RecipeTrial:
         versions = Versions(store)
         parent, original = (versions.get(self.job.model, n) for n in (self.parent, self.original))
         rows = rows_of_version(store, original)
-        network = network_of(store, parent)
+        network = network_of(versions, parent)
         subject = Subject.of(network, rows.train, self.job.fine_tuning, seed=self.job.seed)
         compressed = carry_out(settled(self.job.recipe, point), subject)
         coded = write(parent.architecture, compressed.tensors)

@@ -6,7 +6,7 @@ from raymaas.bundle.format import BuiltBundle, build
 from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.split import Parts, split
 from raymaas.jobs.judging import judged
-from raymaas.jobs.parts import JobParts, lineage_of
+from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
 from raymaas.registry.versions import VersionDraft
@@ -14,8 +14,6 @@ from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.versions import ModelVersion, Signature
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.distributed import train_distributed
-
-PROBE_ROWS = 8
 
 
 def train(job: TrainJob, parts: JobParts) -> ModelVersion:
@@ -42,12 +40,13 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         evaluation=evaluation,
         lineage=lineage_of(
             job,
-            parts,
+            parts.run_id,
             dataset=dataset.card.name,
             fingerprint=dataset.card.fingerprint,
             seed=job.training.seed,
         ),
         description=job.description,
+        card=job.card,
     )
     return parts.versions.publish(draft, bundle.files)
 

@@ -35,9 +35,9 @@ log = logging.getLogger("raymaas.replica")
 
 
 class Recorder(Protocol):
-    """Counts one finished request."""
+    """Told of each finished request. It is called between two others, so it must not wait for anything."""
 
-    def __call__(self, *, status: int, seconds: float) -> None: ...
+    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None: ...
 
 
 class Compute(Protocol):
@@ -60,6 +60,7 @@ class Served:
 class Answer:
     status: int
     body: bytes
+    rows: int | None = None
 
 
 class InferenceApp:
@@ -75,15 +76,16 @@ class InferenceApp:
         self._secret_sha256 = secret_sha256
         self._record = record
 
-    async def predict(self, body: bytes) -> bytes:
+    async def predict(self, body: bytes) -> Answer:
         """Decode, check against the signature, run, encode."""
         served = self._served
         request = oip.decode(body, served.signature)
         check_inputs(served.signature, request.inputs)
         outputs = await self._compute(request.inputs)
-        return oip.encode(
+        encoded = oip.encode(
             request, outputs, model=served.model, version=served.version, signature=served.signature
         )
+        return Answer(200, encoded, rows=len(next(iter(request.inputs.values()))))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -93,7 +95,7 @@ class InferenceApp:
         started = time.perf_counter()
         request_id = _header(scope, REQUEST_ID_HEADER)
         try:
-            answer = Answer(200, await self._route(scope, receive))
+            answer = await self._route(scope, receive)
         except RaymaasError as error:
             answer = Answer(_status(error), _error_body(str(error), error.code, request_id))
         except Exception:
@@ -108,28 +110,27 @@ class InferenceApp:
         ]
         if request_id:
             headers.append((REQUEST_ID_HEADER, request_id.encode()))
-        self._record(status=answer.status, seconds=time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._record(status=answer.status, seconds=seconds, request_id=request_id, rows=answer.rows)
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         return None
 
-    async def _route(self, scope: Scope, receive: Receive) -> bytes:
+    async def _route(self, scope: Scope, receive: Receive) -> Answer:
         method, parts = scope["method"], _path_below_mount(scope)
         if parts in (["v2", "health", "live"], ["v2", "health", "ready"]):
-            return orjson.dumps({"live": True, "ready": True})
+            return _json({"live": True, "ready": True})
         self._check_secret(scope)
         if parts == ["v2"]:
-            return orjson.dumps({"name": "raymaas", "version": "2", "extensions": []})
+            return _json({"name": "raymaas", "version": "2", "extensions": []})
         action = self._action(parts)
         if (method, action) == ("POST", "infer"):
             return await self.predict(await _read_body(scope, receive))
         if (method, action) == ("GET", "ready"):
-            return orjson.dumps({"name": self._served.model, "ready": True})
+            return _json({"name": self._served.model, "ready": True})
         if (method, action) == ("GET", ""):
             served = self._served
-            return orjson.dumps(
-                oip.metadata(model=served.model, version=served.version, signature=served.signature)
-            )
+            return _json(oip.metadata(model=served.model, version=served.version, signature=served.signature))
         raise NotFound(
             f"{method} {scope['path']} is not a path of this model; POST .../infer or GET .../ready"
         )
@@ -148,6 +149,16 @@ class InferenceApp:
         given = hashlib.sha256(_header(scope, EDGE_HEADER).encode("latin-1")).hexdigest()
         if not hmac.compare_digest(given, self._secret_sha256):
             raise Denied("this replica answers only through its edge; send the request to the edge's URL")
+
+
+def all_of(*recorders: Recorder) -> Recorder:
+    """One recorder that tells each, in order."""
+
+    def record(*, status: int, seconds: float, request_id: str, rows: int | None) -> None:
+        for each in recorders:
+            each(status=status, seconds=seconds, request_id=request_id, rows=rows)
+
+    return record
 
 
 def compute_with(runtime: Runtime, run_off_loop: Callable[..., Awaitable[Any]]) -> Compute:
@@ -194,6 +205,10 @@ def _header(scope: Scope, name: bytes) -> str:
             text: str = value.decode("latin-1")
             return text
     return ""
+
+
+def _json(value: dict[str, Any]) -> Answer:
+    return Answer(200, orjson.dumps(value))
 
 
 def _error_body(sentence: str, code: str, request_id: str) -> bytes:

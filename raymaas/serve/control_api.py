@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from raymaas import __version__
 from raymaas.serve.api.border import add_border
 from raymaas.serve.api.edges import edges_router
+from raymaas.serve.api.lineage import lineage_router
 from raymaas.serve.api.models import models_router
 from raymaas.serve.api.parts import (
     ClusterView,
@@ -15,6 +16,7 @@ from raymaas.serve.api.parts import (
     JobSubmitter,
     TableSource,
 )
+from raymaas.serve.api.policies import policies_router
 from raymaas.serve.api.protocol import protocol_router
 from raymaas.serve.api.runs import runs_router
 from raymaas.specs.api import ClusterStatus
@@ -44,6 +46,8 @@ def build_app(parts: ControlParts) -> FastAPI:
         return ClusterStatus(version=__version__, cluster=parts.cluster.describe())
 
     api.include_router(models_router(parts))
+    api.include_router(policies_router(parts))
+    api.include_router(lineage_router(parts))
     api.include_router(runs_router(parts))
     app.include_router(api)
     app.include_router(protocol_router(parts, release=__version__))

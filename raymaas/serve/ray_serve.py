@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 
 from raymaas.errors import Unavailable
+from raymaas.registry.cache import BlobCache
 from raymaas.serve.plan import Action, RunningApp, Start, Stop, Target, config_digest, target_of
 from raymaas.serve.replica import ReplicaSpec, application
 
@@ -26,11 +27,18 @@ class RayServe:
     """
 
     def __init__(
-        self, *, dashboard_url: str, headers: Mapping[str, str], store_url: str, secret_sha256: str
+        self,
+        *,
+        dashboard_url: str,
+        headers: Mapping[str, str],
+        store_url: str,
+        secret_sha256: str,
+        cache: BlobCache | None,
     ) -> None:
         self._rest = httpx.Client(base_url=dashboard_url, headers=dict(headers), timeout=10, trust_env=False)
         self._store_url = store_url
         self._secret_sha256 = secret_sha256
+        self._cache = cache
 
     def start(self, *, host: str, port: int) -> bool:
         """Start Serve with its proxy at `host:port`; False when the cluster already ran it, with its own options."""
@@ -68,7 +76,7 @@ class RayServe:
                 serve.delete(action.target.app_name, _blocking=False)
 
     def _replica_spec(self, start: Start) -> ReplicaSpec:
-        return ReplicaSpec(start.target, self._store_url, start.scaling, self._secret_sha256)
+        return ReplicaSpec(start.target, self._store_url, start.scaling, self._secret_sha256, self._cache)
 
     def _details(self) -> dict[str, Any]:
         try:

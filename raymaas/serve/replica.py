@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray import serve
 from ray.serve import metrics
 
 from raymaas.bundle.runtimes.opening import open_runtime
-from raymaas.registry.blobs import blob_key
+from raymaas.registry.cache import BlobCache
 from raymaas.registry.versions import Versions
-from raymaas.serve.app import InferenceApp, Served, compute_with
+from raymaas.serve.app import InferenceApp, Recorder, Served, all_of, compute_with
 from raymaas.serve.plan import Target
+from raymaas.serve.request_log import RequestLog
 from raymaas.specs.serving import Scaling
-from raymaas.store import open_store
+from raymaas.store import Store, open_store
 
 # Latencies of small models are tenths of a millisecond; Ray's default buckets begin far above.
 _LATENCY_BUCKETS_MS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
@@ -34,6 +36,7 @@ class ReplicaSpec:
     store_url: str
     scaling: Scaling
     secret_sha256: str
+    cache: BlobCache | None = None
 
 
 class MetricsRecorder:
@@ -58,7 +61,7 @@ class MetricsRecorder:
             # A dict for each: Ray Serve writes its own tags into the one it is given.
             metric.set_default_tags({"model": target.model, "version": str(target.version)})
 
-    def __call__(self, *, status: int, seconds: float) -> None:
+    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None:
         tags = {"status": str(status)}
         self._requests.inc(tags=tags)
         if status >= 400:
@@ -70,12 +73,16 @@ class MetricsRecorder:
 class Replica:
     """Loads its version, which verifies every byte against the manifest and the probes, before it is ready."""
 
+    _request_log: RequestLog | None = None
+
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
-        manifest = Versions(store).get(spec.target.model, spec.target.version)
+        self._request_log = _request_log(spec, store)
+        versions = Versions(store, cache=spec.cache)
+        manifest = versions.manifest(spec.target.model, spec.target.version)
         self._runtime = open_runtime(
             manifest,
-            lambda sha256: store.read(blob_key(sha256)),
+            partial(versions.read_file, manifest),
             runtime=spec.scaling.runtime,
             threads=spec.scaling.threads,
             device="cuda" if spec.scaling.num_gpus else "cpu",
@@ -83,6 +90,10 @@ class Replica:
         # One thread: one batch at a time uses the compute threads it was given, and the event loop stays free.
         self._batch_since: float | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        recorders: list[Recorder] = [MetricsRecorder(spec.target)]
+        if self._request_log:
+            self._request_log.start()
+            recorders.append(self._request_log)
         self._app = InferenceApp(
             Served(
                 model=manifest.model,
@@ -92,8 +103,13 @@ class Replica:
             ),
             compute=compute_with(self._runtime, self._off_loop),
             secret_sha256=spec.secret_sha256,
-            record=MetricsRecorder(spec.target),
+            record=all_of(*recorders),
         )
+
+    def __del__(self) -> None:
+        """Ray Serve calls it when the replica is to end in peace."""
+        if self._request_log:
+            self._request_log.close()
 
     def __serve_build_asgi_app__(self) -> InferenceApp:
         return self._app
@@ -118,6 +134,14 @@ class Replica:
             return function(argument)
         finally:
             self._batch_since = None
+
+
+def _request_log(spec: ReplicaSpec, store: Store) -> RequestLog | None:
+    if spec.scaling.request_log == "off":
+        return None
+    replica = serve.get_replica_context().replica_id.unique_id
+    least_status = 400 if spec.scaling.request_log == "errors" else 0
+    return RequestLog(store, spec.target, replica=replica, least_status=least_status)
 
 
 def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:

@@ -26,6 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from raymaas.errors import InvalidInput, RaymaasError, RunFailed
 from raymaas.registry.blobs import Blobs
+from raymaas.registry.layout import tune_path
 from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.names import check_name
 from raymaas.specs.search import (
@@ -305,7 +306,7 @@ def _run_config(run_id: str, store: Store, *, attempt: int, callbacks: list[tune
     filesystem, root = store.arrow_filesystem()
     return tune.RunConfig(
         name=f"{check_name(run_id)}-{attempt}",
-        storage_path=f"{root}/runs/{run_id}/sweep",
+        storage_path=f"{root}/{tune_path(run_id)}",
         storage_filesystem=filesystem,
         callbacks=callbacks,
         verbose=0,

@@ -27,6 +27,7 @@ from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
 from raymaas.errors import RunFailed
 from raymaas.models import catalogue
+from raymaas.registry.layout import train_path
 from raymaas.specs.jobs import TrainJob, Workers
 from raymaas.specs.names import check_name
 from raymaas.store import open_store
@@ -68,7 +69,7 @@ def train_distributed(
             scaling_config=_scaling(job.scaling),
             run_config=RunConfig(
                 name=check_name(run_id),
-                storage_path=f"{root}/runs/{run_id}/train",
+                storage_path=f"{root}/{train_path(run_id)}",
                 storage_filesystem=filesystem,
                 checkpoint_config=CheckpointConfig(num_to_keep=_CHECKPOINTS_KEPT),
                 failure_config=FailureConfig(max_failures=_REPLACEMENTS),

@@ -1,4 +1,4 @@
-"""`make bench`: what the edge costs, as ratios measured in one run on a cluster of its own.
+"""What the edge costs, as ratios measured in one run on a cluster of its own.
 
 Closed loop, one-row requests of the digits MLP as JSON, through the edge and straight at Ray Serve's proxy in turn,
 round after round, so that both see the same machine. Prints the median of the rounds and their spread.
@@ -87,7 +87,3 @@ def figures(results: tuple[tuple[float, float], ...]) -> str:
     rate = statistics.median(rate for rate, _ in results)
     latency = statistics.median(latency for _, latency in results)
     return f"{rate:6.0f} req/s, p50 {latency:5.2f} ms"
-
-
-if __name__ == "__main__":
-    main()

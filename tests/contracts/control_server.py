@@ -23,12 +23,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from raymaas.data.cards import find_card
 from raymaas.errors import NotFound, RaymaasError
 from raymaas.registry import moves
+from raymaas.registry.lineage import Lineages
+from raymaas.registry.policies import Policies
 from raymaas.registry.resolve import resolve
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import VersionDraft, Versions
+from raymaas.serve.comparison import comparison_of
 from raymaas.serve.control_api import ControlParts, build_app
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.evaluation import Evaluation, Metric
@@ -104,11 +108,12 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore(utc_now)
-        self.versions, self.states, self.runs = Versions(self.store), States(self.store), Runs(self.store)
+        self.versions, self.policies, self.runs = Versions(self.store), Policies(self.store), Runs(self.store)
+        self.states = States(self.store, compare=comparison_of(self.versions))
         self.table_now: EdgeTable | None = EdgeTable(revision="r1", proxies=("127.0.0.1:1",))
 
     def publish(self, model: str = "digits", *, run_id: str | None = None) -> ModelVersion:
-        number = self.versions.newest(model).version + 1 if self.versions.newest(model) else 1
+        number = self.versions.newest(model).version + 1 if model in self.versions.models() else 1
         name = run_id or f"train-{model}-{number}"
         return self.versions.publish(draft(name, model=model), {"model.safetensors": b"weights"})
 
@@ -119,7 +124,9 @@ class World:
         parts = ControlParts(
             versions=self.versions,
             states=self.states,
+            policies=self.policies,
             runs=self.runs,
+            lineages=Lineages(self.store, card_of=partial(find_card, self.store)),
             submitter=self,
             deployments=self,
             cluster=self,

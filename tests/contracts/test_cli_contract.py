@@ -167,6 +167,10 @@ def test_deploy_move_traffic_and_undeploy(world: World, raymaas: Type) -> None:
     assert "10 % of the traffic" in err
     raymaas("traffic", "digits", "1=100")
     assert raymaas("undeploy", "digits@2")[:2] == (0, "digits@2 is stopping\n")
+    status, out, _ = raymaas("models", "delete", "digits@2", "--yes", "--why", "wrong labels")
+    assert (status, out) == (0, "deleted digits@2 (2: kept -> deleted)\n")
+    assert "wrong labels" in raymaas("models", "show", "digits@2")[2]
+    assert raymaas("models", "delete", "digits@1", "--yes")[0] == 1
 
 
 def test_promote_roll_back_and_read_who_did_it(world: World, raymaas: Type) -> None:

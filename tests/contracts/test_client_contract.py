@@ -310,7 +310,13 @@ def test_moves_are_read_back_with_who_and_why(world: World, client: Any) -> None
     with pytest.raises(Refused, match="traffic"):
         client.undeploy("digits@2")
     client.traffic("digits", {1: 100})
-    assert list(client.undeploy("digits@2").scaling) == [1]
+    undeployed = client.undeploy("digits@2", why="too slow")
+    assert (list(undeployed.scaling), undeployed.change.why) == ([1], "too slow")
+    assert client.delete("digits@2", why="for good").change.why == "for good"
+    with pytest.raises(NotFound, match="version 2 of 'digits' was deleted"):
+        client.models.version("digits@2")
+    with pytest.raises(Refused, match="deployed"):
+        client.delete("digits@1")
 
 
 def test_promote_and_rollback_move_what_answers_and_repeat_further_back(world: World, client: Any) -> None:

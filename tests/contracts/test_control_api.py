@@ -266,10 +266,13 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
     paths = TypeAdapter(dict[str, dict[str, Any]]).validate_python(described["paths"])
     assert {p.removeprefix("/api/v1") for p in paths if p.startswith("/api/v1")} == {
         "/status",
+        "/lineage/data/{fingerprint}",
         "/models",
         "/models/{model}",
         "/models/{model}/versions",
         "/models/{model}/versions/{slot}",
+        "/models/{model}/versions/{slot}/lineage",
+        "/models/{model}/versions/{slot}/card",
         "/models/{model}/history",
         "/models/{model}/state",
         "/models/{model}/deployments",
@@ -278,6 +281,8 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
         "/models/{model}/traffic",
         "/models/{model}/promote",
         "/models/{model}/rollback",
+        "/models/{model}/policies",
+        "/models/{model}/policies/{alias}",
         "/runs",
         "/runs/{run_id}",
         "/runs/{run_id}/metrics",

@@ -6,6 +6,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from edge_rig import (
 )
 
 from raymaas.cluster.ports import free_ports
+from raymaas.registry.requests import time_in
 
 
 def test_traffic_follows_the_weights(shared_edge: Edge) -> None:
@@ -127,6 +129,8 @@ def test_a_request_id_is_kept_or_made_and_reaches_replica_client_and_log(shared_
         assert seen["headers"]["x-request-id"] == headers["x-request-id"] != given.get("x-request-id")
         made.append(headers["x-request-id"])
     assert len(set(made)) == 3
+    told = [time_in(request_id) for request_id in made]
+    assert all(at and abs(datetime.now(UTC) - at) < timedelta(minutes=1) for at in told), made
     _, _, headers = shared_edge.ask("/internal/x", headers={"x-request-id": "refused-1"})
     assert headers["x-request-id"] == "refused-1"
 

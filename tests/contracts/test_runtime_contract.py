@@ -14,9 +14,12 @@ from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
+from raymaas.registry.layout import blob_key
+from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, TensorSpec
+from raymaas.store import MemoryStore
 
 D, CLASSES = 12, tuple("abcd")
 INPUT = TensorSpec(name="x", dtype="FP32", shape=(-1, D))
@@ -30,17 +33,17 @@ def features(rows: int, seed: int = 0) -> np.ndarray:
 
 @dataclass
 class Published:
-    """A version with its blobs, as a registry would give it; `asked` are the blobs that were read."""
+    """A version in a registry; `asked` are the names of the files that were read."""
 
     network: torch.nn.Module
     bundle: BuiltBundle
+    store: MemoryStore
     manifest: ModelVersion
-    blobs: dict[str, bytes]
     asked: list[str] = field(default_factory=list)
 
-    def read(self, sha256: str) -> bytes:
-        self.asked.append(sha256)
-        return self.blobs[sha256]
+    def read(self, name: str) -> bytes:
+        self.asked.append(name)
+        return Versions(self.store).read_file(self.manifest, name)
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +63,11 @@ def built() -> tuple[torch.nn.Module, Component, BuiltBundle]:
 @pytest.fixture
 def published(built) -> Published:
     network, component, bundle = built
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    manifest = ModelVersion(
+    draft = VersionDraft(
         model="small",
-        version=1,
-        created_at=now,
         run_id="train-small-1",
-        write_id="w",
         architecture=component,
         signature=SIGNATURE,
-        files=bundle.entries(),
         runtimes=bundle.runtimes,
         evaluation=Evaluation(dataset="d", fingerprint="f", rows=1, runtime="torch", metrics={}),
         lineage=Lineage(
@@ -83,8 +81,9 @@ def published(built) -> Published:
             seed=0,
         ),
     )
-    blobs = {entry.sha256: bundle.files[name] for name, entry in manifest.files.items()}
-    return Published(network=network, bundle=bundle, manifest=manifest, blobs=blobs)
+    store = MemoryStore(lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    manifest = Versions(store).publish(draft, bundle.files)
+    return Published(network=network, bundle=bundle, store=store, manifest=manifest)
 
 
 @EVERY
@@ -115,8 +114,7 @@ class TestRuntimeContract:
 
     def test_only_its_own_files_are_read(self, published, runtime):
         open_runtime(published.manifest, published.read, runtime=runtime)
-        names = {published.manifest.files[name].sha256 for name in FILES_OF_RUNTIME[runtime]}
-        assert set(published.asked) == names
+        assert set(published.asked) == set(FILES_OF_RUNTIME[runtime])
 
     @pytest.mark.parametrize("damage", ["flip", "cut", "longer"])
     def test_a_file_that_is_not_what_was_published_is_not_loaded(
@@ -127,15 +125,15 @@ class TestRuntimeContract:
             "raymaas.bundle.runtimes.opening.load_runtime", lambda name, *rest, **options: loads.append(name)
         )
         for name in FILES_OF_RUNTIME[runtime]:
-            good = published.manifest.files[name].sha256
-            data = published.blobs[good]
+            key = blob_key(published.manifest.files[name])
+            data = published.store.read(key)
             bad = {"flip": bytes([data[0] ^ 1]) + data[1:], "cut": data[:-1], "longer": data + b"\0"}[damage]
-            with pytest.raises(IntegrityError, match=rf"{name} of small@1 .*nothing was loaded"):
-                open_runtime(
-                    published.manifest,
-                    lambda sha256, good=good, bad=bad: bad if sha256 == good else published.blobs[sha256],
-                    runtime=runtime,
-                )
+            published.store.delete(key)
+            published.store.create(key, bad)
+            with pytest.raises(IntegrityError, match=rf"{name} of small@1 is damaged.*nothing was loaded"):
+                open_runtime(published.manifest, published.read, runtime=runtime)
+            published.store.delete(key)
+            published.store.create(key, data)
         assert loads == []
 
     def test_a_file_missing_from_the_manifest_is_named(self, published, runtime):
@@ -153,13 +151,11 @@ class TestRuntimeContract:
         other = build(
             stranger, architecture=published.manifest.architecture, signature=SIGNATURE, probes=features(3)
         )
-        probes = other.entries()[PROBES]
-        mixed = published.manifest.model_copy(update={"files": published.manifest.files | {PROBES: probes}})
-        published.blobs[probes.sha256] = other.files[PROBES]
+        files = published.bundle.files | {PROBES: other.files[PROBES]}
         with pytest.raises(
             IntegrityError, match=f"'{runtime}' does not reproduce this version: output 'logits'"
         ):
-            open_runtime(mixed, published.read, runtime=runtime)
+            open_runtime(published.manifest, files.__getitem__, runtime=runtime)
 
     def test_probes_that_are_damaged_or_lack_an_output_are_refused(self, published, runtime):
         opened = load_runtime(runtime, published.bundle.files, signature=SIGNATURE)

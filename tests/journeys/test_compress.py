@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 from journey_home import Home, commands, everything_of, wait_until
 
 from raymaas.bundle.runtimes.opening import open_runtime
-from raymaas.registry.blobs import blob_key
+from raymaas.exchange.identity import identity
 from raymaas.specs.runs import Succeeded
 from raymaas.wiring import open_registry
 
@@ -43,9 +44,11 @@ def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
     registry = open_registry(home.plan().storage)
     manifest = registry.versions.get("digits", done.version or 0)
     assert manifest.lineage.parent == 1
+    parent = registry.versions.get("digits", 1)
+    assert manifest.lineage.parent_digest == identity(registry.versions, parent)
     assert manifest.lineage.compression is not None
-    assert manifest.weights_bytes * 8 <= registry.versions.get("digits", 1).weights_bytes
-    runtime = open_runtime(manifest, lambda sha256: registry.store.read(blob_key(sha256)))
+    assert manifest.weights_bytes * 8 <= parent.weights_bytes
+    runtime = open_runtime(manifest, partial(registry.versions.read_file, manifest))
     np.testing.assert_array_equal(served.astype(np.float32), runtime.run({"x": rows[:50]})["probabilities"])
     for suffix in ("csv", "png"):
         assert registry.store.exists(f"runs/{handle.run_id}/front.{suffix}")

@@ -151,9 +151,7 @@ def test_a_killed_job_driver_leaves_a_run_that_is_marked_failed(home: Home, digi
             lambda: "epoch" in "".join(handle.logs()), timeout_s=120, what="an epoch in the long run's log"
         )
         # One process, no shell around it: Ray watches what it started, and a child of that would train on.
-        (driver,) = [
-            pid for pid, command in running(home).items() if command.endswith(f"run --run {run_id}")
-        ]
+        (driver,) = [pid for pid, command in running(home).items() if command.endswith(f"run --run {run_id}")]
 
         os.kill(driver, signal.SIGKILL)
 

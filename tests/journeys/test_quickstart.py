@@ -7,18 +7,28 @@ from pathlib import Path
 
 import pytest
 from journey_home import Home, names
+from s3_server import S3Server
 
+from raymaas.bundle.format import PROBES
 from raymaas.cluster.processes import members
 from raymaas.wiring import open_registry
 
 pytestmark = [pytest.mark.journey]
 
 
-def test_the_quickstart_ends_well_and_leaves_only_the_store(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home")
-    store = tmp_path / "a store"
+@pytest.fixture(params=["folder", "bucket"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "a store")
+    server: S3Server = request.getfixturevalue("s3")
+    return server.url(request.getfixturevalue("s3_prefix"))
 
-    done = home.cli("quickstart", "--storage", str(store), timeout_s=280, RAYMAAS_MARK=str(tmp_path))
+
+@pytest.mark.timeout(400)
+def test_the_quickstart_ends_well_and_leaves_only_the_store(tmp_path: Path, storage: str) -> None:
+    home = Home(tmp_path / "home")
+
+    done = home.cli("quickstart", "--storage", storage, timeout_s=380, RAYMAAS_MARK=str(tmp_path))
 
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["model"] == "digits"
@@ -40,3 +50,7 @@ def test_the_quickstart_ends_well_and_leaves_only_the_store(tmp_path: Path) -> N
     assert "none failed" in done.stdout
     assert names(members([], marker=("RAYMAAS_MARK", str(tmp_path)))) == []
     assert not (home.run_dir / "cluster.json").exists()
+    assert not (home.path / "store").exists()
+    cached = {path.name for path in (home.path / "cache").glob("*")}
+    served = {registry.versions.get("digits", v).files[PROBES].sha256 for v in (1, 2)}
+    assert cached >= served if storage.startswith("s3:") else not cached

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import numpy as np
@@ -10,10 +14,13 @@ import psutil
 import pytest
 from journey_home import Home, everything_of, wait_until
 
+from raymaas.bundle.format import GRAPH
 from raymaas.bundle.runtimes.opening import open_runtime
-from raymaas.errors import InvalidInput, NotFound
-from raymaas.registry.blobs import blob_key
+from raymaas.errors import InvalidInput, NotFound, Unavailable
+from raymaas.registry.layout import blob_key
+from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.names import Reference
+from raymaas.store import LocalStore
 from raymaas.wiring import open_registry
 
 pytestmark = [pytest.mark.journey]
@@ -37,7 +44,7 @@ def requests_counted(home: Home) -> dict[str, float]:
 def test_answers_are_the_bundles_own(home: Home, digits: str, rows: np.ndarray) -> None:
     registry = open_registry(home.plan().storage)
     manifest = registry.versions.get("digits", Reference.parse(digits).version or 0)
-    runtime = open_runtime(manifest, lambda sha256: registry.store.read(blob_key(sha256)))
+    runtime = open_runtime(manifest, partial(registry.versions.read_file, manifest))
 
     with home.client() as client:
         prediction = client.model("digits").predict(rows[:100])
@@ -117,6 +124,29 @@ def test_a_replica_answers_401_past_the_edge(home: Home, digits: str, rows: np.n
 
     assert (without.status_code, wrong.status_code, right.status_code) == (401, 401, 200)
     assert "edge" in without.json()["error"]
+
+
+def test_a_version_whose_bytes_changed_in_the_store_never_answers(
+    home: Home, digits: str, rows: np.ndarray
+) -> None:
+    store = LocalStore(Path(unquote(urlsplit(home.plan().storage).path)))
+    whole = Versions(store).get("digits", 1)
+    # Copies older than half a grace period are not shared: digits@1 must stay as it is.
+    versions = Versions(store, grace=timedelta(seconds=2))
+    said = {field: getattr(whole, field) for field in VersionDraft.model_fields}
+    files = versions.read_files(whole)
+    made = versions.publish(VersionDraft(**said | {"model": "flipped", "run_id": "flipped-1"}), files)
+    blob = store.root / blob_key(made.files[GRAPH])
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+
+    with home.client() as client:
+        with pytest.raises(Unavailable, match=rf"{GRAPH} of flipped@1 is damaged"):
+            client.deploy("flipped@1", timeout_s=120)
+        with pytest.raises(Unavailable, match="flipped@1"):
+            client.model("flipped@1").predict(rows[:1])
+        client.undeploy("flipped@1", force=True)
 
 
 def test_every_request_sent_is_counted_in_rays_metrics(home: Home, digits: str, rows: np.ndarray) -> None:

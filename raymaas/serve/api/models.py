@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from raymaas.errors import NotFound
-from raymaas.registry import moves
+from raymaas.registry import card, moves
+from raymaas.registry.deletion import delete_version
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import Step
 from raymaas.serve.api.border import caller
@@ -48,7 +49,7 @@ def models_router(parts: ControlParts) -> APIRouter:
     versions, states = parts.versions, parts.states
 
     def summary(model: str) -> ModelSummary:
-        newest = versions.list(model, limit=1)[0]
+        newest = versions.newest(model)
         state = states.current(model)
         return ModelSummary(
             model=model,
@@ -83,6 +84,18 @@ def models_router(parts: ControlParts) -> APIRouter:
     def get_version(model: str, slot: str) -> ModelVersion:
         return versions.get(model, resolved(model, slot))
 
+    @router.delete("/{model}/versions/{slot}")
+    def delete_of_version(model: str, slot: str, who: Who, why: str = "") -> ModelState:
+        # A number needs no look at the manifest: a damaged version must still be possible to delete.
+        version = Reference.parse(f"{model}@{slot}").version or resolved(model, slot)
+        return delete_version(states, versions.tombstones, model, version, who=who, why=why)
+
+    @router.get("/{model}/versions/{slot}/card")
+    def get_card(model: str, slot: str) -> Response:
+        """The model card as Markdown."""
+        page = card.render(versions.get(model, resolved(model, slot)))
+        return Response(page, media_type="text/markdown; charset=utf-8")
+
     @router.get("/{model}/history")
     def get_history(model: str, limit: Limit = 100, before: Before = None) -> History:
         found = states.history(model, limit=limit, before=before)
@@ -98,7 +111,7 @@ def models_router(parts: ControlParts) -> APIRouter:
     def get_state(model: str) -> ModelState:
         state = states.current(model)
         if state is None:
-            newest = versions.list(model, limit=1)[0].version
+            newest = versions.newest(model).version
             raise NotFound(f"nothing was ever wanted of {model!r}; deploy {model}@{newest} to begin")
         return state
 

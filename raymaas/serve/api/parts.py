@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from raymaas.registry.lineage import Lineages
+from raymaas.registry.policies import Policies
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
@@ -57,7 +59,9 @@ class ControlParts:
 
     versions: Versions
     states: States
+    policies: Policies
     runs: Runs
+    lineages: Lineages
     submitter: JobSubmitter
     deployments: DeploymentView
     cluster: ClusterView

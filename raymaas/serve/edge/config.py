@@ -175,7 +175,7 @@ frontend edge from base
     bind {host}:{settings.port} proto h1
 {log if settings.access_log else ""}
     http-request set-var(txn.id) req.fhdr(x-request-id,-1)
-    http-request set-var(txn.id) uuid() unless {{ var(txn.id) -m reg ^[A-Za-z0-9._-]{{1,128}}$ }}
+    http-request set-var-fmt(txn.id) {_quoted(_FRESH_ID)} unless {{ var(txn.id) -m reg ^[A-Za-z0-9._-]{{1,128}}$ }}
     http-after-response set-header x-request-id %[var(txn.id)]
     http-request set-var(txn.path) path
     http-request set-var(txn.decoded) path,url_dec
@@ -219,6 +219,9 @@ if {{ path /v2/health/live }}
     default_backend control
 """
 
+
+# Begins with its milliseconds since 1970 in 12 hexadecimal digits: recorded requests are found by that.
+_FRESH_ID = "%[date(0,ms),hex,bytes(4),lower]-%[uuid()]"
 
 _SERVE_PATH = (
     "/models/%[var(txn.model)]/%[var(txn.version)]/v2/models/%[var(txn.model)]/versions/%[var(txn.version)]"

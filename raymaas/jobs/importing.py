@@ -1,0 +1,74 @@
+"""Importing weights: from a state_dict that was trained elsewhere to a registered, evaluated version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raymaas.bundle.format import build
+from raymaas.data.dataset import prepare
+from raymaas.data.split import split
+from raymaas.exchange.identity import find, publish_once
+from raymaas.exchange.weights import Weights, network_with
+from raymaas.jobs.judging import judged
+from raymaas.jobs.parts import PROBE_ROWS, lineage_of
+from raymaas.models import catalogue
+from raymaas.models.base import classifier_signature
+from raymaas.registry.versions import VersionDraft, Versions
+from raymaas.specs.base import sha256_hex
+from raymaas.specs.importing import WeightsImport
+from raymaas.specs.versions import ModelVersion
+from raymaas.store import Store
+
+
+def import_weights(
+    job: WeightsImport,
+    weights: Weights,
+    *,
+    store: Store,
+    versions: Versions,
+    say: Callable[[str], None],
+) -> ModelVersion:
+    """Data, split, network, bundle, evaluate, publish, all in this process.
+
+    `weights` are those of the file that `job` names. The same job gives the same version, however often.
+    Raises InvalidInput when the weights do not fit the architecture, or that not the data.
+    """
+    digest = sha256_hex(job.seal())
+    here = find(versions, job.model, digest=digest)
+    if here is not None:
+        return here
+    say(f"preparing data set {job.data.use}")
+    dataset = prepare(store, job.data)
+    rows = split(dataset, job.split)
+    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    network, changes = network_with(architecture, weights)
+    signature = classifier_signature(dataset.input, dataset.card.classes)
+    say("building the bundle")
+    bundle = build(
+        network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS]
+    )
+    say(f"evaluating on {len(rows.test)} test rows")
+    evaluation, bundle = judged(bundle, signature, dataset=dataset.card.name, rows=rows)
+    say("publishing")
+
+    def draft(run_id: str) -> VersionDraft:
+        return VersionDraft(
+            model=job.model,
+            run_id=run_id,
+            architecture=architecture,
+            signature=signature,
+            runtimes=bundle.runtimes,
+            notes=(*bundle.notes, *weights.notes, *changes),
+            evaluation=evaluation,
+            lineage=lineage_of(
+                job,
+                run_id,
+                dataset=dataset.card.name,
+                fingerprint=dataset.card.fingerprint,
+                seed=job.split.seed,
+            ),
+            description=job.description,
+            card=job.card,
+        )
+
+    return publish_once(versions, draft, bundle.files, digest=digest)

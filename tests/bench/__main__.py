@@ -1,0 +1,13 @@
+"""`make bench`: every benchmark, or those named: `make bench ARGS="registry"`."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import edge, registry
+
+BENCHMARKS = {"registry": registry.main, "edge": edge.main}
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or BENCHMARKS:
+        BENCHMARKS[name]()
