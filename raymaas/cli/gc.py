@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_SAYS = {"files": "files", "checkpoints": "checkpoints, by run", "logs": "logs, by run"}
+_SAYS = {
+    "files": "files",
+    "checkpoints": "checkpoints, by run",
+    "logs": "logs, by run",
+    "requests": "request log, by part",
+}
 
 
 @app.command()
@@ -34,7 +39,8 @@ def gc(
     Deleted: files of deleted versions, and of publications that never finished,
     once older than the grace period. And of runs that ended some days ago: Ray's
     checkpoints, a sweep's trial files, the log (settings keep_checkpoints_days,
-    keep_trial_files_days, keep_logs_days).
+    keep_trial_files_days, keep_logs_days). And which requests were answered longer
+    ago than keep_requests_days.
 
     Never deleted: versions and their files, data sets, and all history: manifests,
     states, policies, run specs, statuses, metrics, trials.
@@ -65,7 +71,12 @@ def gc(
             plan = collector.collect(
                 on_deleted=lambda what, gone, of: spinner.update(f"deleting {what}: {gone} of {of}")
             )
-    parts = {"files": plan.files, "checkpoints": plan.checkpoints, "logs": plan.logs}
+    parts = {
+        "files": plan.files,
+        "checkpoints": plan.checkpoints,
+        "logs": plan.logs,
+        "requests": plan.requests,
+    }
     if as_json:
         counts = {what: {"delete": len(part.delete), "keep": dict(part.kept)} for what, part in parts.items()}
         return print_json(counts | {"files_bytes": plan.files_bytes, "dry_run": dry_run})

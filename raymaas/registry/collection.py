@@ -41,17 +41,19 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes: `files` are keys of copies, with their bytes; of the other two, ids of runs."""
+    """What goes: of `files` and `requests` keys, of the other two ids of runs. `files_bytes` are those of the files."""
 
     files: Part
     files_bytes: int
     checkpoints: Part
     logs: Part
+    requests: Part
 
     def __str__(self) -> str:
         return (
             f"files: {len(self.files.delete)} ({self.files_bytes} bytes); checkpoints of runs:"
-            f" {len(self.checkpoints.delete)}; logs of runs: {len(self.logs.delete)}"
+            f" {len(self.checkpoints.delete)}; logs of runs: {len(self.logs.delete)};"
+            f" parts of the request log: {len(self.requests.delete)}"
         )
 
 

@@ -21,9 +21,10 @@ from raymaas.errors import IntegrityError, NotFound
 from raymaas.registry.blobs import GRACE
 from raymaas.registry.collection import Part, Plan, candidates, expired_runs, unnamed
 from raymaas.registry.layout import BLOBS, log_folder
-from raymaas.registry.leases import Leases
+from raymaas.registry.leases import Lease, Leases
 from raymaas.registry.leftovers import delete_ray_folders, ray_folders
 from raymaas.registry.marks import marks
+from raymaas.registry.requests import Requests
 from raymaas.registry.runs import Runs
 from raymaas.specs.retention import Retention
 from raymaas.specs.runs import Run
@@ -63,11 +64,13 @@ class Collector:
         files = unnamed(found, self._marks(kept_trials, now, alive))
         checkpoints = expired_runs(runs, days=keep.keep_checkpoints_days, now=now)
         logs = expired_runs(runs, days=keep.keep_logs_days, now=now)
+        over = Requests(self._store).older_than(now - timedelta(days=keep.keep_requests_days))
         return Plan(
             files=files,
             files_bytes=sum(size for batch in self._each(self._size, files.delete, alive) for size in batch),
             checkpoints=_only(checkpoints, lambda run_id: bool(ray_folders(self._store, run_id))),
             logs=_only(logs, lambda run_id: self._store.first(log_folder(run_id)) is not None),
+            requests=Part(tuple(over), {}),
         )
 
     def collect(self, *, on_deleted: OnDeleted = lambda what, gone, of: None) -> Plan:
@@ -78,10 +81,7 @@ class Collector:
         """
         with Leases(self._store).held(LEASE, holder=self._holder, for_s=LEASE_S) as lease:
             plan = self.survey(alive=lease.keep)
-            gone, of = 0, len(plan.files.delete)
-            for batch in self._each(self._store.delete, plan.files.delete, lease.keep):
-                gone += len(batch)
-                on_deleted("files", gone, of)
+            self._delete("files", plan.files.delete, lease, on_deleted)
             for gone, run_id in enumerate(plan.checkpoints.delete, start=1):
                 lease.keep()
                 delete_ray_folders(self._store, run_id)
@@ -90,6 +90,7 @@ class Collector:
                 chunks = list(self._keys(log_folder(run_id), lease.keep))
                 list(self._each(self._store.delete, chunks, lease.keep))
                 on_deleted("logs", gone, len(plan.logs.delete))
+            self._delete("requests", plan.requests.delete, lease, on_deleted)
         return plan
 
     def collect_if_due(self, every: timedelta) -> Plan | None:
@@ -98,6 +99,12 @@ class Collector:
         if newest is not None and self._store.now() - newest.acquired_at < every:
             return None
         return self.collect()
+
+    def _delete(self, what: str, keys: Sequence[str], lease: Lease, on_deleted: OnDeleted) -> None:
+        gone = 0
+        for batch in self._each(self._store.delete, keys, lease.keep):
+            gone += len(batch)
+            on_deleted(what, gone, len(keys))
 
     def _marks(self, trials_of: set[str], now: datetime, alive: Callable[[], None]) -> dict[str, str]:
         try:

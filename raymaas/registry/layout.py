@@ -42,6 +42,7 @@ _LATEST: int = 10**_TIME_DIGITS - 1
 _DAY_DIGITS = 6  # Of those, the leading ones: they change every 28 hours.
 
 BLOBS = "blobs/sha256/"
+REQUESTS = "requests/"
 _FINGERPRINT_HEAD = 8  # So many characters of one find it.
 _FINGERPRINT = re.compile(r"[0-9a-z][0-9a-z._-]{0,127}")
 
@@ -133,7 +134,7 @@ def descendant_key(fingerprint: str, model: str, version: int, run_id: str) -> s
 
 
 def requests_folder(model: str, version: int) -> str:
-    return f"requests/{_name(model)}/{version}/"
+    return f"{REQUESTS}{_name(model)}/{version}/"
 
 
 def requests_key(model: str, version: int, until: datetime, replica: str) -> str:

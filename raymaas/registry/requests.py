@@ -14,13 +14,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
-from raymaas.registry.layout import requests_folder, requests_key, time_of
+from raymaas.registry.layout import REQUESTS, requests_folder, requests_key, time_of
 from raymaas.registry.once import write_bytes
 from raymaas.specs.requests import RequestChunk, RequestRecord
 from raymaas.store import Store
-
-KEPT = timedelta(days=30)
-"""Chunks are kept for at least this long."""
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -71,6 +68,12 @@ class Requests:
             raise self._unknown(model, version, request_id, more=next(newest_first, None))
         return found
 
+    def older_than(self, moment: datetime) -> Iterator[str]:
+        """Keys of the chunks of all versions whose requests were answered before `moment`."""
+        for model in self._store.children(REQUESTS):
+            for version in self._store.children(f"{REQUESTS}{model}/"):
+                yield from self._chunks(model, int(version), before=moment)
+
     def _search(self, keys: Iterable[str], model: str, version: int, request_id: str) -> RequestRecord | None:
         wanted = request_id.encode()
         pending = iter(keys)
@@ -115,7 +118,7 @@ class Requests:
             return NotFound(f"{sentence} since {back_to}; say before={back_to} to look further back")
         return NotFound(
             f"{sentence}; requests are recorded some seconds after their answer, under the version that gave"
-            f" it, and kept for at least {KEPT.days} days"
+            " it, and kept for the days of the setting keep_requests_days"
         )
 
 

@@ -8,7 +8,7 @@ from raymaas.specs.base import Spec
 
 
 class Retention(Spec):
-    """Days from the end of a run, by the store's clock. One at least: a driver told to stop may still be writing."""
+    """Days by the store's clock. One at least: a driver told to stop may still be writing."""
 
     keep_checkpoints_days: int = Field(
         7, ge=1, le=36500, description="Days that Ray's checkpoints of a run are kept after its end."
@@ -18,4 +18,7 @@ class Retention(Spec):
     )
     keep_logs_days: int = Field(
         90, ge=1, le=36500, description="Days that a run's log is kept after its end."
+    )
+    keep_requests_days: int = Field(
+        30, ge=1, le=36500, description="Days that it is kept which requests a version answered, and how."
     )

@@ -11,12 +11,14 @@ from registry_examples import START, Clock, run_spec
 
 from raymaas.cli.local import up_options
 from raymaas.cli.main import main
-from raymaas.errors import InvalidInput
+from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.collector import Collector
 from raymaas.registry.layout import blob_key, log_folder, train_path, tune_path
+from raymaas.registry.requests import Requests
 from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings
+from raymaas.specs.requests import RequestChunk
 from raymaas.specs.retention import Retention
 from raymaas.specs.runs import EpochMetrics, Failed, Pending, Running, RunState, Stopped, Succeeded
 from raymaas.specs.search import Finished, Trial
@@ -154,6 +156,31 @@ def test_a_survey_shows_each_rule(store: ClockedStore, clock: Clock) -> None:
     assert (again.files.delete, again.checkpoints.delete, again.logs.delete) == ((), (), ())
 
 
+def test_requests_are_kept_for_their_days(store: ClockedStore, clock: Clock) -> None:
+    requests = Requests(store)
+    for model, version, days in (("digits", 1, 0), ("digits", 2, 1), ("other", 1, 31)):
+        requests.append(
+            RequestChunk(
+                model=model,
+                version=version,
+                replica="r1",
+                request_ids=("some-id",),
+                at_ms=(0,),
+                statuses=(200,),
+                microseconds=(5,),
+                rows=(1,),
+                dropped=0,
+            ),
+            at=START + days * DAY,
+        )
+    clock.now = START + 30 * DAY + timedelta(hours=1)
+    assert len(Collector(store, KEEP, holder="ana").collect().requests.delete) == 1
+    with pytest.raises(NotFound, match="keep_requests_days"):
+        requests.find("digits", 1, "some-id")
+    assert requests.find("digits", 2, "some-id").status == 200
+    assert requests.find("other", 1, "some-id").status == 200
+
+
 def test_days_are_settings(tmp_path: Path) -> None:
     settings = load_settings({"RAYMAAS_KEEP_LOGS_DAYS": "5"}, home=tmp_path)
     assert settings.retention == up_options(settings).retention == Retention(keep_logs_days=5)
@@ -182,7 +209,10 @@ def test_the_command_shows_first_and_then_deletes(
     where = ("--storage", store.url)
     status, out, _ = gc(capsys, *where, "--dry-run")
     assert status == 0
-    assert "would delete files: 1 (15 bytes); checkpoints of runs: 1; logs of runs: 0" in out
+    assert (
+        "would delete files: 1 (15 bytes); checkpoints of runs: 1; logs of runs: 0; parts of the request log: 0"
+        in out
+    )
     assert "1 of trials" in out
     assert "1 runs that ended less than 90 days ago" in out
     status, out, _ = gc(capsys, *where, "--dry-run", "--json")
