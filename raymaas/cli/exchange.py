@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from raymaas.cli.local import settings_from_environment
+from raymaas.cli.local import StorageInUse, settings_from_environment, storage_in_use
 from raymaas.cli.show import AsJson, notes, print_json
 from raymaas.client.yamlfile import Place, read_yaml
 from raymaas.errors import InvalidInput
@@ -29,15 +29,11 @@ VersionArgument = Annotated[
     str, typer.Argument(metavar="MODEL@VERSION", help="A version, or an alias of one.")
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIR")]
-Storage = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="The store; default that of the running cluster, else RAYMAAS_STORAGE."),
-]
 As = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Its name here; default its own.")]
 
 
 @app.command("export")
-def export_version(reference: VersionArgument, directory: Folder, storage: Storage = None) -> None:
+def export_version(reference: VersionArgument, directory: Folder, storage: StorageInUse = None) -> None:
     """Write a version into a folder: its files, its manifest, and its card for people.
 
     The folder appears whole or not at all. The digest printed names exactly this version: give it to whoever
@@ -64,7 +60,7 @@ def import_version(
     directory: Folder,
     model: As = None,
     digest: Annotated[str | None, typer.Option(help="What `export` printed; nothing else is taken.")] = None,
-    storage: Storage = None,
+    storage: StorageInUse = None,
     as_json: AsJson = False,
 ) -> None:
     """Register the version in a folder that `export` wrote, under the next number.
@@ -128,7 +124,7 @@ def import_weights(
         Path | None, typer.Option(metavar="FILE", help="YAML: licence, intended_use, data_sources, limits.")
     ] = None,
     description: Annotated[str, typer.Option(help="Kept with the version.")] = "",
-    storage: Storage = None,
+    storage: StorageInUse = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a PyTorch network that was trained elsewhere.
@@ -170,11 +166,8 @@ def import_weights(
 
 def _registry(storage: str | None) -> Registry:
     from raymaas import wiring
-    from raymaas.cluster.lifecycle import read_plan
 
-    settings = settings_from_environment(storage=storage)
-    plan = read_plan(settings.run_dir) if storage is None else None
-    return wiring.open_registry(plan.storage if plan else settings.storage)
+    return wiring.open_registry(storage_in_use(settings_from_environment(storage=storage), storage))
 
 
 def _resolved(registry: Registry, reference: str) -> ModelVersion:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raymaas.cli.local import Storage, settings_from_environment
+from raymaas.cli.local import StorageInUse, settings_from_environment, storage_in_use
 from raymaas.cli.show import AsJson, notes, print_json, print_table
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SAYS = {
 
 @app.command()
 def gc(
-    storage: Storage = None,
+    storage: StorageInUse = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Delete nothing; show what would go, and what is kept and why.")
     ] = False,
@@ -59,7 +59,7 @@ def gc(
     from raymaas.store import open_store
 
     settings = settings_from_environment(storage=storage)
-    store = open_store(settings.storage)
+    store = open_store(storage_in_use(settings, storage))
     collector = wiring.open_collector(store, settings, grace=timedelta(hours=grace))
     if store.first("") is None:
         notes().print(f"the store {store.url} is empty", soft_wrap=True)

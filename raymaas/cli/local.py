@@ -28,6 +28,10 @@ Storage = Annotated[
         "Default file://<home>/store."
     ),
 ]
+StorageInUse = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="The store; default that of the running cluster, else RAYMAAS_STORAGE."),
+]
 Port = Annotated[
     int | None, typer.Option(help="Port of the edge (0: a free one). Default 8080, or RAYMAAS_PORT.")
 ]
@@ -234,6 +238,14 @@ def settings_from_environment(**chosen: Any) -> Settings:
     from raymaas.settings import load_settings
 
     return load_settings(os.environ, **chosen)
+
+
+def storage_in_use(settings: Settings, chosen: str | None) -> str:
+    """`chosen` on the command line; else the store of the cluster that runs from here, else that of the settings."""
+    from raymaas.cluster.lifecycle import read_plan
+
+    plan = None if chosen else read_plan(settings.run_dir)
+    return plan.storage if plan else settings.storage
 
 
 def up_options(settings: Settings) -> Any:
