@@ -85,11 +85,18 @@ class Document(Spec):
         kind, number = body.pop("kind", None), body.pop("format", None)
         if kind != cls.kind:
             raise IntegrityError(f"{source} is a {kind!r} document where {cls.kind!r} was expected")
-        if not isinstance(number, int) or number > cls.format:
+        if not isinstance(number, int) or number < 1 or number > cls.format:
             raise InvalidInput(
                 f"{source} has format {number} of {cls.kind!r}; this raymaas reads up to {cls.format}. Upgrade raymaas"
             )
+        for older in range(number, cls.format):
+            body = cls.upgraded(body, older)
         return cls.parse(body, source=source)
+
+    @classmethod
+    def upgraded(cls, body: dict[str, Any], number: int) -> dict[str, Any]:
+        """The body of format `number` as format `number + 1` has it. A class that raises its format says how."""
+        raise NotImplementedError(f"{cls.__name__} has format {cls.format} and does not read format {number}")
 
 
 def explain(cls: type[BaseModel], error: ValidationError, places: Places) -> list[str]:

@@ -46,7 +46,7 @@ class Home:
         return self.path / "run"
 
     def cli(
-        self, *arguments: str, timeout_s: float = 180, check: bool = True, **environment: str
+        self, *arguments: str, timeout_s: float = 300, check: bool = True, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run `raymaas ...` in the repository's root, as the README does."""
         done = subprocess.run(

@@ -24,11 +24,10 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.url(request.getfixturevalue("s3_prefix"))
 
 
-@pytest.mark.timeout(400)
 def test_the_quickstart_ends_well_and_leaves_only_the_store(tmp_path: Path, storage: str) -> None:
     home = Home(tmp_path / "home")
 
-    done = home.cli("quickstart", "--storage", storage, timeout_s=380, RAYMAAS_MARK=str(tmp_path))
+    done = home.cli("quickstart", "--storage", storage, timeout_s=500, RAYMAAS_MARK=str(tmp_path))
 
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["model"] == "digits"

@@ -1,5 +1,7 @@
 """Documents: what is written is what is read, and what is wrong is said by name."""
 
+from typing import Any
+
 import orjson
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from raymaas.errors import (
     RunFailed,
     error_from_wire,
 )
-from raymaas.specs.base import canonical_json, sha256_hex
+from raymaas.specs.base import Document, canonical_json, sha256_hex
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Reference, check_alias, check_name, new_run_id
@@ -37,6 +39,32 @@ def test_every_flipped_byte_of_a_sealed_document_is_refused() -> None:
         damaged[position] ^= 0x01
         with pytest.raises(IntegrityError):
             TrainJob.unseal(bytes(damaged), source="store")
+
+
+class _First(Document):
+    kind = "cup"
+    millilitres: int
+
+
+class _Third(Document):
+    """Format 2 renamed the field, format 3 changed its unit."""
+
+    kind = "cup"
+    format = 3
+    volume_l: float
+
+    @classmethod
+    def upgraded(cls, body: dict[str, Any], number: int) -> dict[str, Any]:
+        if number == 1:
+            return {"volume_ml": body["millilitres"]}
+        return {"volume_l": body["volume_ml"] / 1000}
+
+
+def test_a_document_of_an_older_format_is_read_through_each_step() -> None:
+    old = _First(millilitres=250).seal()
+    assert _Third.unseal(old, source="cup.json") == _Third(volume_l=0.25)
+    with pytest.raises(InvalidInput, match=r"cup\.json has format 3 of 'cup'; this raymaas reads up to 1"):
+        _First.unseal(_Third(volume_l=0.25).seal(), source="cup.json")
 
 
 def test_a_document_of_a_newer_format_is_refused_by_name() -> None:
