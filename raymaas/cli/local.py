@@ -250,11 +250,11 @@ def storage_in_use(settings: Settings, chosen: str | None) -> str:
 
 def up_options(settings: Settings) -> Any:
     from raymaas.cluster.lifecycle import UpOptions
-    from raymaas.store import open_store
+    from raymaas.store import open_store, require_conditions
 
     store = open_store(settings.storage)
-    # Asked once here, so that a bad URL, bucket or credential is told before anything starts.
-    store.first("models/")
+    # Here, so that a bad URL, bucket, credential or server is told before anything starts.
+    require_conditions(store)
     return UpOptions(
         run_dir=str(settings.run_dir),
         storage=store.url,

@@ -4,5 +4,14 @@ from raymaas.store.contract import Store, check_key, check_prefix
 from raymaas.store.local import LocalStore
 from raymaas.store.memory import MemoryStore
 from raymaas.store.opening import open_store
+from raymaas.store.probe import require_conditions
 
-__all__ = ["LocalStore", "MemoryStore", "Store", "check_key", "check_prefix", "open_store"]
+__all__ = [
+    "LocalStore",
+    "MemoryStore",
+    "Store",
+    "check_key",
+    "check_prefix",
+    "open_store",
+    "require_conditions",
+]

@@ -14,7 +14,8 @@ from s3_server import S3Server
 from store_contract import RACERS, StoreContract
 from test_store_contract import SMALL
 
-from raymaas.store import LocalStore, MemoryStore, Store
+from raymaas.errors import Refused
+from raymaas.store import LocalStore, MemoryStore, Store, open_store, require_conditions
 from raymaas.store.s3 import S3Store
 from raymaas.store.s3_place import S3Place
 
@@ -114,3 +115,18 @@ class TestTheContractCatches:
     def test_a_store_that_writes_in_place(self, tmp_path: Path) -> None:
         with pytest.raises(AssertionError):
             Threads().test_a_reader_sees_all_of_a_file_or_nothing(WritingInPlaceStore(tmp_path))
+
+
+class TestTheProbe:
+    def test_is_passed_by_a_store_that_keeps_its_promise_and_leaves_nothing(
+        self, s3: S3Server, s3_prefix: str, tmp_path: Path
+    ) -> None:
+        for store in (open_store(s3.url(s3_prefix)), LocalStore(tmp_path / "new")):
+            require_conditions(store)
+            assert store.list("") == []
+
+    def test_refuses_a_server_that_ignores_the_condition(self, s3: S3Server, s3_prefix: str) -> None:
+        store = UnconditionalS3Store(S3Place.parse(s3.url(s3_prefix)))
+        with pytest.raises(Refused, match="let a second writer overwrite a key"):
+            require_conditions(store)
+        assert store.list("") == []
