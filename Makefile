@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
 
-.PHONY: quickstart test test-cluster lint bench clean
+.PHONY: quickstart test test-cluster lint bench soak clean
 
 quickstart: $(SETUP)  ## the main job: one real model from data to a served answer
 	$(BIN)/raymaas quickstart $(ARGS)
@@ -20,6 +20,9 @@ lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
 
 bench: $(SETUP)  ## figures, as ratios measured in one run
 	PYTHONPATH=tests:tests/unit $(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(SETUP)  ## the registry under kill -9, lost replies and random histories, for minutes
+	$(BIN)/python tests/soak.py $(ARGS)
 
 $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -38,6 +38,15 @@ class Settings(Retention):
     gc_every_hours: float = Field(
         24, ge=0, description="Hours between a running cluster's collections; 0: only `raymaas gc` collects."
     )
+    datasets: Path | None = Field(
+        default=None,
+        description="Folder with files of named data sets, such as mnist/train-images-idx3-ubyte.gz; looked in first.",
+    )
+    mnist_mirror: str = Field(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        description="URL of the folder that MNIST's files are downloaded from, into <home>/datasets. "
+        "Empty, in the file: never.",
+    )
     url: str | None = Field(
         default=None, description="Edge the client talks to; default that of the local cluster."
     )
@@ -60,6 +69,10 @@ class Settings(Retention):
     @property
     def cache_dir(self) -> Path:
         return self.home / "cache"
+
+    @property
+    def datasets_cache(self) -> Path:
+        return self.home / "datasets"
 
     @property
     def cache_bytes(self) -> int:

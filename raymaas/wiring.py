@@ -18,12 +18,14 @@ from typing import Any
 from raymaas.cluster.lifecycle import read_plan, ready_checks
 from raymaas.cluster.plan import ClusterPlan
 from raymaas.data.cards import find_card
+from raymaas.data.sources.base import DataFiles
 from raymaas.errors import NotFound, Refused
 from raymaas.registry.blobs import GRACE
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.collector import Collector
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
+from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
@@ -63,6 +65,16 @@ def open_collector(store: Store, settings: Settings, *, grace: timedelta) -> Col
         )
     holder = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}"
     return Collector(store, settings.retention, holder=holder, grace=grace)
+
+
+def data_files(settings: Settings) -> DataFiles:
+    """Where data sets known by name are looked for; what is downloaded is told on standard output."""
+    return DataFiles(
+        folder=settings.datasets.expanduser() if settings.datasets else None,
+        cache=settings.datasets_cache,
+        mnist_mirror=settings.mnist_mirror,
+        say=partial(print, flush=True),
+    )
 
 
 def supervise(run_dir: Path, environment: Mapping[str, str]) -> None:
@@ -117,6 +129,7 @@ def control(run_dir: Path) -> None:
             states=registry.states,
             policies=registry.policies,
             runs=registry.runs,
+            resumption=Resumption(registry.store, registry.runs, registry.versions),
             lineages=Lineages(registry.store, card_of=partial(find_card, registry.store)),
             submitter=jobs,
             deployments=controller,

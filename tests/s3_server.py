@@ -21,6 +21,8 @@ BUCKET = "raymaas-tests"
 _ACCESS_KEY, _SECRET_KEY = "raymaas", "raymaas-secret"
 _GRPC_OFFSET = 10_000  # SeaweedFS listens on each HTTP port + 10000 as well
 _READY_WITHIN_S = 60.0
+# The server ends with the pipe to whoever started it, also when that one is killed.
+_GUARD = '"$@" & read -r _; kill -9 $!; wait $!'
 
 
 @dataclass(frozen=True)
@@ -72,19 +74,19 @@ class S3Server:
         config.write_text(json.dumps({"identities": [identity]}))
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary(), *_flags(self._ports, data=data, config=config)],
+                ["sh", "-c", _GUARD, "sh", _binary(), *_flags(self._ports, data=data, config=config)],
                 cwd=self._folder,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self._wait_ready(self._process)
+        self._wait_ready()
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would: SIGTERM takes 17 s."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self._process.communicate()
             self._process = None
 
     def client(self) -> s3fs.S3FileSystem:
@@ -99,11 +101,10 @@ class S3Server:
             skip_instance_cache=True,
         )
 
-    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait_ready(self) -> None:
         """Until the first object is written: the server's own health check says yes seconds before that."""
         deadline = time.monotonic() + _READY_WITHIN_S
         while True:
-            refused = process.poll() is not None or time.monotonic() > deadline
             try:
                 with closing(socket.create_connection(("127.0.0.1", self._ports.s3), timeout=1)):
                     pass
@@ -113,7 +114,7 @@ class S3Server:
                 client.call_s3("put_object", Bucket=BUCKET, Key="ready", Body=b"x")
                 return
             except OSError as error:
-                if refused:
+                if time.monotonic() > deadline:
                     tail = (self._folder / "log").read_bytes()[-2000:].decode(errors="replace")
                     self.kill()
                     raise RuntimeError(f"the S3 server did not become ready ({error}):\n{tail}") from error

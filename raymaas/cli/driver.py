@@ -74,6 +74,9 @@ def carry_out(
     def on_trial(trial: Trial) -> None:
         print(trial_line(trial), flush=True)  # noqa: T201
 
+    def on_kept(name: str, size: int) -> None:
+        print(f"stored {name}, {size} bytes", flush=True)  # noqa: T201
+
     with _logged_to(runs, run_id), _interruptible():
         try:
             say(f"run {run_id} on Ray {ray_version()}, store {settings.storage}")
@@ -85,6 +88,9 @@ def carry_out(
                 say=say,
                 on_epoch=on_epoch,
                 on_trial=on_trial,
+                on_kept=on_kept,
+                files=wiring.data_files(settings),
+                resumes=spec.resumes,
             )
             manifest = carry_out_job(spec.job, parts)
         except Interrupted:

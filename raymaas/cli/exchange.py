@@ -115,7 +115,9 @@ def import_weights(
         Path, typer.Argument(metavar="FILE", help="A state_dict: .safetensors, .pth, .pt, .bin.")
     ],
     model: Annotated[str, typer.Option(metavar="NAME", help="The model it becomes a new version of.")],
-    architecture: Annotated[str, typer.Option(metavar="NAME", help="Of the catalogue: mlp, logistic.")],
+    architecture: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the catalogue, such as mlp or lenet5.")
+    ],
     data: Annotated[str, typer.Option(metavar="NAME", help="The data set it takes, such as digits.")],
     config: Annotated[
         str, typer.Option(metavar="YAML", help="The architecture's settings, or @FILE with them.")
@@ -137,6 +139,7 @@ def import_weights(
 
       raymaas models import-weights mlp.pth --model digits --architecture mlp --config '{hidden: [128]}' --data digits
     """
+    from raymaas import wiring
     from raymaas.cli.loglines import version_line
     from raymaas.exchange.weights import read_weights
     from raymaas.jobs import importing
@@ -158,6 +161,7 @@ def import_weights(
         store=registry.store,
         versions=registry.versions,
         say=lambda text: console.print(text, markup=False),
+        files=wiring.data_files(settings_from_environment()),
     )
     for note in version.notes:
         console.print(f"note: {note}", markup=False, soft_wrap=True)

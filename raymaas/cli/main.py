@@ -11,6 +11,7 @@ import typer
 from raymaas import __version__
 from raymaas.cli import (
     compress,
+    data,
     deploy,
     exchange,
     gc,
@@ -30,6 +31,7 @@ from raymaas.errors import RaymaasError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(local.app)
 app.add_typer(train.app)
+app.add_typer(data.app, name="data")
 app.add_typer(compress.app)
 app.add_typer(sweep.app)
 app.add_typer(runs.app, name="runs")

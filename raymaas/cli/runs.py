@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from raymaas.cli.show import AsJson, client_of, moment, print_json, print_table, state_detail
+from raymaas.cli.train import followed, summary
 
-app = typer.Typer(no_args_is_help=True, help="Runs: list them, show one, read its log, stop it.")
+app = typer.Typer(no_args_is_help=True, help="Runs: list them, show one, read its log, stop it, resume it.")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, as `raymaas runs list` shows it.")]
 
@@ -54,6 +55,9 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
         return print_json(run.model_dump(mode="json") | {"epochs": metrics})
     typer.echo(f"{run.run_id}: {run.kind} {run.model}, by {run.who}, {moment(run.created_at)}")
     typer.echo(f"{run.status.state} {state_detail(run.status)}".rstrip())
+    if run.resumes:
+        place = "its newest checkpoint" if run.resumes.epoch is None else f"epoch {run.resumes.epoch}"
+        typer.echo(f"goes on from {run.resumes.run}, {place}")
     names = sorted({name for epoch in epochs for name in epoch.metrics})
     rows = [(e.epoch, *(f"{e.metrics[n]:.4g}" if n in e.metrics else "" for n in names)) for e in epochs]
     print_table(("epoch", *names), rows, empty="no epoch has been measured yet")
@@ -88,3 +92,44 @@ def stop(context: typer.Context, run_id: RunId) -> None:
     with client_of(context) as client:
         run = client.run(run_id).stop()
     typer.echo(f"{run.run_id}: {run.status.state} {state_detail(run.status)}".rstrip())
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    run_id: RunId,
+    from_epoch: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Branch off from the checkpoint after epoch N, optimizer included."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="With --from-epoch: train on otherwise; may be repeated."
+        ),
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
+) -> None:
+    """Go on with a training run that failed or was stopped, from its newest checkpoint.
+
+    That is a new run, RUN-r2. It ends with the same weights, to the bit, as RUN would have ended uninterrupted.
+    After its driver died, a training is carried on once by itself; this is for after that.
+
+    With --from-epoch it is another training that begins with a checkpoint of RUN, whatever became of RUN.
+
+    Example:
+
+      raymaas runs resume train-digits-9f31c2d4e5
+
+      raymaas runs resume train-digits-9f31c2d4e5 --from-epoch 10 --set training.learning_rate=0.0005
+    """
+    with client_of(context) as client:
+        run = client.run(run_id).resume(from_epoch=from_epoch, settings=settings or ())
+        if not wait:
+            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            return
+        version = followed(client, run, epochs=None)
+        print_json(version) if as_json else typer.echo(summary(version))

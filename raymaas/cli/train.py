@@ -48,11 +48,12 @@ def train(
         if not wait:
             print_json(run.status()) if as_json else typer.echo(run.run_id)
             return
-        version = _followed(client, run, document)
-        print_json(version) if as_json else typer.echo(_summary(version))
+        version = followed(client, run, epochs=document.training.epochs)
+        print_json(version) if as_json else typer.echo(summary(version))
 
 
-def _followed(client: Client, run: RunHandle, job: TrainJob) -> ModelVersion:
+def followed(client: Client, run: RunHandle, *, epochs: int | None) -> ModelVersion:
+    """The version a training run ends with; its log and progress are shown until then. Raises RunFailed."""
     console = notes()
     console.print(
         Text(f"run {run.run_id} accepted; `raymaas runs stop {run.run_id}` stops it"), soft_wrap=True
@@ -60,20 +61,20 @@ def _followed(client: Client, run: RunHandle, job: TrainJob) -> ModelVersion:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         try:
-            run.wait(on_event=_shower(console, bar, epochs=job.training.epochs))
+            run.wait(on_event=_shower(console, bar, epochs=epochs))
         except KeyboardInterrupt:
             bar.stop()
             console.print(f"the run goes on; follow it with `raymaas runs logs {run.run_id} --follow`")
             raise typer.Exit(130) from None
-    ended = run.status().status
-    assert ended.state == "succeeded"
-    return client.models.version(f"{job.model}@{ended.version}")
+    ended = run.status()
+    assert ended.status.state == "succeeded"
+    return client.models.version(f"{ended.model}@{ended.status.version}")
 
 
-def _shower(console: Console, bar: Progress, *, epochs: int) -> Callable[[RunEvent], None]:
+def _shower(console: Console, bar: Progress, *, epochs: int | None) -> Callable[[RunEvent], None]:
     """What prints each event: the log as it is, and on a terminal a bar that counts epochs below it.
 
-    The bar shows no figures: the log has a line for each epoch.
+    The bar shows no figures: the log has a line for each epoch. Without `epochs` the end is not known.
     """
     task = bar.add_task("waiting for Ray", total=epochs)
 
@@ -89,7 +90,8 @@ def _shower(console: Console, bar: Progress, *, epochs: int) -> Callable[[RunEve
     return show
 
 
-def _summary(version: ModelVersion) -> str:
+def summary(version: ModelVersion) -> str:
+    """A version and its scores, in one line."""
     evaluation = version.evaluation
     figures = ", ".join(
         f"{name} {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, overload
@@ -270,6 +270,15 @@ class AsyncRunHandle:
 
     async def stop(self) -> Run:
         return await self._link.call(calls.run_stop(self.run_id))
+
+    async def resume(self, *, from_epoch: int | None = None, settings: Sequence[str] = ()) -> AsyncRunHandle:
+        """Go on from this training run's newest checkpoint, or from that of `from_epoch`: a run of its own.
+
+        Without an epoch it ends as this one would have, bit for bit; Refused unless this one failed or was stopped.
+        With one, `settings` such as "training.epochs=40" may differ. Returns once accepted.
+        """
+        call = calls.run_resume(self.run_id, from_epoch=from_epoch, settings=settings)
+        return AsyncRunHandle(self._link, (await self._link.call(call)).run_id)
 
     def events(self, *, timeout_s: float | None = None) -> AsyncIterator[RunEvent]:
         """Log text, epochs and changes of status as they appear, until the run has ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -25,6 +25,7 @@ from raymaas.specs.api import (
     PolicyList,
     PolicyRequest,
     PromoteRequest,
+    ResumeRequest,
     RollbackRequest,
     RunList,
     RunMetrics,
@@ -204,6 +205,11 @@ def run_logs(run_id: str, *, after: int) -> Call[LogPart]:
 
 def run_stop(run_id: str) -> Call[Run]:
     return Call(Request("POST", f"{_run_path(run_id)}/stop"), _reader(Run))
+
+
+def run_resume(run_id: str, *, from_epoch: int | None, settings: Sequence[str]) -> Call[Run]:
+    body = ResumeRequest(from_epoch=from_epoch, settings=tuple(settings))
+    return _write("POST", f"{_run_path(run_id)}/resume", Run, body)
 
 
 def _get(path: str, cls: type[SpecT], query: Mapping[str, str] | None = None) -> Call[SpecT]:

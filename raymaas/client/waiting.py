@@ -109,7 +109,9 @@ def outcome(run_id: str, status: RunState) -> Succeeded:
             raise RunFailed(f"run {run_id} failed: {error}; see `raymaas runs logs {run_id}`", run=run_id)
         case Stopped(who=who):
             raise RunFailed(
-                f"run {run_id} was stopped by {who}; submit the job again to repeat it", run=run_id
+                f"run {run_id} was stopped by {who}; `raymaas runs resume {run_id}` goes on with a training, "
+                "any other job is submitted again",
+                run=run_id,
             )
     raise RunFailed(f"run {run_id} is {status.state} and has no outcome yet", run=run_id)
 

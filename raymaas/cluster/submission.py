@@ -21,8 +21,8 @@ log = logging.getLogger("raymaas.submission")
 _SUBMISSION_TAKES_S = 60.0
 
 
-# What their trials found is in the store, so a second driver goes on where the first one died.
-_CARRIED_ON = ("compress", "sweep")
+# Their trials or checkpoints are in the store, so a second driver goes on where the first one died.
+_CARRIED_ON = ("compress", "sweep", "train")
 
 
 class JobsApi(Protocol):
@@ -33,6 +33,8 @@ class JobsApi(Protocol):
     def stop_job(self, job_id: str) -> bool: ...
 
     def get_job_status(self, job_id: str) -> JobStatus: ...
+
+    def get_job_logs(self, job_id: str) -> str: ...
 
 
 class RayJobs:
@@ -45,6 +47,7 @@ class RayJobs:
         self._connect = connect
         self._runs = runs
         self._now = now
+        self._watched: set[str] = set()
 
     def submit(self, spec: RunSpec) -> None:
         """Start `raymaas run --run ID` as the Ray job of the same id. Raises Unavailable when Ray does not take it."""
@@ -65,7 +68,7 @@ class RayJobs:
     def settle(self) -> None:
         """Look after each run whose Ray job ended, or vanished with its head, without recording how.
 
-        A search is carried on by a second Ray job, once; any other run is marked as failed.
+        A training or a search is carried on by a second Ray job, once; any other run is marked as failed.
         """
         for run in self._runs.list(limit=50):
             if not isinstance(run.status, FINAL_STATES) and self._is_ours(run):
@@ -79,6 +82,7 @@ class RayJobs:
         second = self._status(second_job(run.run_id))
         status = second or self._status(run.run_id)
         if status is not None and not status.is_terminal():
+            self._have_watched(second_job(run.run_id) if second else run.run_id)
             return
         # Read again: the driver may have written its last word while we asked.
         if isinstance(self._runs.status(run.run_id), FINAL_STATES):
@@ -89,6 +93,8 @@ class RayJobs:
             return
         how = "is unknown to Ray (its head was replaced)" if status is None else f"ended as {status.value}"
         error = f"its Ray job {how} before the run was over"
+        if run.kind == "train":
+            error += f"; `raymaas runs resume {run.run_id}` goes on from its newest checkpoint"
         self._runs.set_status(run.run_id, Failed(at=self._now(), error=error))
 
     def _is_ours(self, run: Run) -> bool:
@@ -109,6 +115,20 @@ class RayJobs:
             api.submit_job(entrypoint=command, submission_id=job_id, metadata=metadata)
         except Exception as error:
             raise Unavailable(f"Ray's Jobs API did not take run {spec.run_id}: {error}") from error
+
+    def _have_watched(self, job_id: str) -> None:
+        """Have Ray look whether a job is alive that it calls running.
+
+        A new head remembers the jobs of the one before as running, and its job agent finds out that they are dead
+        only after it was asked for something (`get_job_manager` in ray/dashboard/modules/job/job_agent.py).
+        """
+        if job_id in self._watched:
+            return
+        try:
+            self._api().get_job_logs(job_id)
+        except (OSError, RuntimeError) as error:
+            raise Unavailable(f"Ray's Jobs API does not look after {job_id}: {error}") from error
+        self._watched.add(job_id)
 
     def _status(self, job_id: str) -> JobStatus | None:
         """None when Ray knows no such job."""

@@ -9,6 +9,7 @@ Under datasets/<name>/<fingerprint>/ lie
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymaas.data.builtin import load_builtin
 from raymaas.data.cards import card_key, dataset_folder
-from raymaas.data.rows import Rows, rows_of
+from raymaas.data.catalogue import dataset_name, source_of
+from raymaas.data.rows import Rows, own_parts, rows_of, stored_features
+from raymaas.data.sources.base import DataFiles
+from raymaas.data.table import PARTS
 from raymaas.errors import AlreadyExists, IntegrityError, InvalidInput
 from raymaas.specs.base import canonical_json
 from raymaas.specs.datasets import DatasetCard
@@ -33,35 +36,48 @@ class Dataset:
 
     card: DatasetCard
     rows: Rows
+    part_N: np.ndarray | None = None
+    """The set's own division, int8 codes of `raymaas.data.table.PARTS`; None when it brings none."""
 
     @property
     def input(self) -> TensorSpec:
         """The tensor a model of this data takes."""
-        return TensorSpec(name="x", dtype="FP32", shape=(-1, self.card.features))
+        return TensorSpec(name="x", dtype="FP32", shape=(-1, *self.card.shape))
 
 
-def fingerprint_of(rows: Rows, *, classes: tuple[str, ...]) -> str:
+def fingerprint_of(table: pa.Table, *, classes: tuple[str, ...]) -> str:
     """SHA-256 over classes, and over each column's name, type, shape and little-endian bytes.
 
-    It does not depend on how Parquet encoded the rows, nor on pyarrow's version.
+    `table` was taken by `rows_of`. It does not depend on how Parquet encoded the rows, nor on pyarrow's
+    version; features kept as bytes are hashed as bytes.
     """
     digest = hashlib.sha256(canonical_json(classes))
-    for name, array, dtype in (("row", rows.id_N, "<i8"), ("x", rows.x_ND, "<f4"), ("y", rows.y_N, "<i8")):
+    features = stored_features(table, name="")
+    columns = [
+        ("row", table["row"].to_numpy(), "<i8"),
+        ("x", features, "|u1" if features.dtype == np.uint8 else "<f4"),
+        ("y", table["y"].to_numpy(), "<i8"),
+    ]
+    if "part" in table.column_names:
+        columns.append(("part", table["part"].to_numpy(), "|i1"))
+    for name, array, dtype in columns:
         digest.update(canonical_json([name, dtype, list(array.shape)]))
-        digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
+        digest.update(np.ascontiguousarray(array, dtype=dtype).data)
     return digest.hexdigest()
 
 
-def prepare(store: Store, component: Component) -> Dataset:
-    """Put the built-in set that `component` names into the store, unless the same content is there already.
+def prepare(store: Store, component: Component, *, files: DataFiles | None = None) -> Dataset:
+    """Put the data set that `component` names into the store, unless the same content is there already.
 
-    Doing it twice, or from two processes at once, leaves one copy. Raises InvalidInput for an unknown set.
+    Doing it twice, or from two processes at once, leaves one copy. Raises InvalidInput for an unknown set or
+    setting, and for data that cannot be trained on; NotFound for files that are not there.
     """
-    return put_table(store, load_builtin(component), name=component.use)
+    table = source_of(component).table(files or DataFiles())
+    return put_table(store, table, name=dataset_name(component))
 
 
 def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
-    """Put `table` (columns as in `raymaas.data.builtin`) into the store as data set `name`.
+    """Put `table`, of the form of `raymaas.data.table`, into the store as data set `name`.
 
     Raises InvalidInput when a column, a type or a value is not what training can use.
     """
@@ -70,14 +86,18 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
         raise InvalidInput(f"data set {name!r} names no classes; put them into its schema's metadata as JSON")
     classes = tuple(orjson.loads(metadata[b"classes"]))
     rows = rows_of(table, name=name, classes=len(classes))
-    fingerprint = fingerprint_of(rows, classes=classes)
+    part_N = own_parts(table, name=name)
+    fingerprint = fingerprint_of(table, classes=classes)
+    shape = rows.x_ND.shape[1:]
     card = DatasetCard.parse(
         {
             "name": name,
             "fingerprint": fingerprint,
             "rows": len(rows),
-            "features": rows.x_ND.shape[1],
+            "features": math.prod(shape),
+            "shape": shape,
             "classes": classes,
+            "own_parts": _counts(part_N),
         },
         source=f"data set {name!r}",
     )
@@ -85,7 +105,7 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
     if store.exists(key_of_card):
         return open_dataset(store, name, fingerprint)
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, compression="zstd")
     for key, data in (
         (rows_key, sink.getvalue().to_pybytes()),
         (key_of_card, card.seal()),
@@ -94,7 +114,7 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
             store.create(key, data)
         except AlreadyExists:
             continue  # somebody prepares the same content beside us: the key names it, so theirs is ours
-    return Dataset(card=card, rows=rows)
+    return Dataset(card=card, rows=rows, part_N=part_N)
 
 
 def open_dataset(store: Store, name: str, fingerprint: str) -> Dataset:
@@ -107,11 +127,20 @@ def open_dataset(store: Store, name: str, fingerprint: str) -> Dataset:
     try:
         table = pq.read_table(pa.BufferReader(store.read(rows_key)))
         rows = rows_of(table, name=name, classes=len(card.classes))
+        part_N = own_parts(table, name=name)
     except (pa.ArrowException, OSError, InvalidInput) as error:
         raise IntegrityError(f"{rows_key} cannot be read as what was prepared: {error}") from error
-    if not fingerprint == card.fingerprint == fingerprint_of(rows, classes=card.classes):
+    same_rows = fingerprint == card.fingerprint == fingerprint_of(table, classes=card.classes)
+    if not same_rows or rows.x_ND.shape[1:] != card.shape:
         raise IntegrityError(f"{rows_key} does not have the fingerprint it is stored under; prepare again")
-    return Dataset(card=card, rows=rows)
+    return Dataset(card=card, rows=rows, part_N=part_N)
+
+
+def _counts(part_N: np.ndarray | None) -> dict[str, int]:
+    if part_N is None:
+        return {}
+    counts = {part: int((part_N == code).sum()) for part, code in PARTS.items()}
+    return {part: count for part, count in counts.items() if count}
 
 
 def _rows_key(name: str, fingerprint: str) -> str:

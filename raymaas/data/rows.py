@@ -1,15 +1,19 @@
-"""Rows: the features, labels and identities of some rows, as three arrays of equal length.
+"""Rows: the features, labels and identities of some rows, as arrays of equal length.
 
-Legend: N rows, D features. Made from an Arrow table by `rows_of`, which is where a wrong table is refused.
+Legend: N rows, D features; `x_ND` is [N, *shape] for rows that are no vectors. Made from an Arrow table by
+`rows_of`, which is where a wrong table is refused.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
+from raymaas.data.table import PARTS
 from raymaas.errors import InvalidInput
 
 
@@ -18,7 +22,7 @@ class Rows:
     """Some rows of a data set; `take` gives some of them again."""
 
     x_ND: np.ndarray
-    """float32"""
+    """float32 [N, *shape]"""
     y_N: np.ndarray
     """int64, index into the classes"""
     id_N: np.ndarray
@@ -32,20 +36,69 @@ class Rows:
 
 
 def rows_of(table: pa.Table, *, name: str, classes: int) -> Rows:
-    """The rows of `table`, whose columns are those of `raymaas.data.builtin`.
+    """The rows of `table`, which has the form of `raymaas.data.table`.
 
     Raises InvalidInput, naming data set, column and row, for a missing column, another type, a null, a
     feature that is not finite, a label outside the classes, or an identity that comes twice.
     """
+    _check_columns(table, name=name)
+    rows = Rows(
+        x_ND=stored_features(table, name=name).astype(np.float32, copy=False),
+        y_N=table["y"].to_numpy(),
+        id_N=table["row"].to_numpy(),
+    )
+    _check_values(rows, name=name, classes=classes)
+    return rows
+
+
+def stored_features(table: pa.Table, *, name: str) -> np.ndarray:
+    """The features as they are kept, uint8 or float32 [N, *shape], of a table whose columns `rows_of` took."""
+    lists = table["x"].combine_chunks()
+    if pa.types.is_fixed_size_binary(lists.type):
+        width = lists.type.byte_width
+        flat = np.frombuffer(lists.buffers()[1], dtype=np.uint8, offset=lists.offset * width)
+        flat = flat[: len(lists) * width]
+    else:
+        width = lists.type.list_size
+        flat = np.asarray(lists.flatten().to_numpy(zero_copy_only=False))
+    written = (table.schema.metadata or {}).get(b"shape")
+    shape = tuple(orjson.loads(written)) if written else (width,)
+    if math.prod(shape) != width:
+        raise InvalidInput(
+            f"data set {name!r}: rows of {width} values cannot have the shape {list(shape)} of its metadata"
+        )
+    return flat.reshape(len(lists), *shape)
+
+
+def own_parts(table: pa.Table, *, name: str) -> np.ndarray | None:
+    """The set's own division, int8 [N] of codes of `PARTS`; None when it brings none. Raises InvalidInput."""
+    if "part" not in table.column_names:
+        return None
+    column = table["part"]
+    if column.type != pa.int8() or column.null_count:
+        raise InvalidInput(f"data set {name!r}: column 'part' must be int8 without nulls, got {column.type}")
+    part_N: np.ndarray = column.to_numpy()
+    unknown = np.flatnonzero(~np.isin(part_N, list(PARTS.values())))
+    if len(unknown):
+        raise InvalidInput(
+            f"data set {name!r}: column 'part' has {part_N[unknown[0]]} in row {unknown[0]}; known are "
+            + ", ".join(f"{code} {part}" for part, code in PARTS.items())
+        )
+    return part_N
+
+
+def _check_columns(table: pa.Table, *, name: str) -> None:
     missing = sorted({"row", "x", "y"} - set(table.column_names))
     if missing:
         raise InvalidInput(
             f"data set {name!r} has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
         )
     x_type = table.schema.field("x").type
-    if not pa.types.is_fixed_size_list(x_type) or x_type.value_type != pa.float32():
+    is_list = pa.types.is_fixed_size_list(x_type) and x_type.value_type == pa.float32()
+    if not is_list and not pa.types.is_fixed_size_binary(x_type):
         raise InvalidInput(
-            f"data set {name!r}: column 'x' must be fixed_size_list<float>, got {x_type}; cast it"
+            f"data set {name!r}: column 'x' must be fixed_size_list<float>, or fixed_size_binary for bytes, "
+            f"got {x_type}; cast it"
         )
     for column in ("row", "y"):
         found = table.schema.field(column).type
@@ -59,22 +112,16 @@ def rows_of(table: pa.Table, *, name: str, classes: int) -> Rows:
             raise InvalidInput(
                 f"data set {name!r}: column {column!r} has a null in row {nulls[0]}; fill or drop it"
             )
-    lists = table["x"].combine_chunks()
-    x_ND = np.asarray(lists.flatten().to_numpy(zero_copy_only=False)).reshape(
-        table.num_rows, x_type.list_size
-    )
-    rows = Rows(x_ND=x_ND, y_N=table["y"].to_numpy(), id_N=table["row"].to_numpy())
-    _check_values(rows, name=name, classes=classes)
-    return rows
 
 
 def _check_values(rows: Rows, *, name: str, classes: int) -> None:
-    bad = np.argwhere(~np.isfinite(rows.x_ND))
-    if len(bad):
-        row, feature = bad[0]
+    finite = np.isfinite(rows.x_ND)
+    if not finite.all():
+        bad = np.argwhere(~finite)
+        row, *feature = bad[0].tolist()
         raise InvalidInput(
-            f"data set {name!r}: column 'x' has {rows.x_ND[row, feature]} in row {row}, feature {feature} "
-            f"({len(bad)} such values in all); fill or drop them"
+            f"data set {name!r}: column 'x' has {rows.x_ND[(row, *feature)]} in row {row}, feature "
+            f"{feature[0] if len(feature) == 1 else feature} ({len(bad)} such values in all); fill or drop them"
         )
     outside = np.flatnonzero((rows.y_N < 0) | (rows.y_N >= classes))
     if len(outside):

@@ -105,7 +105,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         description=job.description,
         card=job.card or parent.card,
     )
-    return parts.versions.publish(draft, bundle.files)
+    return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
 
 
 def smallest_within(trials: Sequence[Trial], *, least_accuracy: float, run_id: str) -> Trial:

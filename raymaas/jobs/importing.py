@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from raymaas.bundle.format import build
 from raymaas.data.dataset import prepare
+from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import split
 from raymaas.exchange.identity import find, publish_once
 from raymaas.exchange.weights import Weights, network_with
@@ -27,6 +28,7 @@ def import_weights(
     store: Store,
     versions: Versions,
     say: Callable[[str], None],
+    files: DataFiles | None = None,
 ) -> ModelVersion:
     """Data, split, network, bundle, evaluate, publish, all in this process.
 
@@ -38,7 +40,7 @@ def import_weights(
     if here is not None:
         return here
     say(f"preparing data set {job.data.use}")
-    dataset = prepare(store, job.data)
+    dataset = prepare(store, job.data, files=files)
     rows = split(dataset, job.split)
     architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
     network, changes = network_with(architecture, weights)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from raymaas.data.sources.base import DataFiles
+from raymaas.registry.blobs import OnKept
 from raymaas.registry.provenance import code_version, library_versions
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
 from raymaas.specs.base import Document, sha256_hex
 from raymaas.specs.kinds import job_fields
+from raymaas.specs.runs import Resumes
 from raymaas.specs.search import Trial
 from raymaas.specs.versions import Lineage
 from raymaas.store import Store
@@ -23,7 +26,7 @@ _LIBRARIES = ("ray", "torch", "numpy", "pyarrow", "scikit-learn", "onnx", "onnxr
 
 @dataclass(frozen=True)
 class JobParts:
-    """Where things are kept, which run it is, and whom it tells how far it got."""
+    """Where things are kept, which run it is, what it goes on from, and whom it tells how far it got."""
 
     store: Store
     versions: Versions
@@ -32,6 +35,9 @@ class JobParts:
     say: Callable[[str], None]
     on_epoch: Callable[[int, dict[str, float]], None]
     on_trial: Callable[[Trial], None]
+    on_kept: OnKept | None = None
+    files: DataFiles = field(default_factory=DataFiles)
+    resumes: Resumes | None = None
 
 
 def lineage_of(job: Document, run_id: str, *, dataset: str, fingerprint: str, seed: int) -> Lineage:

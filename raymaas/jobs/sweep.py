@@ -9,6 +9,7 @@ from functools import partial
 from pydantic import JsonValue
 
 from raymaas.data.dataset import prepare
+from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import split
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.pareto import Candidate, front
@@ -42,7 +43,7 @@ def sweep(job: SweepJob, parts: JobParts) -> tuple[Trial, ...]:
         _prepared(varied(job, point), parts)
     parts.say(f"sweeping {', '.join(space)}: up to {job.search.trials} trials")
     trials = search(
-        JobTrial(job, parts.store.url),
+        JobTrial(job, parts.store.url, parts.files),
         Search(space, job.objectives, job.search, job.scheduler),
         run_id=parts.run_id,
         store=parts.store,
@@ -63,12 +64,13 @@ class JobTrial:
 
     job: SweepJob
     store_url: str
+    files: DataFiles
 
     def __call__(self, point: Point, tell: Callable[[Report], None]) -> None:
         """Reports the job's figures: after every epoch the best so far, or those of the compressed version."""
         match varied(self.job, point):
             case TrainJob() as job:
-                _train_here(job, self.store_url, tell)
+                _train_here(job, self.store_url, self.files, tell)
             case CompressJob() as job:
                 store = open_store(self.store_url)
                 versions = Versions(store)
@@ -109,12 +111,12 @@ def _with_field(document: JsonValue, path: Sequence[str], value: JsonValue, fiel
 def _prepared(job: Job, parts: JobParts) -> None:
     """Check that the job can begin; a training job's data set is in the store afterwards."""
     if isinstance(job, TrainJob):
-        dataset = prepare(parts.store, job.data)
+        dataset = prepare(parts.store, job.data, files=parts.files)
         catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
 
 
-def _train_here(job: TrainJob, store_url: str, tell: Callable[[Report], None]) -> None:
-    dataset = prepare(open_store(store_url), job.data)
+def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:
+    dataset = prepare(open_store(store_url), job.data, files=files)
     architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
     best: list[EpochReport] = []
 

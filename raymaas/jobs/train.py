@@ -5,6 +5,7 @@ from __future__ import annotations
 from raymaas.bundle.format import BuiltBundle, build
 from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.split import Parts, split
+from raymaas.jobs.adoption import adopt
 from raymaas.jobs.judging import judged
 from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
 from raymaas.models import catalogue
@@ -14,16 +15,19 @@ from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.versions import ModelVersion, Signature
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.distributed import train_distributed
+from raymaas.train.overfitting import overfitting
 
 
 def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     """Data, split, model, fit, evaluate, bundle, publish. Repeated for the same run, it publishes nothing twice."""
     parts.say(f"preparing data set {job.data.use}")
-    dataset = prepare(parts.store, job.data)
+    dataset = prepare(parts.store, job.data, files=parts.files)
     rows = split(dataset, job.split)
     architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
     parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
     fitted = _fit(job, dataset, parts)
+    if warning := overfitting(fitted.history, job.training):
+        parts.say(warning)
     parts.say("building the bundle")
     signature = classifier_signature(dataset.input, dataset.card.classes)
     bundle = _bundle(fitted, architecture, signature, rows)
@@ -48,10 +52,12 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         description=job.description,
         card=job.card,
     )
-    return parts.versions.publish(draft, bundle.files)
+    return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
 
 
 def _fit(job: TrainJob, dataset: Dataset, parts: JobParts) -> Checkpoint:
+    if parts.resumes is not None:
+        adopt(parts.resumes, parts)
     return train_distributed(
         job,
         store_url=parts.store.url,

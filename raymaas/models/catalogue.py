@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 ARCHITECTURES: Mapping[str, str] = {
+    "cnn": "raymaas.models.cnn:CNN",
+    "lenet5": "raymaas.models.lenet:LeNet5",
+    "linear_svm": "raymaas.models.svm:LinearSVM",
     "logistic": "raymaas.models.logistic:LogisticRegression",
     "mlp": "raymaas.models.mlp:MLP",
+    "mobilenet": "raymaas.models.mobilenet:MobileNet",
+    "rbf_svm": "raymaas.models.svm:RBFSVM",
+    "recurrent": "raymaas.models.recurrent:Recurrent",
+    "resnet": "raymaas.models.resnet:ResNet",
+    "vit": "raymaas.models.vit:VisionTransformer",
 }
 
 
@@ -39,13 +48,12 @@ def resolve(component: Component, *, data_input: TensorSpec, classes: tuple[str,
     """`component` with every setting written out: filled in from the data, or from the defaults.
 
     The result builds the same network for ever, whatever later defaults are. Raises InvalidInput for an
-    unknown name or setting, and for a setting that contradicts the data.
+    unknown name or setting, for a setting that contradicts the data, and for rows the family cannot take.
     """
     family = architecture(component.use)
-    features = 1
-    for size in data_input.shape[1:]:
-        features *= size
-    facts = {"in_features": features, "classes": len(classes)}
+    row = data_input.shape[1:]
+    known = {"in_features": math.prod(row), "shape": list(row), "classes": len(classes)}
+    facts = {field: fact for field, fact in known.items() if field in family.Config.model_fields}
     for field, fact in facts.items():
         given = component.config.get(field, fact)
         if given != fact:

@@ -10,15 +10,15 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from raymaas.models.base import ClassifierConfig
+from raymaas.models.base import FeaturesConfig
 
 
 class LogisticRegression(nn.Module):
     """logits = W s x + b, with s the input scale."""
 
-    Config: ClassVar[type[ClassifierConfig]] = ClassifierConfig
+    Config: ClassVar[type[FeaturesConfig]] = FeaturesConfig
 
-    def __init__(self, config: ClassifierConfig) -> None:
+    def __init__(self, config: FeaturesConfig) -> None:
         super().__init__()
         self.input_scale = config.input_scale
         self.linear = nn.Linear(config.in_features, config.classes)
@@ -27,5 +27,5 @@ class LogisticRegression(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
-        logits_BC: torch.Tensor = self.linear(x_BD * self.input_scale)
+        logits_BC: torch.Tensor = self.linear(x_BD.flatten(1) * self.input_scale)
         return logits_BC

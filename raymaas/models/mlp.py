@@ -14,10 +14,10 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from raymaas.models.base import ClassifierConfig
+from raymaas.models.base import FeaturesConfig
 
 
-class MLPConfig(ClassifierConfig):
+class MLPConfig(FeaturesConfig):
     """Widths and regularisation."""
 
     hidden: tuple[PositiveInt, ...] = Field(
@@ -45,7 +45,7 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
-        h_BH = x_BD * self.input_scale
+        h_BH = x_BD.flatten(1) * self.input_scale
         for layer in self.hidden:
             h_BH = self.dropout(torch.relu(layer(h_BH)))
         logits_BC: torch.Tensor = self.head(h_BH)

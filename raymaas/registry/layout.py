@@ -13,6 +13,7 @@
     runs/<run>/trials/<trial>.json                  how each trial of a sweep ended
     runs/<run>/front.csv, front.png                 the trials that none beats
     runs/<run>/log/<sequence>.txt                   what it printed
+    runs/<run>/train/checkpoints/<epoch>-<attempt>.safetensors, .json  a fit after that epoch
     runs/<run>/train/, sweep/                       what Ray Train and Ray Tune keep while it is under way
     runs-index/all/<time>-<run>                     runs, newest first
     runs-index/models/<model>/<time>-<run>          runs of one model, newest first
@@ -189,6 +190,22 @@ def log_key(run_id: str, sequence: int) -> str:
 def train_path(run_id: str) -> str:
     """Where Ray Train writes, for its own file system and not as keys."""
     return f"runs/{_name(run_id)}/train"
+
+
+def checkpoints_folder(run_id: str) -> str:
+    """Beside Ray Train's own files, so that both go when the run's checkpoints are no longer kept."""
+    return f"{train_path(run_id)}/checkpoints/"
+
+
+def checkpoint_key(run_id: str, epoch: int, attempt: int, suffix: str) -> str:
+    """Ascending. `suffix` is safetensors for the state, json for the progress."""
+    return f"{checkpoints_folder(run_id)}{epoch:09d}-{attempt:06d}.{_name(suffix)}"
+
+
+def checkpoint_of(key: str) -> tuple[int, int]:
+    """Epoch and attempt in the key of a checkpoint."""
+    epoch, attempt = key.rpartition("/")[2].partition(".")[0].split("-")
+    return int(epoch), int(attempt)
 
 
 def tune_path(run_id: str) -> str:

@@ -171,6 +171,7 @@ class Runs:
             who=spec.who,
             created_at=spec.created_at,
             status=Pending(at=spec.created_at) if newest is None else newest.status,
+            resumes=spec.resumes,
         )
 
     def _all_under(self, folder: str, *, after: str | None = None) -> Iterator[tuple[str, bytes]]:

@@ -67,6 +67,19 @@ class SubmitRequest(Spec):
     job: dict[str, JsonValue]
 
 
+class ResumeRequest(Spec):
+    """Continue a training run, or branch off from one of its checkpoints."""
+
+    from_epoch: int | None = Field(
+        default=None,
+        ge=1,
+        description="Branch off after this epoch; absent: continue a run that did not succeed.",
+    )
+    settings: tuple[str, ...] = Field(
+        default=(), description="With from_epoch: fields of the job to change, such as 'training.epochs=40'."
+    )
+
+
 class DeploymentStatus(Spec):
     """How a version stands in the cluster."""
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from raymaas.specs.base import Document, Spec
 from raymaas.specs.cards import Card
@@ -18,17 +26,34 @@ class Component(Spec):
     config: dict[str, JsonValue] = Field(default_factory=dict, description="Settings of that thing.")
 
 
-class Split(Spec):
-    """How rows are divided; the rest after validation and test is for training."""
+def _share_or_given(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return parse(value)
+    except ValidationError:
+        raise ValueError("must be a share between 0 and 1, or `given` for the data set's own part") from None
 
-    validation: float = Field(0.15, gt=0, lt=1, description="Share of rows for early stopping and selection.")
-    test: float = Field(0.2, gt=0, lt=1, description="Share of rows held out for the final evaluation.")
+
+PartSize = Annotated[Annotated[float, Field(gt=0, lt=1)] | Literal["given"], WrapValidator(_share_or_given)]
+
+
+class Split(Spec):
+    """How rows are divided; the rest after validation and test is for training.
+
+    A data set may bring a division of its own, as MNIST does: `{test: given}` takes its test rows for that,
+    and divides all its others by the shares.
+    """
+
+    validation: PartSize = Field(
+        0.15, description="Share of all rows for early stopping and selection, or given."
+    )
+    test: PartSize = Field(0.2, description="Share of all rows held out for the final evaluation, or given.")
     stratify: bool = Field(True, description="Keep the class shares equal in all parts.")
     seed: int = Field(0, ge=0, description="Seed of the shuffle.")
 
     @model_validator(mode="after")
     def _rows_left_to_train_on(self) -> Split:
-        if self.validation + self.test >= 1:
+        shares = [part for part in (self.validation, self.test) if part != "given"]
+        if sum(shares) >= 1:
             raise ValueError("validation + test must leave rows to train on (be less than 1)")
         return self
 
@@ -40,20 +65,161 @@ class EarlyStopping(Spec):
     min_delta: float = Field(0.0, ge=0, description="Least decrease of the loss that counts as improvement.")
 
 
-class Training(Spec):
-    """The optimisation: everything the loop needs besides model and data."""
+class Schedule(Spec):
+    """How the learning rate changes from step to step; a function of the step alone."""
 
-    epochs: int = Field(20, ge=1, description="Passes over the training rows, at most.")
-    batch_size: int = Field(64, ge=1, description="Rows per optimizer step over ALL workers together.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Update rule.")
-    learning_rate: float = Field(1e-3, gt=0, description="Step size.")
-    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd; ignored by the others.")
-    weight_decay: float = Field(0.0, ge=0, description="L2 penalty (adam, sgd) or decoupled decay (adamw).")
-    loss: Literal["cross_entropy"] = Field("cross_entropy", description="Training loss.")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPU, fp32 on CPU.")
+    use: Literal["constant", "step", "cosine", "linear"] = Field(
+        "constant",
+        description="step: times `factor` every `every_epochs`; cosine, linear: down to `final` at the end.",
+    )
+    warmup_epochs: float = Field(0.0, ge=0, description="Epochs in which the rate rises from 0 at first.")
+    every_epochs: int | None = Field(default=None, ge=1, description="step only: epochs between two falls.")
+    factor: float | None = Field(
+        default=None, gt=0, lt=1, description="step only: what a fall leaves of the rate. Absent: 0.1."
+    )
+    final: float | None = Field(
+        default=None, ge=0, lt=1, description="cosine and linear only: share left at the end. Absent: 0."
+    )
+
+    @model_validator(mode="after")
+    def _settings_belong_to_the_kind(self) -> Schedule:
+        if self.use == "step" and self.every_epochs is None:
+            raise ValueError("a step schedule needs every_epochs")
+        for name in ("every_epochs", "factor"):
+            if self.use != "step" and getattr(self, name) is not None:
+                raise ValueError(f"{name} belongs to {{use: step}}; a {self.use} schedule has none")
+        if self.use not in ("cosine", "linear") and self.final is not None:
+            raise ValueError(
+                f"final belongs to {{use: cosine}} and {{use: linear}}; a {self.use} schedule has none"
+            )
+        return self
+
+
+class Training(Spec):
+    """The optimisation: everything the loop needs besides model and data.
+
+    It minimises: mean over the rows of class weight * loss, + l1 * sum |w| + l2 / 2 * sum w^2 over the weights w.
+    Biases and the scales of norms, whatever has one dimension, are not penalised. Every loss reported is that
+    mean, without the penalties.
+    """
+
+    epochs: int | None = Field(20, ge=1, description="Passes over the training rows, at most.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Optimizer steps, at most; in place of epochs. The last epoch is cut short.",
+    )
+    batch_size: int = Field(
+        64,
+        ge=1,
+        description="Rows per optimizer step over ALL workers together; lbfgs always takes all rows.",
+    )
+    accumulate: int = Field(
+        1, ge=1, description="Pieces a batch is worked through in, one by one: less memory, the same result."
+    )
+    optimizer: Literal["adam", "adamw", "sgd", "lbfgs"] = Field(
+        "adam",
+        description="Update rule. A step of lbfgs is up to 20 iterations on all rows: for convex models.",
+    )
+    learning_rate: float = Field(1e-3, gt=0, description="Step size; lbfgs finds its own by line search.")
+    momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
+    nesterov: bool = Field(False, description="sgd: look ahead along the momentum.")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="Of all parameters: through the gradient (adam, sgd) or decoupled from it (adamw).",
+    )
+    schedule: Schedule = Field(default=Schedule(), description="How the learning rate changes.")
+    clip_norm: float | None = Field(
+        default=None,
+        gt=0,
+        description="Longest gradient (2-norm over all parameters); longer ones are cut to it.",
+    )
+    loss: Literal["cross_entropy", "hinge"] = Field(
+        "cross_entropy",
+        description="Training loss; hinge is that of a linear SVM, each class against the rest.",
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="cross_entropy: share of the target spread evenly over all classes."
+    )
+    class_weights: Literal["balanced"] | tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        default=None,
+        description="Weight of a row by its class, in the classes' order; balanced: rows / (classes * its rows).",
+    )
+    l1: float = Field(0.0, ge=0, description="Penalty on the absolute values of the weights.")
+    l2: float = Field(0.0, ge=0, description="Penalty on half the squares of the weights.")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 on GPU, fp32 on CPU and for lbfgs."
+    )
     early_stopping: EarlyStopping | None = Field(default=None, description="Absent: run all epochs.")
+    keep: Literal["best", "last"] = Field(
+        "best", description="Weights of the epoch with the lowest validation loss, or of the last one."
+    )
     checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints in the store.")
+    keep_checkpoint_every: int = Field(
+        5,
+        ge=1,
+        description="Keep checkpoints of epochs this divides; the newest two and the best stay anyway.",
+    )
     seed: int = Field(0, ge=0, description="Seed of initial weights and batch order.")
+    deterministic: bool = Field(
+        False,
+        description="Only algorithms that give the same bits each time; an operation without one fails.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_replace_the_default_epochs(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and fields.get("steps") is not None:
+            return {"epochs": None} | fields
+        return fields
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Training:
+        for refused, sentence in self._contradictions():
+            if refused:
+                raise ValueError(sentence)
+        return self
+
+    def _contradictions(self) -> Iterator[tuple[bool, str]]:
+        lbfgs = self.optimizer == "lbfgs"
+        yield self.epochs is None and self.steps is None, "nothing says when to stop; give epochs or steps"
+        yield (
+            self.epochs is not None and self.steps is not None,
+            "epochs and steps both say when to stop; leave one out, or make it null",
+        )
+        yield (
+            self.momentum > 0 and self.optimizer != "sgd",
+            f"momentum belongs to sgd; leave it out or use sgd in place of {self.optimizer}",
+        )
+        yield self.nesterov and self.momentum == 0, "nesterov needs momentum above 0; try 0.9"
+        yield (
+            self.weight_decay > 0 and self.l2 > 0,
+            "weight_decay and l2 both shrink the weights; give one of them",
+        )
+        yield lbfgs and self.weight_decay > 0, "lbfgs has no weight_decay; use l2"
+        yield lbfgs and self.clip_norm is not None, "lbfgs cannot clip gradients; leave clip_norm out"
+        yield (
+            lbfgs and self.schedule != Schedule(),
+            "lbfgs finds its step size by line search; leave schedule out",
+        )
+        yield lbfgs and self.precision == "bf16", "the line search of lbfgs needs precision fp32"
+        yield (
+            self.label_smoothing > 0 and self.loss != "cross_entropy",
+            f"label_smoothing belongs to cross_entropy; leave it out with {self.loss}",
+        )
+        yield (
+            not lbfgs and self.accumulate > self.batch_size,
+            f"accumulate cuts a batch of {self.batch_size} rows in {self.accumulate} pieces; lower it",
+        )
+        yield (
+            self.epochs is not None and self.schedule.warmup_epochs > self.epochs,
+            f"schedule.warmup_epochs is longer than all {self.epochs} epochs; shorten it",
+        )
+        yield (
+            self.keep == "last" and self.early_stopping is not None,
+            "early_stopping keeps the best weights; leave it out, or keep: best",
+        )
 
 
 class Workers(Spec):

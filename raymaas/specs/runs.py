@@ -11,6 +11,15 @@ from raymaas.specs.kinds import AnyJob
 from raymaas.specs.names import Name
 
 
+class Resumes(Spec):
+    """Where a run goes on from: a checkpoint of another run, instead of fresh weights."""
+
+    run: Name
+    epoch: int | None = Field(
+        default=None, ge=1, description="After that epoch; absent: the newest checkpoint that can be read."
+    )
+
+
 class RunSpec(Document):
     """What a run was asked to do; written once, before anything starts."""
 
@@ -20,6 +29,7 @@ class RunSpec(Document):
     job: AnyJob
     who: OneLine
     created_at: Moment
+    resumes: Resumes | None = None
     write_id: str = ""
 
 
@@ -98,6 +108,7 @@ class Run(Spec):
     who: str
     created_at: Moment
     status: RunState
+    resumes: Resumes | None = None
 
 
 RUN_STATE: TypeAdapter[RunState] = TypeAdapter(RunState)

@@ -12,10 +12,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from raymaas.models.base import ClassifierConfig
+from raymaas.models.base import FeaturesConfig
 
 
-class ResidualMLPConfig(ClassifierConfig):
+class ResidualMLPConfig(FeaturesConfig):
     """Its size. A job sets these fields under `architecture.config`."""
 
     width: int = Field(default=64, ge=1, description="Hidden units, H.")

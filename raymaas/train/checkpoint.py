@@ -1,7 +1,7 @@
 """Checkpoints: all a fit needs to go on, as safetensors and a sealed document. No pickle.
 
-    state.safetensors   model.<name>, best.<name>, optimizer.<parameter index>.<name>
-    progress.json       the epochs so far
+    state     model.<name>, best.<name>, optimizer.<parameter index>.<name>[.<place in a list>]
+    progress  the epochs so far, what of the optimizer is no tensor, and the state's digest
 
 There is no generator's state and no learning rate: the first is a function of seed and epoch, the second of
 the job.
@@ -9,19 +9,17 @@ the job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from raymaas.errors import IntegrityError
-from raymaas.specs.base import Document, Spec
-
-STATE, PROGRESS = "state.safetensors", "progress.json"
+from raymaas.registry.checkpoints import CheckpointFiles
+from raymaas.specs.base import Document, Spec, sha256_hex
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -36,27 +34,40 @@ class EpochReport(Spec):
     seconds: float = Field(ge=0, description="On this worker, by its clock.")
 
     def metrics(self) -> dict[str, float]:
-        """All figures but the epoch's number, by name."""
-        return {name: float(value) for name, value in self.model_dump(exclude={"epoch"}).items()}
+        """All figures but the epoch's number, by name; `gap` is what the validation loss is above the training loss."""
+        figures = {name: float(value) for name, value in self.model_dump(exclude={"epoch"}).items()}
+        return figures | {"gap": self.validation_loss - self.train_loss}
 
 
 class Progress(Document):
-    """The epochs behind a checkpoint."""
+    """The epochs behind a checkpoint. It is sealed, and carries the digest of the state beside it."""
 
     kind = "train-progress"
 
     history: tuple[EpochReport, ...]
     best_epoch: int = Field(ge=0, description="The epoch `best` holds the weights of; 0 before the first.")
+    numbers: dict[str, int | float] = Field(
+        default_factory=dict, description="Of the optimizer, by <parameter index>.<name>."
+    )
+    lists: dict[str, int] = Field(
+        default_factory=dict,
+        description="Lengths of the optimizer's lists, by the same; what is missing is None.",
+    )
+    state_sha256: str = Field("", description="Of the state's bytes; empty until they were made.")
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A fit after some epochs. Tensors are on the CPU, but for the optimizer's before it is written."""
+    """A fit after some epochs. Weights are on the CPU.
+
+    `optimizer` is what torch calls its state: tensors, numbers, lists of either, and None. Until the checkpoint is
+    `detached` they are the optimizer's very tensors, which change when it goes on.
+    """
 
     progress: Progress
     weights: Weights
     best_weights: Weights
-    optimizer: Mapping[int, Mapping[str, torch.Tensor]]
+    optimizer: Mapping[int, Mapping[str, Any]]
 
     @classmethod
     def start(cls, weights: Weights) -> Self:
@@ -84,37 +95,82 @@ class Checkpoint:
             optimizer=optimizer,
         )
 
-    def to_files(self) -> dict[str, bytes]:
-        """File name to bytes; `from_files` reads them back to the same tensors, bit for bit."""
+    def detached(self) -> Self:
+        """The same on the CPU, sharing nothing with the optimizer: it stays as it is while training goes on."""
+        return replace(
+            self,
+            optimizer={
+                index: {name: _detached(value) for name, value in values.items()}
+                for index, values in self.optimizer.items()
+            },
+        )
+
+    def to_files(self) -> CheckpointFiles:
+        """`from_files` reads them back to the same tensors and numbers, bit for bit."""
         tensors = {f"model.{name}": tensor for name, tensor in self.weights.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
-        for index, values in self.optimizer.items():
-            # Stateless SGD keeps a None where momentum would be.
-            tensors |= {
-                f"optimizer.{index}.{name}": value for name, value in values.items() if value is not None
-            }
+        numbers: dict[str, int | float] = {}
+        lists: dict[str, int] = {}
+        for place, value in _flat(self.optimizer):
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer.{place}"] = value
+            elif isinstance(value, list):
+                lists[place] = len(value)
+            elif value is not None:
+                numbers[place] = value
         # safetensors refuses tensors that share memory, as `best` and `model` do after an epoch that was the
         # best.
-        copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-        return {STATE: save(copies), PROGRESS: self.progress.seal()}
+        state = save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+        told = {"numbers": numbers, "lists": lists, "state_sha256": sha256_hex(state)}
+        return CheckpointFiles(state=state, progress=self.progress.model_copy(update=told).seal())
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes], *, source: str) -> Self:
-        """The checkpoint in `files`. Raises IntegrityError, naming `source`, when they were damaged."""
-        progress = Progress.unseal(files[PROGRESS], source=f"{source}/{PROGRESS}")
-        groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-        try:
-            for key, tensor in load(files[STATE]).items():
-                group, _, name = key.partition(".")
-                groups[group][name] = tensor
-            optimizer: dict[int, dict[str, torch.Tensor]] = {}
-            for key, tensor in groups["optimizer"].items():
-                index, _, name = key.partition(".")
-                optimizer.setdefault(int(index), {})[name] = tensor
-        except (SafetensorError, KeyError, ValueError) as error:
+    def from_files(cls, files: CheckpointFiles, *, source: str) -> Self:
+        """The checkpoint in `files`. Raises IntegrityError, naming `source`, unless they are what was written."""
+        progress = Progress.unseal(files.progress, source=f"the progress of {source}")
+        found = sha256_hex(files.state)
+        if found != progress.state_sha256:
             raise IntegrityError(
-                f"{source}/{STATE} is damaged ({error}); go back to an older checkpoint"
-            ) from None
+                f"the state of {source} is damaged (its sha256 is {found[:12]}..., not "
+                f"{progress.state_sha256[:12]}...); go back to an older checkpoint"
+            )
+        groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for key, tensor in load(files.state).items():
+            group, _, name = key.partition(".")
+            groups[group][name] = tensor
         return cls(
-            progress=progress, weights=groups["model"], best_weights=groups["best"], optimizer=optimizer
+            progress=progress,
+            weights=groups["model"],
+            best_weights=groups["best"],
+            optimizer=_optimizer(progress, groups["optimizer"]),
         )
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_detached(part) for part in value]
+    return value.detach().to("cpu", copy=True) if isinstance(value, torch.Tensor) else value
+
+
+def _flat(optimizer: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Each value with its place, and after a list each of its parts."""
+    for index, values in optimizer.items():
+        for name, value in values.items():
+            place = f"{index}.{name}"
+            yield place, value
+            if isinstance(value, list):
+                yield from ((f"{place}.{n}", part) for n, part in enumerate(value))
+
+
+def _optimizer(progress: Progress, tensors: Weights) -> dict[int, dict[str, Any]]:
+    """The optimizer's state from its parts. What was None is absent; optimizers ask for it with `get`."""
+    parts: dict[str, Any] = dict(tensors) | progress.numbers
+    whole = {
+        place: [parts.pop(f"{place}.{n}", None) for n in range(length)]
+        for place, length in progress.lists.items()
+    }
+    optimizer: dict[int, dict[str, Any]] = {}
+    for place, value in (parts | whole).items():
+        index, _, name = place.partition(".")
+        optimizer.setdefault(int(index), {})[name] = value
+    return optimizer

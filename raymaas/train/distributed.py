@@ -1,18 +1,20 @@
 """Data-parallel training: the loop of `raymaas.train.loop` on the workers of Ray Train.
 
-Each worker reads the Parquet itself, through the store's URL. Checkpoints lie in the store at
-runs/<run id>/train/<run id>/. A worker that dies is replaced once, and the fit goes on from the newest, as
-does a second call for the same run.
+Each worker reads the Parquet itself, through the store's URL. A worker that dies is replaced once, and the fit
+goes on from the run's newest checkpoint, as does a second call for the same run.
+
+Checkpoints go to the store by `train.saving` and not through `ray.train.report`: that one waits for the Train
+controller's next look, and the controller keeps its list of checkpoints in one file which it overwrites in place,
+so that a kill at the wrong moment leaves a run that Ray Train refuses to go on with.
 """
 
 from __future__ import annotations
 
-import tempfile
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,23 +22,28 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.collective import broadcast_from_rank_zero
 from ray.util.queue import Queue
 
+from raymaas.data.catalogue import dataset_name
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
 from raymaas.errors import RunFailed
 from raymaas.models import catalogue
+from raymaas.registry.checkpoints import CheckpointId, Checkpoints
 from raymaas.registry.layout import train_path
 from raymaas.specs.jobs import TrainJob, Workers
 from raymaas.specs.names import check_name
 from raymaas.store import open_store
-from raymaas.train.checkpoint import PROGRESS, STATE, Checkpoint, EpochReport
+from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.loop import fit
+from raymaas.train.saving import Saver, load, newest_intact
 from raymaas.train.world import World
 
+log = logging.getLogger("raymaas.train")
+
 _REPLACEMENTS = 1  # workers may die this often; more would repeat a fault of the job's own again and again
-_CHECKPOINTS_KEPT = 2  # the newest, and the one before it while that is being written
 
 
 def train_distributed(
@@ -64,6 +71,7 @@ def train_distributed(
                 "job": job.seal(),
                 "store_url": store.url,
                 "fingerprint": dataset_fingerprint,
+                "run_id": check_name(run_id),
                 "queue": queue,
             },
             scaling_config=_scaling(job.scaling),
@@ -71,33 +79,44 @@ def train_distributed(
                 name=check_name(run_id),
                 storage_path=f"{root}/{train_path(run_id)}",
                 storage_filesystem=filesystem,
-                checkpoint_config=CheckpointConfig(num_to_keep=_CHECKPOINTS_KEPT),
                 failure_config=FailureConfig(max_failures=_REPLACEMENTS),
             ),
         )
         try:
-            result = trainer.fit()
+            trainer.fit()
         except TrainingFailedError as error:
             raise RunFailed(f"training {run_id} failed: {_cause(error)}", run=run_id) from error
-    if result.checkpoint is None:
+    checkpoints = Checkpoints(store, run_id)
+    there = checkpoints.list()
+    if not there:
         raise RunFailed(f"training {run_id} ended without a checkpoint; see the run's log", run=run_id)
-    return _read(result.checkpoint)
+    return load(checkpoints, there[-1])
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
     job = TrainJob.unseal(config["job"], source="the job sent to a training worker")
     torch.set_num_threads(job.scaling.threads_per_worker)
-    dataset = open_dataset(open_store(config["store_url"]), job.data.use, config["fingerprint"])
+    store = open_store(config["store_url"])
+    dataset = open_dataset(store, dataset_name(job.data), config["fingerprint"])
     architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
-    newest = ray.train.get_checkpoint()
-    fit(
-        partial(catalogue.build, architecture),
-        job.training,
-        parts=split(dataset, job.split),
-        world=_world(),
-        resume=_read(newest) if newest else None,
-        on_epoch=partial(_report, config["queue"]),
-    )
+    checkpoints, world = Checkpoints(store, config["run_id"]), _world()
+    newest = _agreed_newest(checkpoints, world)
+    with Saver(checkpoints, keep_every=job.training.keep_checkpoint_every) as saver:
+        fit(
+            partial(catalogue.build, architecture),
+            job.training,
+            parts=split(dataset, job.split),
+            world=world,
+            resume=load(checkpoints, newest) if newest else None,
+            on_epoch=partial(_report, config["queue"], saver) if world.rank == 0 else _silent,
+        )
+
+
+def _agreed_newest(checkpoints: Checkpoints, world: World) -> CheckpointId | None:
+    """Where all workers begin: what rank 0 found, since another could see one more, or one fewer."""
+    found = newest_intact(checkpoints, warn=log.warning) if world.rank == 0 else None
+    agreed: CheckpointId | None = broadcast_from_rank_zero(found)
+    return agreed
 
 
 def _world() -> World:
@@ -118,29 +137,16 @@ def _world() -> World:
     )
 
 
-def _report(queue: Queue, report: EpochReport, checkpoint: Checkpoint | None) -> None:
-    """Rank 0 tells the driver of every epoch; all ranks tell Ray Train of the checkpoints that rank 0 writes.
-
-    `ray.train.report` waits for every rank and for the controller's next poll, two seconds by default: called
-    once per epoch, it would make a fit of short epochs several times longer.
-    """
-    first = ray.train.get_context().get_world_rank() == 0
-    if first:
-        queue.put(report.model_dump())
-    if checkpoint is None:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for name, data in checkpoint.to_files().items() if first else ():
-            Path(folder, name).write_bytes(data)
-        ray.train.report(
-            report.model_dump(), checkpoint=ray.train.Checkpoint.from_directory(folder) if first else None
-        )
+def _report(queue: Queue, saver: Saver, report: EpochReport, checkpoint: Checkpoint | None) -> None:
+    """Rank 0 tells the driver of every epoch, and keeps what is due."""
+    saver.settle()
+    queue.put(report.model_dump())
+    if checkpoint is not None:
+        saver.save(checkpoint)
 
 
-def _read(checkpoint: ray.train.Checkpoint) -> Checkpoint:
-    with checkpoint.as_directory() as folder:
-        files = {name: Path(folder, name).read_bytes() for name in (STATE, PROGRESS)}
-    return Checkpoint.from_files(files, source=checkpoint.path)
+def _silent(report: EpochReport, checkpoint: Checkpoint | None) -> None:
+    """The other ranks hold the same figures and the same weights."""
 
 
 def _scaling(workers: Workers) -> ScalingConfig:

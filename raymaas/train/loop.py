@@ -4,7 +4,8 @@ The batch is global. In every epoch all workers draw one permutation; each batch
 is cut into one shard per worker; a worker's loss is sum(its losses) * workers / rows in the whole batch.
 Data-parallel training averages gradients over the workers, so what is applied is exactly the mean over the
 batch, also for a short last batch and for a worker whose shard of it is empty. Hence the number of workers
-changes the speed and the rounding, not the result; only dropout masks differ. (Goyal et al., Accurate, Large
+changes the speed and the rounding, not the result; only dropout masks differ. The same holds for the pieces
+that `accumulate` cuts a batch in. (Goyal et al., Accurate, Large
 Minibatch SGD, 2017, section 3.)
 
 All randomness of an epoch is a function of (seed, epoch, rank), so that a resumed fit draws what it would
@@ -15,18 +16,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
 
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.errors import RunFailed
 from raymaas.specs.jobs import Training
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
+from raymaas.train.losses import LossSum, class_weights, make_loss
+from raymaas.train.optimizers import make_optimizer, restore, set_rate
+from raymaas.train.penalties import Penalty
+from raymaas.train.schedules import Course, learning_rate
 from raymaas.train.world import World
 
 OnEpoch = Callable[[EpochReport, Checkpoint | None], None]
@@ -46,24 +55,39 @@ def fit(
 ) -> Checkpoint:
     """Train what `network` makes on `parts.train`, from `resume` when given. `parts.test` is not looked at.
 
-    The checkpoint returned holds the history and the weights with the lowest validation loss. After every
-    epoch `on_epoch` is called on every worker with the same figures, and every `checkpoint_every` epochs and
-    at the end with a checkpoint. torch's global generators are left as they were found. Raises RunFailed when
-    the loss is no longer a number.
+    The checkpoint returned holds the history and the weights `training.keep` names. After every epoch
+    `on_epoch` is called on every worker with the same figures, and every `checkpoint_every` epochs and at the
+    end with a checkpoint. torch's global generators and its deterministic mode are left as they were found.
+    Raises RunFailed when the loss is no longer a number, and InvalidInput for class weights that do not fit
+    the classes.
     """
-    with torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []):
+    with (
+        torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []),
+        _deterministic(training.deterministic),
+    ):
         torch.manual_seed(_derived_seed(training.seed))
         plain = network()
         model = world.wrap(plain)
         optimizer = make_optimizer(plain, training)
         if resume:
-            _restore(resume, plain, optimizer)
+            plain.load_state_dict(dict(resume.weights))
+            restore(optimizer, resume.optimizer)
         state = resume or Checkpoint.start(_weights(plain))
         train, validation = _Tensors(parts.train, world.device), _Tensors(parts.validation, world.device)
-        while not finished(state.progress, training):
+        course = Course.of(training, rows=len(parts.train))
+        descent = _Descent(
+            model=model,
+            optimizer=optimizer,
+            loss=make_loss(training, weights_C=_class_weights(plain, training, train)),
+            penalty=Penalty.of(training, plain),
+            training=training,
+            course=course,
+            world=world,
+        )
+        while not finished(state.progress, training, epochs=course.epochs):
             epoch, started_s = len(state.history) + 1, clock()
-            train_loss = _train_epoch(model, optimizer, train, training, epoch=epoch, world=world)
-            validation_loss, accuracy = _validate(plain, validation, training, world=world)
+            train_loss = descent.epoch(train, epoch)
+            validation_loss, accuracy = _validate(plain, validation, descent)
             if not math.isfinite(train_loss + validation_loss):
                 raise RunFailed(
                     f"the loss is no longer a number in epoch {epoch}; lower training.learning_rate"
@@ -79,106 +103,174 @@ def fit(
                 report,
                 weights=_weights(plain),
                 optimizer=optimizer.state_dict()["state"],
-                min_delta=training.early_stopping.min_delta if training.early_stopping else 0.0,
+                min_delta=_least_improvement(training),
             )
-            due = epoch % training.checkpoint_every == 0 or finished(state.progress, training)
+            done = finished(state.progress, training, epochs=course.epochs)
+            due = done or epoch % training.checkpoint_every == 0
             on_epoch(report, state if due else None)
     return state
 
 
-def finished(progress: Progress, training: Training) -> bool:
-    """Whether to stop: as many epochs as wanted, or `patience` of them without a better validation loss."""
+def finished(progress: Progress, training: Training, *, epochs: int) -> bool:
+    """Whether to stop: as many `epochs` as wanted, or `patience` of them without a better validation loss."""
     done = len(progress.history)
     stopping = training.early_stopping
-    return done >= training.epochs or (
-        stopping is not None and done - progress.best_epoch >= stopping.patience
-    )
-
-
-def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The update rule `training` names, in torch's fused form: one pass over the parameters, not several."""
-    parameters, rate, decay = network.parameters(), training.learning_rate, training.weight_decay
-    match training.optimizer:
-        case "adam":
-            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
-        case "sgd":
-            return torch.optim.SGD(
-                parameters, lr=rate, momentum=training.momentum, weight_decay=decay, fused=True
-            )
+    return done >= epochs or (stopping is not None and done - progress.best_epoch >= stopping.patience)
 
 
 class _Tensors:
-    """Rows on a device: x_ND float32, y_N int64. Copies, since torch may not write to Arrow's memory."""
+    """Rows on a device: x float32 [N, ...], y_N int64. Copies, since torch may not write to Arrow's memory."""
 
     def __init__(self, rows: Rows, device: torch.device) -> None:
         self.x_ND = torch.tensor(rows.x_ND, device=device)
         self.y_N = torch.tensor(rows.y_N, device=device)
 
 
-def _train_epoch(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    rows: _Tensors,
-    training: Training,
-    *,
-    epoch: int,
-    world: World,
-) -> float:
-    """One pass over the training rows; their mean loss. Every worker takes equally many steps."""
-    shuffle = torch.Generator().manual_seed(_derived_seed(training.seed, epoch))
-    torch.manual_seed(_derived_seed(training.seed, epoch, 1 + world.rank))
-    model.train()
-    order_N = torch.randperm(len(rows.y_N), generator=shuffle)
-    loss_sum = torch.zeros((), dtype=torch.float64, device=world.device)
-    for batch_B in torch.split(order_N, training.batch_size):
-        mine = batch_B[world.shard(len(batch_B))].to(world.device)
-        optimizer.zero_grad()
-        loss = _loss_sum(_logits(model, rows.x_ND[mine], training), rows.y_N[mine])
-        (loss * world.size / len(batch_B)).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        loss_sum += loss.detach()
-    return float(world.all_reduce(loss_sum)) / len(order_N)
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """This worker's rows of one piece of a batch, and what its summed loss counts in the batch's mean."""
+
+    x_BD: torch.Tensor
+    y_B: torch.Tensor
+    scale: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Descent:
+    """The way down: all a step needs besides its rows."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss: LossSum
+    penalty: Penalty
+    training: Training
+    course: Course
+    world: World
+
+    def epoch(self, rows: _Tensors, epoch: int) -> float:
+        """The steps of one epoch; the mean loss of its rows. Every worker takes equally many steps."""
+        training, world = self.training, self.world
+        shuffle = torch.Generator().manual_seed(_derived_seed(training.seed, epoch))
+        torch.manual_seed(_derived_seed(training.seed, epoch, 1 + world.rank))
+        self.model.train()
+        order_N = torch.randperm(len(rows.y_N), generator=shuffle).to(world.device)
+        lbfgs = training.optimizer == "lbfgs"
+        batches = torch.split(order_N, len(order_N) if lbfgs else training.batch_size)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=world.device)
+        rows_seen = 0
+        for step, batch_B in zip(self.course.steps_of(epoch), batches, strict=False):
+            pieces = self._pieces(rows, batch_B)
+            if lbfgs:
+                loss_sum += self._lbfgs_step(pieces, seed=_derived_seed(training.seed, epoch, 1 + world.rank))
+            else:
+                set_rate(self.optimizer, learning_rate(training, self.course, step=step))
+                loss_sum += self._gradient(pieces)
+                self.optimizer.step()
+            rows_seen += len(batch_B)
+        return float(world.all_reduce(loss_sum)) / rows_seen
+
+    def _pieces(self, rows: _Tensors, batch_B: torch.Tensor) -> list[_Piece]:
+        """The batch cut as often as `accumulate` says, and of each piece this worker's shard, maybe empty."""
+        world, count = self.world, min(self.training.accumulate, len(batch_B))
+        scale = torch.tensor(world.size / len(batch_B), device=world.device)
+        shards = [piece[world.shard(len(piece))] for piece in torch.tensor_split(batch_B, count)]
+        return [
+            _Piece(rows.x_ND.index_select(0, shard), rows.y_N.index_select(0, shard), scale)
+            for shard in shards
+        ]
+
+    def _gradient(self, pieces: list[_Piece]) -> torch.Tensor:
+        """Leave the gradient of the batch's objective in the parameters; the sum of this worker's losses."""
+        self.optimizer.zero_grad()
+        losses = []
+        for number, piece in enumerate(pieces, start=1):
+            with nullcontext() if number == len(pieces) else self._unsynchronised():
+                loss = self.loss(_logits(self.model, piece.x_BD, self.training), piece.y_B)
+                loss.backward(piece.scale)  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        self.penalty.add_gradient()
+        if self.training.clip_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
+        return reduce(torch.add, losses)
+
+    def _lbfgs_step(self, pieces: list[_Piece], *, seed: int) -> torch.Tensor:
+        """One step of up to twenty iterations on all rows; the sum of this worker's losses before it."""
+        before: list[torch.Tensor] = []
+
+        def objective() -> float:
+            torch.manual_seed(seed)  # the same dropout at each point of the line search
+            loss_sum = self._gradient(pieces).double()
+            before.append(loss_sum)
+            scale = pieces[0].scale.double() / self.world.size
+            return float(self.world.all_reduce(loss_sum.clone()) * scale) + self.penalty.value()
+
+        self.optimizer.step(objective)
+        return before[0]
+
+    def _unsynchronised(self) -> AbstractContextManager[None]:
+        """Gradients add up on this worker until the last piece of a batch, and are averaged with it."""
+        model = self.model
+        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 @torch.no_grad()
-def _validate(plain: nn.Module, rows: _Tensors, training: Training, *, world: World) -> tuple[float, float]:
+def _validate(plain: nn.Module, rows: _Tensors, descent: _Descent) -> tuple[float, float]:
     """Mean loss and accuracy over the validation rows, each worker taking its shard of them."""
     plain.eval()
-    mine = world.shard(len(rows.y_N))
-    sums = torch.zeros(2, dtype=torch.float64, device=world.device)
+    mine = descent.world.shard(len(rows.y_N))
+    sums = torch.zeros(2, dtype=torch.float64, device=descent.world.device)
     for x_BD, y_B in zip(
         torch.split(rows.x_ND[mine], _VALIDATION_ROWS),
         torch.split(rows.y_N[mine], _VALIDATION_ROWS),
         strict=True,
     ):
-        logits_BC = _logits(plain, x_BD, training)
-        sums += torch.stack([_loss_sum(logits_BC, y_B), (logits_BC.argmax(dim=1) == y_B).sum()])
-    loss, correct = (world.all_reduce(sums) / len(rows.y_N)).tolist()
+        logits_BC = _logits(plain, x_BD, descent.training)
+        sums += torch.stack([descent.loss(logits_BC, y_B), (logits_BC.argmax(dim=1) == y_B).sum()])
+    loss, correct = (descent.world.all_reduce(sums) / len(rows.y_N)).tolist()
     return loss, correct
 
 
 def _logits(model: nn.Module, x_BD: torch.Tensor, training: Training) -> torch.Tensor:
-    on_gpu = x_BD.device.type == "cuda"
-    half = training.precision == "bf16" or (training.precision == "auto" and on_gpu)
-    with torch.autocast(x_BD.device.type, dtype=torch.bfloat16, enabled=half):
+    automatic = training.precision == "auto" and training.optimizer != "lbfgs"
+    half = training.precision == "bf16" or (automatic and x_BD.device.type == "cuda")
+    if not half:
+        exact_BC: torch.Tensor = model(x_BD)
+        return exact_BC
+    with torch.autocast(x_BD.device.type, dtype=torch.bfloat16):
         logits_BC: torch.Tensor = model(x_BD)
     return logits_BC.float()
 
 
-def _loss_sum(logits_BC: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(logits_BC, y_B, reduction="sum")
+@torch.no_grad()
+def _class_weights(plain: nn.Module, training: Training, rows: _Tensors) -> torch.Tensor | None:
+    if training.class_weights is None:
+        return None
+    plain.eval()
+    return class_weights(training, y_N=rows.y_N, classes=plain(rows.x_ND[:1]).shape[1])
+
+
+def _least_improvement(training: Training) -> float:
+    """What the validation loss must fall by for an epoch to be the best: for `keep: last`, any epoch is."""
+    if training.keep == "last":
+        return -math.inf
+    return training.early_stopping.min_delta if training.early_stopping else 0.0
 
 
 def _weights(plain: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in plain.state_dict().items()}
 
 
-def _restore(checkpoint: Checkpoint, plain: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    plain.load_state_dict(dict(checkpoint.weights))
-    groups = optimizer.state_dict()["param_groups"]  # as the job says now: a checkpoint holds no settings
-    optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """torch's deterministic mode when `wanted`, and afterwards what it was."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    if wanted:
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
 def _derived_seed(*numbers: int) -> int:

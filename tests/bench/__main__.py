@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import edge, registry
+from tests.bench import edge, registry, training
 
-BENCHMARKS = {"registry": registry.main, "edge": edge.main}
+BENCHMARKS = {"registry": registry.main, "edge": edge.main, "training": training.main}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

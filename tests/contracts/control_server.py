@@ -29,6 +29,7 @@ from raymaas.registry import moves
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.resolve import resolve
+from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import VersionDraft, Versions
@@ -126,6 +127,7 @@ class World:
             states=self.states,
             policies=self.policies,
             runs=self.runs,
+            resumption=Resumption(self.store, self.runs, self.versions),
             lineages=Lineages(self.store, card_of=partial(find_card, self.store)),
             submitter=self,
             deployments=self,

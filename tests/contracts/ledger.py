@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from raymaas.errors import InvalidInput, NotFound, RaymaasError, Refused
+from raymaas.errors import InvalidInput, NotFound, Refused
 
 Files = Mapping[str, bytes]
 
@@ -195,7 +195,3 @@ class Ledger:
 
 def _without(values: Mapping[int, int], version: int) -> dict[int, int]:
     return {known: value for known, value in values.items() if known != version}
-
-
-def error_of(told: RaymaasError | None) -> type[RaymaasError] | None:
-    return None if told is None else type(told)

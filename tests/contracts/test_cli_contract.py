@@ -134,6 +134,23 @@ def test_runs_are_listed_shown_read_and_stopped(world: World, raymaas: Type, job
     assert "stopped by" in raymaas("runs", "stop", newest["run_id"])[1]
 
 
+def test_a_failed_run_is_resumed_and_followed_to_its_version(world: World, raymaas: Type, job: str) -> None:
+    world.outcome = "fails"
+    run_id = raymaas("train", job, "--no-wait")[1].strip()
+    world.outcome = "succeeds"
+    status, out, err = raymaas("runs", "resume", run_id)
+    assert status == 0
+    assert out.startswith("digits@1: accuracy 0.9700")
+    assert f"run {run_id}-r2 accepted" in err
+    assert f"goes on from {run_id}, its newest checkpoint" in raymaas("runs", "show", f"{run_id}-r2")[1]
+    status, _, err = raymaas("runs", "resume", run_id)
+    assert status == 1
+    assert f"see `raymaas runs show {run_id}-r2`" in err
+    status, _, err = raymaas("runs", "resume", run_id, "--from-epoch", "7", "--set", "training.epochs=9")
+    assert status == 1
+    assert "no checkpoint of epoch 7; it has none" in err
+
+
 def test_models_are_listed_and_shown_with_how_they_run(world: World, raymaas: Type) -> None:
     assert raymaas("models", "list")[2].strip() == "there is no model yet; train one first"
     world.publish()

@@ -29,8 +29,9 @@ from raymaas.errors import (
     RunFailed,
     Unavailable,
 )
+from raymaas.registry.checkpoints import CheckpointFiles, Checkpoints
 from raymaas.specs.kinds import parse_job
-from raymaas.specs.runs import EpochMetrics, Succeeded
+from raymaas.specs.runs import EpochMetrics, Resumes, Succeeded
 from raymaas.specs.serving import Scaling
 
 ROWS = [[1.0, 2.0], [-3.0, 0.5]]
@@ -222,6 +223,28 @@ def test_a_stopped_run_raises_run_failed_with_who_stopped_it(world: World, clien
     assert run.stop().status.state == "stopped"
     with pytest.raises(RunFailed, match="was stopped by"):
         run.wait(timeout_s=20)
+
+
+def test_a_failed_run_is_resumed_by_a_run_of_its_own(world: World, client: Any) -> None:
+    world.outcome = "fails"
+    run = client.train(JOB)
+    world.outcome = "succeeds"
+    again = run.resume()
+    assert again.wait(timeout_s=20).version == 1
+    assert again.status().resumes == Resumes(run=run.run_id)
+    assert run.status().status.state == "failed"
+    with pytest.raises(Refused, match="resumed before"):
+        run.resume()
+
+
+def test_a_run_is_branched_off_from_an_epoch_with_other_settings(world: World, client: Any) -> None:
+    run = client.train(JOB)
+    Checkpoints(world.store, run.run_id).add(1, CheckpointFiles(state=b"s", progress=b"p"))
+    branch = client.run(run.run_id).resume(from_epoch=1, settings=["training.epochs=3"])
+    assert branch.status().resumes == Resumes(run=run.run_id, epoch=1)
+    assert len(branch.metrics()) == 3
+    with pytest.raises(InvalidInput, match="add from_epoch"):
+        run.resume(settings=["training.epochs=3"])
 
 
 def test_waiting_ends_with_outcome_unknown_and_the_run_goes_on(world: World, client: Any) -> None:

@@ -261,6 +261,23 @@ def test_runs_are_listed_by_model_and_read_in_parts(http: httpx.Client) -> None:
     problem(http.post("/api/v1/runs/train-digits-none/stop"), 404, "not-found")
 
 
+def test_a_run_is_resumed_by_another_or_it_is_said_why_not(world: World, http: httpx.Client) -> None:
+    world.outcome = "fails"
+    run_id = http.post("/api/v1/runs", json={"job": JOB}).json()["run_id"]
+    world.outcome = "succeeds"
+    resume = f"/api/v1/runs/{run_id}/resume"
+    unset = {"settings": ["training.epochs=9"]}
+    assert "add from_epoch" in problem(http.post(resume, json=unset), 400, "invalid-input").detail
+    assert "it has none" in problem(http.post(resume, json={"from_epoch": 3}), 404, "not-found").detail
+    problem(http.post(resume, json={"from_epoch": 0}), 400, "invalid-input")
+    answer = http.post(resume, json={})
+    assert answer.status_code == 201
+    assert (answer.json()["run_id"], answer.json()["status"]["state"]) == (f"{run_id}-r2", "succeeded")
+    assert answer.json()["resumes"] == {"run": run_id, "epoch": None}
+    assert f"as {run_id}-r2, which is succeeded" in problem(http.post(resume, json={}), 409, "refused").detail
+    problem(http.post("/api/v1/runs/train-digits-none/resume", json={}), 404, "not-found")
+
+
 def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Client) -> None:
     described = http.get("/api/v1/openapi.json").json()
     paths = TypeAdapter(dict[str, dict[str, Any]]).validate_python(described["paths"])
@@ -288,6 +305,7 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
         "/runs/{run_id}/metrics",
         "/runs/{run_id}/logs",
         "/runs/{run_id}/stop",
+        "/runs/{run_id}/resume",
     }
     operations = [op for path in paths.values() for op in path.values()]
     assert all("default" in op["responses"] and "422" not in op["responses"] for op in operations)

@@ -46,7 +46,9 @@ def server() -> Iterator[tuple[str, Switch]]:
 def world(server: tuple[str, Switch]) -> World:
     """digits@1 was trained, digits@2 compressed from it, promoted, and rolled back."""
     world = World()
-    card = DatasetCard(name="digits", fingerprint=DATA, rows=1797, features=64, classes=tuple("0123456789"))
+    card = DatasetCard(
+        name="digits", fingerprint=DATA, rows=1797, features=64, shape=(64,), classes=tuple("0123456789")
+    )
     world.store.create(card_key("digits", DATA), card.seal())
     job = TrainJob(model="digits", data=Component(use="digits"), architecture=Component(use="mlp"))
     for run_id, version in (("train-digits-1", 1), ("compress-digits-2", 2)):

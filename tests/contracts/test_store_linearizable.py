@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 from hammering import MODEL, Crowd, KeyHistories, hammer_keys, hammer_log
 from linearizability import Create, Look, Move, Operation, key_step, log_step, unexplained
-from lossy_proxy import Fate, LossyProxy, Request
+from losing import Losing
+from lossy_proxy import Fate, LossyProxy
 from s3_server import S3Server
 from test_store_controls import UnconditionalS3Store
 
@@ -31,20 +31,6 @@ ON_S3 = Crowd(
 # is why no document of the registry is ever created again at a key that was deleted.
 UNDER_LOSS = Crowd(processes=0, threads=6, times=30, deleting=0.0, seed=3)
 ONE_TRY = S3Tuning(tries=1, read_timeout_s=10)
-
-
-class Losing:
-    """A rule for the proxy: some requests never arrive, and of some the reply is lost."""
-
-    def __init__(self, share: float, *, seed: int) -> None:
-        self._share = share
-        self._random = random.Random(seed)
-
-    def __call__(self, request: Request) -> Fate:
-        drawn = self._random.random()
-        if drawn < self._share:
-            return Fate.DROP
-        return Fate.CUT if drawn < 1.5 * self._share else Fate.PASS
 
 
 @pytest.fixture(params=["memory", "local", "s3"])

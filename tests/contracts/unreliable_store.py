@@ -28,7 +28,7 @@ class How(enum.Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at the `at`-th call, from 1."""
+    """What happens at the `at`-th write, from 1. Dying before a read is as dying after the write before it."""
 
     at: int
     how: How
@@ -56,9 +56,12 @@ class Clock:
 
 @dataclass
 class Plan:
-    """What goes wrong in one piece of work. `happened` tells afterwards whether it came to that."""
+    """What goes wrong in one piece of work: a fault at its `at`-th write, or an interruption at its `at`-th call.
 
-    at: int
+    `happened` tells afterwards whether it came to that.
+    """
+
+    at: int = 0
     how: How | None = None
     interruption: Interruption | None = None
     calls: int = 0
@@ -109,8 +112,9 @@ class UnreliableStore:
         if plan is None:
             return act()
         with self._lock:
-            plan.calls += 1
-            its_turn = plan.calls == plan.at
+            counts = plan.how is None or call.name in _WRITES
+            plan.calls += counts
+            its_turn = counts and plan.calls == plan.at
         if plan.dead:
             raise Crash
         if not its_turn:
@@ -134,11 +138,9 @@ class UnreliableStore:
                 raise Unavailable(f"{call.name} {call.key}: no answer; nothing was done")
             case How.LOSES_ITS_REPLY:
                 act()
-            case How.ARRIVES_LATE if call.name in _WRITES:
+            case How.ARRIVES_LATE:
                 self._late.append(act)
-        if call.name in _WRITES:
-            raise OutcomeUnknown(f"{call.name} {call.key}: no answer")
-        raise Unavailable(f"{call.name} {call.key}: no answer")
+        raise OutcomeUnknown(f"{call.name} {call.key}: no answer")
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:

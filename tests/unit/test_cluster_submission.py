@@ -26,6 +26,7 @@ class RememberingJobs:
         self.jobs: dict[str, JobStatus] = {}
         self.entrypoints: dict[str, str] = {}
         self.answers = True
+        self.of_a_former_head: set[str] = set()
 
     def submit_job(self, *, entrypoint: str, submission_id: str, metadata: dict[str, str]) -> str:
         if submission_id in self.jobs:
@@ -37,6 +38,12 @@ class RememberingJobs:
     def stop_job(self, job_id: str) -> bool:
         self.jobs[job_id] = JobStatus.STOPPED
         return True
+
+    def get_job_logs(self, job_id: str) -> str:
+        """As Ray does: only now its job agent awakes, and sees which of the jobs it remembers are dead."""
+        for dead in self.of_a_former_head:
+            self.jobs[dead] = JobStatus.FAILED
+        return ""
 
     def get_job_status(self, job_id: str) -> JobStatus:
         if job_id not in self.jobs:
@@ -79,19 +86,9 @@ def test_a_run_at_work_is_left_alone() -> None:
     assert scene.api.entrypoints["r1"].endswith("run --run r1")
 
 
-def test_a_training_whose_driver_died_is_marked_failed() -> None:
-    scene = Scene(TRAIN)
-    scene.die(job_id="r1")
-
-    scene.jobs.settle()
-
-    status = scene.runs.status("r1")
-    assert isinstance(status, Failed)
-    assert "FAILED before the run was over" in status.error
-
-
-def test_a_search_whose_driver_died_is_carried_on_once() -> None:
-    scene = Scene(COMPRESS)
+@pytest.mark.parametrize("job", [TRAIN, COMPRESS], ids=["training", "search"])
+def test_a_run_whose_driver_died_is_carried_on_once_and_then_marked_failed(job: dict[str, object]) -> None:
+    scene = Scene(job)
     scene.die(job_id="r1")
 
     scene.jobs.settle()
@@ -104,10 +101,13 @@ def test_a_search_whose_driver_died_is_carried_on_once() -> None:
     scene.work(job_id=second_job("r1"))
     scene.die(job_id=second_job("r1"))
     scene.jobs.settle()
-    assert isinstance(scene.runs.status("r1"), Failed)
+    status = scene.runs.status("r1")
+    assert isinstance(status, Failed)
+    assert "FAILED before the run was over" in status.error
+    assert ("`raymaas runs resume r1`" in status.error) == (job is TRAIN)
 
 
-def test_a_search_whose_head_was_replaced_is_marked_failed() -> None:
+def test_a_run_whose_head_was_replaced_is_marked_failed() -> None:
     scene = Scene(COMPRESS)
     scene.api.jobs.clear()
 
@@ -116,6 +116,16 @@ def test_a_search_whose_head_was_replaced_is_marked_failed() -> None:
     status = scene.runs.status("r1")
     assert isinstance(status, Failed)
     assert "head was replaced" in status.error
+
+
+def test_a_run_that_a_new_head_only_remembers_as_running_is_carried_on() -> None:
+    scene = Scene(TRAIN)
+    scene.api.of_a_former_head.add("r1")
+
+    scene.jobs.settle()
+    scene.jobs.settle()
+
+    assert scene.api.jobs == {"r1": JobStatus.FAILED, second_job("r1"): JobStatus.RUNNING}
 
 
 def test_a_driver_that_ended_well_is_not_judged() -> None:
@@ -210,4 +220,4 @@ def test_while_ray_does_not_answer_nothing_is_judged_and_submitting_says_so() ->
 
     scene.api.answers = True
     scene.jobs.settle()
-    assert isinstance(scene.runs.status("r1"), Failed)
+    assert second_job("r1") in scene.api.jobs

@@ -1,4 +1,4 @@
-"""Data sets: what is refused, that content decides the fingerprint, and that damage in the store is found."""
+"""Data sets: shapes of rows, what is refused, that content decides the fingerprint, that damage is found."""
 
 from datetime import UTC, datetime
 
@@ -9,9 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from raymaas.data.builtin import load_builtin, table_of
+from raymaas.data.catalogue import source_of
 from raymaas.data.dataset import open_dataset, prepare, put_table
+from raymaas.data.table import table_of
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
+from raymaas.specs.base import canonical_json, sha256_hex
+from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.jobs import Component
 from raymaas.store import LocalStore, MemoryStore
 
@@ -36,6 +39,73 @@ def test_digits_are_scikit_learns_digits(store):
     assert dataset.input.shape == (-1, 64)
     np.testing.assert_array_equal(dataset.rows.x_ND, bunch.data.astype(np.float32))
     np.testing.assert_array_equal(dataset.rows.y_N, bunch.target)
+
+
+def test_the_fingerprint_of_digits_is_for_ever(store):
+    """Versions name the data they were made from by it."""
+    fingerprint = "9d1759d4fd76708531414a5f2e1fd39e4d00195635b0639aa3032ae954852147"
+    assert prepare(store, DIGITS).card.fingerprint == fingerprint
+
+
+def images(rows: int = 6) -> np.ndarray:
+    return np.arange(rows * 2 * 3, dtype=np.uint8).reshape(rows, 2, 3)
+
+
+def test_rows_keep_their_shape_and_bytes_stay_bytes_in_the_store(tmp_path):
+    store = LocalStore(tmp_path)
+    card = put_table(store, table_of(images(), np.arange(6) % 2, classes=("no", "yes")), name="images").card
+    opened = open_dataset(store, "images", card.fingerprint)
+    assert (opened.card.shape, opened.card.features, opened.input.shape) == ((2, 3), 6, (-1, 2, 3))
+    assert opened.rows.x_ND.dtype == np.float32
+    np.testing.assert_array_equal(opened.rows.x_ND, images())
+    stored = pq.read_table(tmp_path / f"datasets/images/{card.fingerprint}/part-0.parquet")
+    assert stored.schema.field("x").type == pa.binary(6)
+
+
+def test_the_fingerprint_tells_shapes_and_divisions_apart(store):
+    y_N = np.arange(6) % 2
+    tables = [
+        table_of(images(), y_N, classes=("no", "yes")),
+        table_of(images().reshape(6, 3, 2), y_N, classes=("no", "yes")),
+        table_of(images().astype(np.float32), y_N, classes=("no", "yes")),
+        table_of(images(), y_N, classes=("no", "yes"), part_N=np.array([0, 0, 0, 0, 2, 2])),
+        table_of(images(), y_N, classes=("no", "yes"), part_N=np.array([0, 0, 0, 1, 2, 2])),
+    ]
+    assert len({put_table(store, table, name="images").card.fingerprint for table in tables}) == len(tables)
+
+
+def test_a_slice_of_a_table_has_its_own_bytes(store):
+    table = table_of(images(), np.arange(6) % 2, classes=("no", "yes"))
+    np.testing.assert_array_equal(put_table(store, table.slice(2, 3), name="part").rows.x_ND, images()[2:5])
+
+
+def test_a_card_of_the_first_format_describes_vectors():
+    fields = {"name": "old", "fingerprint": "0" * 64, "rows": 3, "features": 64, "classes": ["0", "1"]}
+    body = fields | {"kind": "dataset", "format": 1}
+    sealed = canonical_json(body | {"digest": sha256_hex(canonical_json(body))})
+    assert DatasetCard.unseal(sealed, source="old card").shape == (64,)
+
+
+def test_a_shape_that_does_not_hold_the_features_is_refused(store):
+    table = table_of(images(), np.arange(6) % 2, classes=("no", "yes"))
+    wrong = table.replace_schema_metadata(table.schema.metadata | {b"shape": b"[28,28]"})
+    with pytest.raises(InvalidInput, match=r"rows of 6 values cannot have the shape \[28, 28\]"):
+        put_table(store, wrong, name="bad")
+
+
+def test_a_value_that_is_no_number_is_refused_with_its_place_in_the_row(store):
+    x = images().astype(np.float32)
+    x[4, 1, 2] = np.nan
+    with pytest.raises(InvalidInput, match=r"nan in row 4, feature \[1, 2\]"):
+        put_table(store, table_of(x, np.arange(6) % 2, classes=("no", "yes")), name="bad")
+
+
+def test_a_part_nobody_knows_is_refused(store):
+    table = table_of(images(), np.arange(6) % 2, classes=("no", "yes"), part_N=np.array([0, 0, 3, 0, 2, 2]))
+    with pytest.raises(
+        InvalidInput, match="column 'part' has 3 in row 2; known are 0 train, 1 validation, 2 test"
+    ):
+        put_table(store, table, name="bad")
 
 
 def test_preparing_twice_leaves_one_copy_and_opening_gives_the_same_rows(store):
@@ -82,7 +152,7 @@ def test_a_feature_that_is_no_number_is_refused_with_row_and_feature(store, valu
 @pytest.mark.parametrize(
     ("column", "array", "message"),
     [
-        ("x", pa.array([[1.0]] * 20), r"column 'x' must be fixed_size_list<float>, got list<item: double>"),
+        ("x", pa.array([[1.0]] * 20), r"column 'x' must be fixed_size_list<float>, .*got list<item: double>"),
         ("y", pa.array([0.5] * 20), "column 'y' must be int64, got double"),
         ("y", pa.array([0, None] * 10), "column 'y' has a null in row 1"),
         ("y", pa.array([0, 2] * 10), "column 'y' has 2 in row 1; labels are 0 to 1"),
@@ -105,9 +175,9 @@ def test_a_missing_column_and_missing_classes_are_refused(store):
 
 def test_an_unknown_set_or_setting_is_refused_with_the_nearest_name():
     with pytest.raises(InvalidInput, match="'digit' is unknown; did you mean 'digits'"):
-        load_builtin(Component(use="digit"))
+        source_of(Component(use="digit"))
     with pytest.raises(InvalidInput, match="takes no settings, got size"):
-        load_builtin(Component(use="digits", config={"size": 3}))
+        source_of(Component(use="digits", config={"size": 3}))
 
 
 def test_other_rows_under_the_same_fingerprint_are_found(tmp_path):

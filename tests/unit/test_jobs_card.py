@@ -97,10 +97,15 @@ def test_a_card_goes_from_the_job_into_the_version_and_on_to_what_is_made_from_i
     assert given.card == Card(limits=("Smaller.",)), "it is replaced whole"
 
 
+ROOT = Path(__file__).parents[2]
+
+
 @pytest.mark.parametrize(
-    "path", ["jobs/train_digits.yaml", "jobs/compress_digits.yaml", "raymaas/templates/train.yaml"]
+    "path",
+    [*sorted(ROOT.glob("jobs/*.yaml")), ROOT / "raymaas/templates/train.yaml"],
+    ids=lambda path: path.stem,
 )
-def test_the_jobs_that_come_with_raymaas_carry_a_whole_card(path: str) -> None:
-    card = read_job(Path(__file__).parents[2] / path).card
+def test_the_jobs_that_come_with_raymaas_carry_a_whole_card(path: Path) -> None:
+    card = read_job(path).card
     assert card is not None
     assert all(card.gives(field) for field in ("licence", "intended_use", "data_sources", "limits"))

@@ -78,7 +78,9 @@ def publish(store: Store, *drafts: VersionDraft) -> list[ModelVersion]:
 
 def test_a_line_of_three_is_told_from_the_data_down_with_runs_trials_and_card() -> None:
     store = memory_store()
-    card = DatasetCard(name="digits", fingerprint=DATA, rows=1797, features=64, classes=("0", "1"))
+    card = DatasetCard(
+        name="digits", fingerprint=DATA, rows=1797, features=64, shape=(64,), classes=("0", "1")
+    )
     store.create(card_key("digits", DATA), card.seal())
     runs = Runs(store)
     runs.create(run_spec("train-1"))

@@ -59,7 +59,9 @@ def test_an_unknown_id_is_told_how_long_requests_are_kept() -> None:
     answer(log, "a-1", "a-11")
     log.write()
     for model, version, request_id in (("digits", 2, "a"), ("digits", 1, "a-1"), ("churn", 2, "a-1")):
-        with pytest.raises(NotFound, match=rf"no request '{request_id}' .* of {model}@{version}; .* keep_requests_days"):
+        with pytest.raises(
+            NotFound, match=rf"no request '{request_id}' .*{model}@{version}; .* keep_requests_days"
+        ):
             Requests(store).find(model, version, request_id)
     for bad in ("", "two words", "x" * 129, '"'):
         with pytest.raises(InvalidInput, match="is not a request id"):

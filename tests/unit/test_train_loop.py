@@ -1,4 +1,4 @@
-"""The loop: two workers give what one gives, a resumed fit ends the same, the best epoch is kept."""
+"""The loop: several workers give what one gives, a resumed fit ends the same, the best epoch is kept."""
 
 import multiprocessing
 from functools import partial
@@ -11,18 +11,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
-from raymaas.errors import IntegrityError, RunFailed
+from raymaas.errors import RunFailed
 from raymaas.models import catalogue
+from raymaas.registry.checkpoints import CheckpointFiles
 from raymaas.specs.jobs import Component, EarlyStopping, Training
-from raymaas.train.checkpoint import STATE, Checkpoint, EpochReport
+from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.loop import finished, fit
 from raymaas.train.world import World
 
 SMALL = Component(use="mlp", config={"in_features": 6, "classes": 3, "hidden": [8]})
-WORLD_OF_TWO = {
+CONVEX = Component(use="logistic", config={"in_features": 6, "classes": 3})
+TOGETHER = {
     "even": Training(epochs=3, batch_size=8, seed=1, learning_rate=0.01),
     "uneven": Training(epochs=3, batch_size=9, seed=1, optimizer="sgd", momentum=0.9, learning_rate=0.05),
     "a last batch of one row": Training(epochs=2, batch_size=39, seed=1, optimizer="sgd", learning_rate=0.1),
+    "in pieces, penalised, clipped": Training(
+        epochs=3, batch_size=13, seed=1, accumulate=3, l1=0.01, l2=0.1, clip_norm=0.2, class_weights=(1, 2, 3)
+    ),
+    "lbfgs in pieces": Training(epochs=2, seed=1, accumulate=2, optimizer="lbfgs", l2=0.1),
 }
 
 
@@ -38,7 +44,9 @@ PARTS = Parts(train=some_rows(40, 0), validation=some_rows(21, 1), test=some_row
 
 def run(training: Training, **rest: object) -> Checkpoint:
     options = {"parts": PARTS, "world": World.single(), "clock": lambda: 0.0} | rest
-    return fit(partial(catalogue.build, SMALL), training, **options)
+    # Elsewhere a line search magnifies rounding until it ends in another valley.
+    architecture = CONVEX if training.optimizer == "lbfgs" else SMALL
+    return fit(partial(catalogue.build, architecture), training, **options)
 
 
 def assert_same_weights(one: Checkpoint, other: Checkpoint, **tolerance: float) -> None:
@@ -46,50 +54,61 @@ def assert_same_weights(one: Checkpoint, other: Checkpoint, **tolerance: float) 
         torch.testing.assert_close(other.weights[name], tensor, **tolerance)
 
 
-def one_of_two(rank: int, folder: str) -> None:
-    """What one process of two does: each training in turn, over gloo, its last checkpoint into `folder`."""
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def one_of_many(rank: int, size: int, folder: str) -> None:
+    """What one process of `size` does: each training in turn, over gloo, its last checkpoint into `folder`."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size
+    )
 
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
         torch.distributed.all_reduce(tensor)
         return tensor
 
     world = World(
-        rank=rank, size=2, device=torch.device("cpu"), all_reduce=all_reduce, wrap=DistributedDataParallel
+        rank=rank, size=size, device=torch.device("cpu"), all_reduce=all_reduce, wrap=DistributedDataParallel
     )
-    for name, training in WORLD_OF_TWO.items():
-        for file, data in run(training, world=world).to_files().items():
-            Path(folder, f"{name}-{rank}-{file}").write_bytes(data)
+    for name, training in TOGETHER.items():
+        files = run(training, world=world).to_files()
+        Path(folder, f"{name}-{rank}-state").write_bytes(files.state)
+        Path(folder, f"{name}-{rank}-progress").write_bytes(files.progress)
     torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def fits_of_two(tmp_path_factory):
-    """Checkpoints by training and rank, made by two real processes."""
-    folder = tmp_path_factory.mktemp("two")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=one_of_two, args=(rank, str(folder))) for rank in range(2)]
+@pytest.fixture(scope="module", params=[2, 4])
+def fits_together(request, tmp_path_factory):
+    """Checkpoints of each rank, by training, made by real processes."""
+    size, folder = request.param, tmp_path_factory.mktemp("together")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["raymaas.train.loop", "raymaas.models.mlp"])
+    processes = [context.Process(target=one_of_many, args=(rank, size, str(folder))) for rank in range(size)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
 
-    def read(name: str, rank: int) -> Checkpoint:
-        files = {f: (folder / f"{name}-{rank}-{f}").read_bytes() for f in (STATE, "progress.json")}
-        return Checkpoint.from_files(files, source=name)
+    def read(name: str) -> list[Checkpoint]:
+        return [
+            Checkpoint.from_files(
+                CheckpointFiles(
+                    state=(folder / f"{name}-{rank}-state").read_bytes(),
+                    progress=(folder / f"{name}-{rank}-progress").read_bytes(),
+                ),
+                source=name,
+            )
+            for rank in range(size)
+        ]
 
     return read
 
 
-@pytest.mark.parametrize("name", WORLD_OF_TWO)
-def test_two_workers_train_as_one_does_on_the_same_global_batch(fits_of_two, name):
-    alone = run(WORLD_OF_TWO[name])
-    for rank in range(2):
-        together = fits_of_two(name, rank)
-        assert_same_weights(alone, together, rtol=1e-4, atol=1e-6)
-        for one, two in zip(alone.history, together.history, strict=True):
-            assert two.metrics() == pytest.approx(one.metrics(), rel=1e-5)
+@pytest.mark.parametrize("name", TOGETHER)
+def test_several_workers_train_as_one_does_on_the_same_global_batch(fits_together, name):
+    alone = run(TOGETHER[name])
+    for together in fits_together(name):
+        assert_same_weights(alone, together, rtol=1e-4, atol=1e-5)
+        for one, other in zip(alone.history, together.history, strict=True):
+            assert other.metrics() == pytest.approx(one.metrics(), rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "size"), [(9, 2), (1, 2), (0, 3), (64, 5)])
@@ -118,9 +137,9 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own():
     assert not torch.equal(*epochs)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "lbfgs"])
 def test_a_resumed_fit_ends_where_an_uninterrupted_one_does(optimizer):
-    whole = Training(epochs=5, batch_size=7, optimizer=optimizer, momentum=0.5, weight_decay=0.01, seed=3)
+    whole = Training(epochs=5, batch_size=7, optimizer=optimizer, l2=0.01, seed=3)
     kept: list[Checkpoint] = []
     run(whole.model_copy(update={"epochs": 2}), on_epoch=lambda report, checkpoint: kept.append(checkpoint))
     resumed = run(whole, resume=Checkpoint.from_files(kept[-1].to_files(), source="test"))
@@ -178,8 +197,8 @@ def test_an_improvement_below_min_delta_does_not_count():
         state = state.after(report, weights={}, optimizer={}, min_delta=0.1)
     assert state.progress.best_epoch == 3
     stopping = EarlyStopping(patience=1, min_delta=0.1)
-    assert finished(state.progress, Training(epochs=9, early_stopping=stopping))
-    assert not finished(state.progress, Training(epochs=9))
+    assert finished(state.progress, Training(epochs=9, early_stopping=stopping), epochs=9)
+    assert not finished(state.progress, Training(epochs=9), epochs=9)
 
 
 def test_checkpoints_come_when_due_and_at_the_end():
@@ -203,11 +222,3 @@ def test_bf16_trains_too():
         history[0].train_loss
         != run(Training(epochs=1, precision="fp32", learning_rate=0.02)).history[0].train_loss
     )
-
-
-def test_a_damaged_checkpoint_is_found():
-    files = run(Training(epochs=1)).to_files()
-    with pytest.raises(IntegrityError, match=r"there/state\.safetensors is damaged"):
-        Checkpoint.from_files(files | {STATE: files[STATE][:50]}, source="there")
-    with pytest.raises(IntegrityError, match=r"there/progress\.json"):
-        Checkpoint.from_files(files | {"progress.json": b"{}"}, source="there")

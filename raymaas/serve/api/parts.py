@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
+from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
@@ -61,6 +62,7 @@ class ControlParts:
     states: States
     policies: Policies
     runs: Runs
+    resumption: Resumption
     lineages: Lineages
     submitter: JobSubmitter
     deployments: DeploymentView

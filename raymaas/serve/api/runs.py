@@ -1,16 +1,18 @@
-"""Runs over HTTP: submit a job, follow its log and epochs, stop it."""
+"""Runs over HTTP: submit a job, follow its log and epochs, stop it, resume it."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from raymaas.errors import Refused, Unavailable
+from raymaas.client.jobfile import read_job
+from raymaas.errors import InvalidInput, Refused, Unavailable
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
-from raymaas.specs.api import LogPart, RunList, RunMetrics, SubmitRequest
+from raymaas.specs.api import LogPart, ResumeRequest, RunList, RunMetrics, SubmitRequest
 from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Name, new_run_id
 from raymaas.specs.runs import FINAL_STATES, Failed, Run, RunSpec
@@ -26,9 +28,12 @@ def runs_router(parts: ControlParts) -> APIRouter:
     @router.post("", status_code=201)
     def submit_run(body: SubmitRequest, who: Who) -> Run:
         job = parse_job(body.job, source="job")
-        spec = runs.create(
+        return start(
             RunSpec(run_id=new_run_id(job.kind, job.model), job=job, who=who, created_at=parts.now())
         )
+
+    def start(asked: RunSpec) -> Run:
+        spec = runs.create(asked)
         try:
             parts.submitter.submit(spec)
         except Unavailable as error:
@@ -61,5 +66,18 @@ def runs_router(parts: ControlParts) -> APIRouter:
         runs.spec(run_id)
         parts.submitter.stop(run_id, who)
         return runs.get(run_id)
+
+    @router.post("/{run_id}/resume", status_code=201)
+    def resume_run(run_id: str, body: ResumeRequest, who: Who) -> Run:
+        at, resumption = parts.now(), parts.resumption
+        if body.from_epoch is not None:
+            changed = partial(read_job, settings=body.settings)
+            return start(resumption.branched(run_id, body.from_epoch, who=who, at=at, changed=changed))
+        if body.settings:
+            raise InvalidInput(
+                "a continued run ends as it would have ended uninterrupted, so nothing can be set; add from_epoch to "
+                "branch off with other settings"
+            )
+        return start(resumption.continued(run_id, who=who, at=at))
 
     return router

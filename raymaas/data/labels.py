@@ -1,0 +1,72 @@
+"""Labels as people write them, numbers or text, and their class indices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymaas.errors import InvalidInput
+
+
+def class_indices(
+    labels: pa.ChunkedArray, *, classes: tuple[str, ...] | None, where: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """int64 [N] and the classes they index: those given, or the different labels found, sorted.
+
+    Whole numbers are sorted as such, all else as text. `where` says in a message which labels these are.
+    Raises InvalidInput for a missing label, one outside `classes`, fractions, and fewer than two classes.
+    """
+    texts = _as_text(labels, where=where)
+    missing = np.flatnonzero(texts.is_null().to_numpy())
+    if len(missing):
+        raise InvalidInput(
+            f"{where} has no label in row {missing[0]}; fill or drop it ({len(missing)} in all)"
+        )
+    if classes is None:
+        found = pc.unique(texts).to_pylist()
+        classes = tuple(sorted(found, key=_whole) if all(map(_is_whole, found)) else sorted(found))
+    if len(set(classes)) < max(2, len(classes)):
+        raise InvalidInput(
+            f"{where} has the classes {', '.join(map(repr, classes)) or 'of no row'}; "
+            "a classifier needs at least two different ones"
+        )
+    index_N = pc.index_in(texts, value_set=pa.array(classes, pa.string()))
+    outside = np.flatnonzero(index_N.is_null().to_numpy())
+    if len(outside):
+        raise InvalidInput(
+            f"{where} has {texts[int(outside[0])].as_py()!r} in row {outside[0]}, which is none of "
+            f"{', '.join(map(repr, classes))}; correct it"
+        )
+    return index_N.to_numpy().astype(np.int64), classes
+
+
+def _as_text(labels: pa.ChunkedArray, *, where: str) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(labels.type):
+        labels = labels.cast(labels.type.value_type)
+    kind = labels.type
+    if pa.types.is_floating(kind):
+        # NaN is how numpy and pandas write a missing label.
+        labels = pc.if_else(pc.is_nan(labels), None, labels)
+        broken = np.flatnonzero(pc.fill_null(pc.not_equal(labels, pc.round(labels)), False).to_numpy())
+        if len(broken):
+            raise InvalidInput(
+                f"{where} has {labels[int(broken[0])].as_py()} in row {broken[0]}; labels are whole numbers or text"
+            )
+        labels = labels.cast(pa.int64())
+    elif not (
+        pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+    ):
+        raise InvalidInput(f"{where} is {kind}; labels are whole numbers, text or true and false")
+    return labels.cast(pa.string())
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii()
+
+
+def _whole(text: str) -> int:
+    return int(text)

@@ -1,0 +1,52 @@
+"""What every source of data is: frozen settings that make a table, given where named files may be found."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pydantic import Field
+
+from raymaas.specs.base import Spec
+from raymaas.specs.names import Name
+
+
+def say_nothing(text: str) -> None:
+    """For whoever does not want to hear how far it got."""
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """Where files of sets known by name are: looked for in `folder`, then in `cache`, then fetched into `cache`.
+
+    What is absent is not looked at; without a mirror nothing is ever downloaded. `say` hears of downloads.
+    """
+
+    folder: Path | None = None
+    cache: Path | None = None
+    mnist_mirror: str = ""
+    say: Callable[[str], None] = say_nothing
+
+
+class Source(Spec):
+    """Settings of one source. The first line of a source's docstring is what `raymaas data list` says of it."""
+
+    @abstractmethod
+    def table(self, files: DataFiles) -> pa.Table:
+        """All its rows. Raises InvalidInput, naming what is wrong and where, for data that cannot be used."""
+
+
+class Importer(Source):
+    """A source that reads files of the user's."""
+
+    name: Name | None = Field(
+        default=None, description="What to call the data set; default the importer's name."
+    )
+    classes: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=2,
+        description="The labels in the order of their indices; default those found, sorted. Others are refused.",
+    )

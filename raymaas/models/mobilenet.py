@@ -1,0 +1,76 @@
+"""MobileNet-like networks: a convolution in two cheap halves, one over space in each map, one over maps in each pixel.
+
+A. Howard et al., MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications (2017),
+section 3: for 3 x 3 kernels 8 to 9 times fewer multiplications than a full convolution. The block is the paper's;
+the default stages are shorter and narrower, for small images. Differs in the normalisation, for which see
+raymaas.models.group_norm.
+Legend: B rows, K maps (of the layer at hand), Y height, X width, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from raymaas.models.base import ImageConfig
+from raymaas.models.group_norm import group_norm
+
+
+class MobileNetConfig(ImageConfig):
+    """Its blocks."""
+
+    stem: PositiveInt = Field(16, description="Maps of the first, full convolution.")
+    stem_stride: Literal[1, 2] = Field(1, description="2 halves the image at once: for large ones.")
+    blocks: tuple[tuple[PositiveInt, Literal[1, 2]], ...] = Field(
+        ((32, 2), (32, 1), (64, 2), (64, 1), (128, 1)),
+        min_length=1,
+        description="[maps, stride] of each separable block; stride 2 halves the image.",
+    )
+
+
+class MobileNet(nn.Module):
+    """Stem, separable blocks, the mean over the image, a linear map."""
+
+    Config: ClassVar[type[MobileNetConfig]] = MobileNetConfig
+
+    def __init__(self, config: MobileNetConfig) -> None:
+        super().__init__()
+        self.input_scale, self.image = config.input_scale, config.image
+        maps = config.stem
+        layers = [
+            nn.Conv2d(config.image[0], maps, 3, stride=config.stem_stride, padding=1, bias=False),
+            group_norm(maps),
+            nn.ReLU(),
+        ]
+        for width, stride in config.blocks:
+            layers.append(_Separable(maps, width, stride=stride))
+            maps = width
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(maps, config.classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x_BYX: torch.Tensor) -> torch.Tensor:
+        x_BKYX = (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
+        h_BKYX = self.layers(x_BKYX)
+        logits_BC: torch.Tensor = self.head(h_BKYX.mean(dim=(2, 3)))
+        return logits_BC
+
+
+class _Separable(nn.Module):
+    """relu(norm(1x1 conv)) of relu(norm(3x3 conv of each map alone)): figure 3 of the paper."""
+
+    def __init__(self, maps: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(maps, maps, 3, stride=stride, padding=1, groups=maps, bias=False)
+        self.norm1 = group_norm(maps)
+        self.pointwise = nn.Conv2d(maps, width, 1, bias=False)
+        self.norm2 = group_norm(width)
+
+    def forward(self, h_BKYX: torch.Tensor) -> torch.Tensor:
+        h_BKYX = torch.relu(self.norm1(self.depthwise(h_BKYX)))
+        return torch.relu(self.norm2(self.pointwise(h_BKYX)))

@@ -1,0 +1,121 @@
+"""Data on its way into a job: files of named sets are looked for as told, and rows keep their shape to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from raymaas.bundle.runtimes.opening import open_runtime
+from raymaas.data.dataset import prepare
+from raymaas.data.sources.base import DataFiles
+from raymaas.errors import IntegrityError, InvalidInput
+from raymaas.exchange.weights import read_weights
+from raymaas.jobs.importing import import_weights
+from raymaas.jobs.parts import JobParts
+from raymaas.jobs.sweep import JobTrial, sweep
+from raymaas.jobs.train import train
+from raymaas.models import catalogue
+from raymaas.registry.runs import Runs
+from raymaas.registry.versions import Versions
+from raymaas.specs.importing import WeightsFile, WeightsImport
+from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.sweeping import SweepJob
+from raymaas.specs.versions import ModelVersion
+from raymaas.store import LocalStore
+
+MNIST: dict[str, Any] = {"model": "m", "data": {"use": "mnist"}, "architecture": {"use": "logistic"}}
+SWEEP = SweepJob.parse({"job": MNIST, "fields": {"split.seed": {"choice": [1, 2]}}}, source="sweep")
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> JobParts:
+    """Where the first of MNIST's files is another one."""
+    store = LocalStore(tmp_path / "store")
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"another file")
+    return JobParts(
+        store=store,
+        versions=Versions(store),
+        runs=Runs(store),
+        run_id="t",
+        say=lambda sentence: None,
+        on_epoch=lambda epoch, metrics: None,
+        on_trial=lambda trial: None,
+        files=DataFiles(folder=tmp_path),
+    )
+
+
+@pytest.mark.parametrize(
+    "carry_out",
+    [
+        lambda parts: train(TrainJob.parse(MNIST, source="job"), parts),
+        lambda parts: sweep(SWEEP, parts),
+        lambda parts: JobTrial(SWEEP, parts.store.url, parts.files)({"split.seed": 1}, lambda report: None),
+    ],
+    ids=["train", "sweep", "trial"],
+)
+def test_named_sets_are_looked_for_where_the_job_was_told(
+    carry_out: Callable[[JobParts], Any], parts
+) -> None:
+    with pytest.raises(
+        IntegrityError, match=r"train-images-idx3-ubyte\.gz is not the .* of data set 'mnist'"
+    ):
+        carry_out(parts)
+
+
+def test_weights_are_imported_for_a_set_that_is_looked_for_where_told(parts, tmp_path) -> None:
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pth")
+    weights = read_weights(tmp_path / "weights.pth")
+    file = WeightsFile(name=weights.name, bytes=weights.bytes, sha256=weights.sha256)
+    job = WeightsImport.parse(MNIST | {"weights": file}, source="job")
+    with pytest.raises(IntegrityError, match="data set 'mnist'"):
+        import_weights(
+            job, weights, store=parts.store, versions=parts.versions, say=parts.say, files=parts.files
+        )
+
+
+def test_bad_data_ends_a_training_before_any_worker_starts(parts: JobParts, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a,kind\n1,x\ntwo,y\n")
+    data = {"use": "csv", "config": {"path": str(tmp_path / "rows.csv"), "label": "kind"}}
+    with pytest.raises(InvalidInput, match=r"column 'a' of .*rows\.csv has 'two' in row 1"):
+        train(TrainJob.parse(MNIST | {"data": data}, source="job"), replace(parts, files=DataFiles()))
+
+
+@pytest.fixture
+def shaped(tmp_path: Path) -> Component:
+    """60 rows of 4 x 3 bytes in three classes."""
+    x = np.random.default_rng(0).integers(0, 256, (60, 4, 3)).astype(np.uint8)
+    np.savez(tmp_path / "shaped.npz", x=x, y=np.array(["a", "b", "c"] * 20))
+    return Component(use="npz", config={"path": str(tmp_path / "shaped.npz")})
+
+
+def imported(parts: JobParts, data: Component, folder: Path) -> tuple[ModelVersion, torch.nn.Module]:
+    """A version of fresh weights, and its network."""
+    dataset = prepare(parts.store, data)
+    fields = {"data_input": dataset.input, "classes": dataset.card.classes}
+    network = catalogue.build(catalogue.resolve(Component(use="mlp"), **fields))
+    torch.save(network.state_dict(), folder / "weights.pth")
+    weights = read_weights(folder / "weights.pth")
+    file = WeightsFile(name=weights.name, bytes=weights.bytes, sha256=weights.sha256)
+    job = WeightsImport(model="m", weights=file, data=data, architecture=Component(use="mlp"))
+    version = import_weights(job, weights, store=parts.store, versions=parts.versions, say=parts.say)
+    return version, network.eval()
+
+
+def test_a_version_of_shaped_rows_takes_them_in_every_runtime(parts, shaped, tmp_path) -> None:
+    version, network = imported(parts, shaped, tmp_path)
+    assert version.signature.inputs[0].shape == (-1, 4, 3)
+    assert version.evaluation.rows == 12
+    x = prepare(parts.store, shaped).rows.x_ND[:5]
+    with torch.no_grad():
+        expected = network(torch.tensor(x)).numpy()
+    assert version.runtimes == ("onnx", "torch")
+    for name in version.runtimes:
+        runtime = open_runtime(version, partial(parts.versions.read_file, version), runtime=name)
+        np.testing.assert_allclose(runtime.run({"x": x})["logits"], expected, rtol=1e-4, atol=1e-4)
