@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ray.job_submission import JobStatus
 
-from raymaas.errors import RaymaasError, Unavailable
+from raymaas.errors import NotFound, RaymaasError, Unavailable
 from raymaas.registry.runs import Runs
 from raymaas.specs.runs import FINAL_STATES, Failed, Run, Running, RunSpec, Stopped
 
@@ -48,6 +48,7 @@ class RayJobs:
         self._runs = runs
         self._now = now
         self._watched: set[str] = set()
+        self._ended: set[str] = set()
 
     def submit(self, spec: RunSpec) -> None:
         """Start `raymaas run --run ID` as the Ray job of the same id. Raises Unavailable when Ray does not take it."""
@@ -70,13 +71,22 @@ class RayJobs:
 
         A training or a search is carried on by a second Ray job, once; any other run is marked as failed.
         """
-        for run in self._runs.list(limit=50):
-            if not isinstance(run.status, FINAL_STATES) and self._is_ours(run):
-                try:
+        newest = self._runs.newest_ids(limit=50)
+        self._ended &= set(newest)
+        for run_id in newest:
+            if run_id in self._ended:
+                continue
+            try:
+                run = self._runs.get(run_id)
+                if isinstance(run.status, FINAL_STATES):
+                    self._ended.add(run_id)
+                elif self._is_ours(run):
                     self._settle(run)
-                except RaymaasError as error:
-                    # One that cannot be settled now must not keep the others from it.
-                    log.info("%s: %s", run.run_id, error)
+            except NotFound:
+                continue  # Its creation was cut off, or is under way.
+            except RaymaasError as error:
+                # One that cannot be settled now must not keep the others from it.
+                log.info("%s: %s", run_id, error)
 
     def _settle(self, run: Run) -> None:
         second = self._status(second_job(run.run_id))

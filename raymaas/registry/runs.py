@@ -186,6 +186,10 @@ class Runs:
     def _statuses(self, run_id: str) -> Log[RunStatus]:
         return Log(self._store, status_folder(run_id), RunStatus, lambda s: status_key(s.run_id, s.sequence))
 
+    def newest_ids(self, *, limit: int) -> tuple[str, ...]:
+        """Ids of up to `limit` runs, newest first, in one request; one may be of a run never created."""
+        return tuple(indexed_run(key) for key in self._store.list(index_folder(None), limit=limit))
+
     def list(self, *, limit: int = 50, model: str | None = None, before: Run | None = None) -> list[Run]:
         """Up to `limit` runs, newest first, of one model when given, older than `before` when given.
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ray.job_submission import JobStatus
+from registry_examples import WatchedStore
 
 from raymaas.cluster.submission import RayJobs, second_job
 from raymaas.errors import Unavailable
@@ -57,7 +58,8 @@ class Scene:
     def __init__(self, job: dict[str, object]) -> None:
         self.time = START
         self.api = RememberingJobs()
-        self.runs = Runs(MemoryStore(lambda: self.time))
+        self.store = MemoryStore(lambda: self.time)
+        self.runs = Runs(self.store)
         self.jobs = RayJobs(self.connect, self.runs, now=lambda: self.time)
         parsed = parse_job(job, source="test")
         self.runs.create(RunSpec(run_id="r1", job=parsed, who="me", created_at=START))
@@ -84,6 +86,20 @@ def test_a_run_at_work_is_left_alone() -> None:
     assert isinstance(scene.runs.status("r1"), Running)
     assert scene.api.entrypoints["r1"].startswith("exec ")
     assert scene.api.entrypoints["r1"].endswith("run --run r1")
+
+
+def test_a_run_that_ended_is_not_read_again() -> None:
+    scene = Scene(TRAIN)
+    store = WatchedStore(scene.store)
+    jobs = RayJobs(scene.connect, Runs(store), now=lambda: scene.time)
+    scene.runs.set_status("r1", Stopped(at=scene.time, who="me"))
+    jobs.settle()
+    assert "read" in store.calls
+    store.calls.clear()
+
+    jobs.settle()
+
+    assert store.calls == ["list"]
 
 
 @pytest.mark.parametrize("job", [TRAIN, COMPRESS], ids=["training", "search"])
