@@ -10,7 +10,7 @@ quickstart: $(SETUP)  ## the main job: one real model from data to a served answ
 
 test: $(SETUP)  ## unit and contract tests, then everything that needs a Ray cluster
 	$(BIN)/pytest $(ARGS)
-	$(BIN)/pytest -m "cluster or journey" $(ARGS)
+	$(BIN)/pytest -m "(cluster or journey) and not soak" $(ARGS)
 
 lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
 	$(BIN)/ruff check .
@@ -23,6 +23,7 @@ bench: $(SETUP)  ## figures, as ratios measured in one run
 
 soak: $(SETUP)  ## the registry under kill -9, lost replies and random histories, for minutes
 	$(BIN)/python tests/soak.py $(ARGS)
+	$(BIN)/pytest -m soak
 
 $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -43,8 +44,8 @@ class Crowd:
     seed: int
 
 
-Client = Callable[[Store, Crowd, int], list[Any]]
-"""Asks as client `number` of the crowd; gives what it noted."""
+Client = Callable[[Store, Crowd, int, Any], list[Any]]
+"""Asks as client `number` of the crowd; gives what it noted. All wait for each other at a barrier, once."""
 
 
 def hammer_keys(store: Store, crowd: Crowd) -> KeyHistories:
@@ -60,8 +61,9 @@ def hammer_log(store: Store, crowd: Crowd) -> LogHistory:
     return _gather(store, crowd, move_and_look)
 
 
-def ask_about_keys(store: Store, crowd: Crowd, number: int) -> list[tuple[str, Operation[KeyAct]]]:
+def ask_about_keys(store: Store, crowd: Crowd, number: int, meet: Any) -> list[tuple[str, Operation[KeyAct]]]:
     rng = random.Random(f"{crowd.seed}/{number}")
+    meet.wait()
     noted = []
     for time_asked in range(crowd.times):
         key, kind = rng.choice(KEYS), rng.random()
@@ -112,45 +114,55 @@ def _delete(store: Store, key: str) -> Delete | None:
     return None
 
 
-def move_and_look(store: Store, crowd: Crowd, number: int) -> LogHistory:
+def move_and_look(store: Store, crowd: Crowd, number: int, meet: Any) -> LogHistory:
+    """All decide on the empty log before any of them writes, so one wins then and the others lose."""
     states, rng = States(store), random.Random(f"{crowd.seed}/{number}")
     noted: LogHistory = []
+    has_met = False
     for time_asked in range(crowd.times):
         began = time.monotonic()
-        if rng.random() < 0.3:
+        if has_met and rng.random() < 0.3:
             with suppress(Unavailable):
                 state = states.current(MODEL)
                 noted.append(Operation(Look(state.revision if state else 0), began, time.monotonic()))
             continue
         decided_on: list[int] = []
         alias = f"by-{number}-{time_asked}"
+        step = partial(_decide, decided_on, None if has_met else meet, alias)
         won: bool | None = True
         try:
-            states.move(MODEL, partial(_alias, decided_on, alias), who=f"client {number}", why=alias)
+            states.move(MODEL, step, who=f"client {number}", why=alias)
         except AlreadyExists:
             won = False
         except OutcomeUnknown:
             won = None
         except Unavailable:
+            has_met = has_met or bool(decided_on)
             continue
+        has_met = True
         act = Move(decided_on[-1], won)
         noted.append(Operation(act, began) if won is None else Operation(act, began, time.monotonic()))
     return noted
 
 
-def _alias(decided_on: list[int], alias: str, state: ModelState | None, stamp: Stamp) -> ModelState:
+def _decide(
+    decided_on: list[int], meet: Any | None, alias: str, state: ModelState | None, stamp: Stamp
+) -> ModelState:
     decided_on.append(state.revision if state else 0)
+    if meet is not None:
+        meet.wait()
     return set_alias(state, stamp, alias=alias, version=1)
 
 
 def _gather(store: Store, crowd: Crowd, client: Client) -> list[Any]:
     if not crowd.processes:
-        return _ask_at_once(store, crowd, client, 0)
+        return _ask_at_once(store, crowd, client, 0, threading.Barrier(crowd.threads, timeout=120))
     # Spawned, not forked: the test process has threads.
     context = multiprocessing.get_context("spawn")
-    start, answers = context.Barrier(crowd.processes, timeout=120), context.Queue()
+    meet = context.Barrier(crowd.processes * crowd.threads, timeout=120)
+    answers = context.Queue()
     processes = [
-        context.Process(target=_answer, args=(store, crowd, client, number, start, answers))
+        context.Process(target=_answer, args=(store, crowd, client, number, meet, answers))
         for number in range(crowd.processes)
     ]
     for process in processes:
@@ -163,16 +175,15 @@ def _gather(store: Store, crowd: Crowd, client: Client) -> list[Any]:
     return [noted for each in gathered for noted in each]
 
 
-def _answer(store: Store, crowd: Crowd, client: Client, number: int, start: Any, answers: Any) -> None:
+def _answer(store: Store, crowd: Crowd, client: Client, number: int, meet: Any, answers: Any) -> None:
     try:
-        start.wait()
-        answers.put(_ask_at_once(store, crowd, client, number))
+        answers.put(_ask_at_once(store, crowd, client, number, meet))
     except Exception as error:
         answers.put(error)
 
 
-def _ask_at_once(store: Store, crowd: Crowd, client: Client, process: int) -> list[Any]:
+def _ask_at_once(store: Store, crowd: Crowd, client: Client, process: int, meet: Any) -> list[Any]:
     first = process * crowd.threads
     with ThreadPoolExecutor(crowd.threads) as pool:
-        asked = [pool.submit(client, store, crowd, first + n) for n in range(crowd.threads)]
+        asked = [pool.submit(client, store, crowd, first + n, meet) for n in range(crowd.threads)]
         return [noted for each in asked for noted in each.result()]

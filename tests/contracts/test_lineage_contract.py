@@ -171,7 +171,7 @@ def test_an_alias_and_a_deleted_version_have_a_lineage_and_a_bare_model_has_none
 def test_an_unknown_request_is_not_found_and_says_how_long_they_are_kept(world: World, models: Ask) -> None:
     answer(world, "order-7", version=1)
     with pytest.raises(
-        NotFound, match=r"no request .order-7. is recorded of digits@2; .* kept for at least 30 days"
+        NotFound, match=r"no request .order-7. is recorded of digits@2; .* keep_requests_days"
     ):
         models("lineage", "digits@2", request_id="order-7")
     assert models("lineage", "digits@1", request_id="order-7").request.request_id == "order-7"

@@ -51,9 +51,11 @@ def test_a_submitted_job_registers_a_version_and_shows_its_progress(home: Home, 
     assert len(new) == 1
     assert f"registered digits@{new.pop()}" in done.stdout
     headers = {"Authorization": f"Bearer {Path(plan.token_file or '').read_text()}"}
-    jobs = httpx.get(f"{plan.dashboard_url}/api/jobs/", headers=headers, trust_env=False).json()
+    jobs = httpx.get(f"{plan.dashboard_url}/api/jobs/", headers=headers, trust_env=False, timeout=60).json()
     assert any("raymaas run jobs/train_digits.yaml" in job["entrypoint"] for job in jobs)
-    train_runs = httpx.get(f"{plan.dashboard_url}/api/train/v2/runs/v1", headers=headers, trust_env=False)
+    train_runs = httpx.get(
+        f"{plan.dashboard_url}/api/train/v2/runs/v1", headers=headers, trust_env=False, timeout=60
+    )
     assert registry.runs.list(model="digits")[0].run_id in train_runs.text
 
 
@@ -65,7 +67,10 @@ def test_a_job_without_the_token_is_refused(home: Home) -> None:
     refused = submit(environment | {"RAY_AUTH_TOKEN_PATH": str(wrong)})
 
     assert refused.returncode != 0
-    assert httpx.get(f"{home.plan().dashboard_url}/api/jobs/", trust_env=False).status_code in (401, 403)
+    assert httpx.get(f"{home.plan().dashboard_url}/api/jobs/", trust_env=False, timeout=60).status_code in (
+        401,
+        403,
+    )
 
 
 @pytest.fixture
@@ -97,7 +102,7 @@ def plain_head(tmp_path: Path) -> Iterator[dict[str, str]]:
     def answers() -> bool:
         try:
             url = f"http://127.0.0.1:{dashboard}/api/version"
-            return httpx.get(url, headers=headers, trust_env=False).status_code == 200
+            return httpx.get(url, headers=headers, trust_env=False, timeout=60).status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -149,5 +154,5 @@ def test_a_head_that_was_there_before_is_joined_used_and_left_as_it_was(
     # The head goes on, without any application of ours.
     headers = {"Authorization": f"Bearer {Path(auth['RAY_AUTH_TOKEN_PATH']).read_text()}"}
     url = plain_head["RAY_API_SERVER_ADDRESS"]
-    left = httpx.get(f"{url}/api/serve/applications/", headers=headers, trust_env=False).json()
+    left = httpx.get(f"{url}/api/serve/applications/", headers=headers, trust_env=False, timeout=60).json()
     assert left["applications"] == {}

@@ -152,6 +152,7 @@ def test_killed_twice_it_has_failed_and_resuming_it_ends_with_the_same_weights(
     assert f"as {again.run_id}, which is succeeded" in said.stderr
 
 
+@pytest.mark.soak
 def test_a_training_whose_head_was_killed_is_resumed(home: Home, client: Client, uninterrupted: str) -> None:
     run = started(home, client)
     run.reaches(KILL_AFTER)

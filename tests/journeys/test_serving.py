@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.journey]
 
 def requests_counted(home: Home) -> dict[str, float]:
     """`raymaas_requests_total` by HTTP status, as Prometheus would scrape it from the node."""
-    text = httpx.get(f"http://127.0.0.1:{home.plan().metrics_port}/metrics", trust_env=False).text
+    text = httpx.get(f"http://127.0.0.1:{home.plan().metrics_port}/metrics", trust_env=False, timeout=60).text
     counts: dict[str, float] = {}
     for line in text.splitlines():
         if (
@@ -101,7 +101,9 @@ def _answers(client: object, reference: str, rows: np.ndarray) -> bool:
     ],
 )
 def test_bad_input_is_a_400_that_names_the_field(home: Home, digits: str, body: bytes, sentence: str) -> None:
-    answer = httpx.post(f"{home.plan().url}/v2/models/digits/infer", content=body, trust_env=False)
+    answer = httpx.post(
+        f"{home.plan().url}/v2/models/digits/infer", content=body, trust_env=False, timeout=60
+    )
 
     assert answer.status_code == 400, answer.text
     assert sentence in answer.json()["error"]
@@ -117,10 +119,10 @@ def test_a_replica_answers_401_past_the_edge(home: Home, digits: str, rows: np.n
     slow_lane = f"http://127.0.0.1:{home.plan().serve_port}/models/digits/1/v2/models/digits/infer"
     body = {"inputs": rows[:1].tolist()}
 
-    without = httpx.post(slow_lane, json=body, trust_env=False)
-    wrong = httpx.post(slow_lane, json=body, headers={"x-raymaas-edge": "guess"}, trust_env=False)
+    without = httpx.post(slow_lane, json=body, trust_env=False, timeout=60)
+    wrong = httpx.post(slow_lane, json=body, headers={"x-raymaas-edge": "guess"}, trust_env=False, timeout=60)
     secret = (home.run_dir / "edge-secret").read_text()
-    right = httpx.post(slow_lane, json=body, headers={"x-raymaas-edge": secret}, trust_env=False)
+    right = httpx.post(slow_lane, json=body, headers={"x-raymaas-edge": secret}, trust_env=False, timeout=60)
 
     assert (without.status_code, wrong.status_code, right.status_code) == (401, 401, 200)
     assert "edge" in without.json()["error"]
