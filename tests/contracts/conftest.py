@@ -1,4 +1,4 @@
-"""Running edges, for the tests of requests and of survival."""
+"""Running edges, and a control plane with the command line before it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from control_server import Switch, Type, World, serving
 from edge_rig import (
     Backend,
     Edge,
@@ -15,6 +16,37 @@ from edge_rig import (
     first_table,
     launch,
 )
+
+from raymaas.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Switch]]:
+    """The URL of a control plane, and what it serves."""
+    switch = Switch()
+    with serving(switch) as url:
+        yield url, switch
+
+
+@pytest.fixture
+def world(server: tuple[str, Switch]) -> World:
+    """An empty one, behind the control plane."""
+    world = World()
+    server[1].app = world.app()
+    return world
+
+
+@pytest.fixture
+def raymaas(server: tuple[str, Switch], capsys: pytest.CaptureFixture[str]) -> Type:
+    """Types a command; gives its exit status, output and remarks."""
+
+    def type_(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as raised:
+            main(["--url", server[0], *arguments])
+        shown = capsys.readouterr()
+        return int(raised.value.code or 0), shown.out, shown.err
+
+    return type_
 
 
 @pytest.fixture(scope="module")

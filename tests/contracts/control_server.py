@@ -92,6 +92,10 @@ def draft(run_id: str, *, model: str = "digits") -> VersionDraft:
     )
 
 
+Type = Callable[..., tuple[int, str, str]]
+"""Types a command; gives its exit status, output and remarks."""
+
+
 @dataclass
 class World:
     """A registry and a cluster of one process.

@@ -10,44 +10,14 @@ import pty
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from control_server import Switch, World, serving
+from control_server import Switch, Type, World
 
-from raymaas.cli.main import main
 from raymaas.errors import Unavailable
 
 JOB = "model: digits\ndata: {use: digits}\narchitecture: {use: mlp}\ntraining: {epochs: 9}\n"
-Type = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Switch]]:
-    switch = Switch()
-    with serving(switch) as url:
-        yield url, switch
-
-
-@pytest.fixture
-def world(server: tuple[str, Switch]) -> World:
-    world = World()
-    server[1].app = world.app()
-    return world
-
-
-@pytest.fixture
-def raymaas(server: tuple[str, Switch], capsys: pytest.CaptureFixture[str]) -> Type:
-    """Types a command; gives its exit status, output and remarks."""
-
-    def type_(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(["--url", server[0], *arguments])
-        shown = capsys.readouterr()
-        return int(raised.value.code or 0), shown.out, shown.err
-
-    return type_
 
 
 @pytest.fixture

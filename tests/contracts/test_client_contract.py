@@ -92,13 +92,6 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Switch]]:
-    switch = Switch()
-    with serving(switch) as url:
-        yield url, switch
-
-
 @pytest.fixture
 def client(world: World, connect: Connect, server: tuple[str, Switch]) -> Any:
     url, switch = server

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from control_server import JOB, SECRET, Switch, World, serving
+from control_server import JOB, SECRET, Switch, World
 from pydantic import SecretStr, TypeAdapter
 
 from raymaas.errors import Unavailable
@@ -17,13 +17,6 @@ from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.problem import Problem
 from raymaas.specs.runs import RUN_STATE
 from raymaas.specs.serving import EdgeTable
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Switch]]:
-    switch = Switch()
-    with serving(switch) as url:
-        yield url, switch
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from control_server import Switch, World, draft, serving, utc_now
+from control_server import Switch, World, draft, utc_now
 
 from raymaas.cli.main import main
 from raymaas.client import AsyncClient, Client
@@ -33,13 +33,6 @@ from raymaas.specs.versions import CompressionLineage
 
 DATA = "3f9a1c2d" + "0" * 56
 Ask = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Switch]]:
-    switch = Switch()
-    with serving(switch) as url:
-        yield url, switch
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from control_server import Switch, World, draft, serving
+from control_server import Switch, Type, World, draft
 
 from raymaas.bundle.correctness import EVALUATION, write_correctness
-from raymaas.cli.main import main
 from raymaas.client import AsyncClient, Client
 from raymaas.errors import InvalidInput, NotFound, Refused
 from raymaas.specs.cards import Card
@@ -23,21 +22,6 @@ from raymaas.specs.policies import Policy
 ROWS = 40
 BASE = "/api/v1/models/digits"
 POLICY = "card: [licence, limits]\nmetrics:\n  accuracy: {at_least: 0.9}\nnot_worse: {by: 0.15}\n"
-Type = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, Switch]]:
-    switch = Switch()
-    with serving(switch) as url:
-        yield url, switch
-
-
-@pytest.fixture
-def world(server: tuple[str, Switch]) -> World:
-    world = World()
-    server[1].app = world.app()
-    return world
 
 
 @pytest.fixture
@@ -50,19 +34,6 @@ def http(world: World, server: tuple[str, Switch]) -> Iterator[httpx.Client]:
 def client(world: World, server: tuple[str, Switch]) -> Iterator[Client]:
     with Client(server[0]) as client:
         yield client
-
-
-@pytest.fixture
-def raymaas(server: tuple[str, Switch], capsys: pytest.CaptureFixture[str]) -> Type:
-    """Types a command; gives its exit status, output and remarks."""
-
-    def type_(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as raised:
-            main(["--url", server[0], *arguments])
-        shown = capsys.readouterr()
-        return int(raised.value.code or 0), shown.out, shown.err
-
-    return type_
 
 
 @pytest.fixture
