@@ -8,6 +8,7 @@ store must show exactly what the ledger says, and every file of every version th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -370,6 +371,7 @@ class RegistryMachine(RuleBasedStateMachine):
             told = outcome(collector.collect)
         self.touched |= set(self.ledgers)
         if isinstance(told, type):
+            assert told in (Refused, Crash, OutcomeUnknown, Unavailable)
             assert plan.happened or (told is Refused and may_be_held)
             return
         left = {key for key in self.store.inner.list(BLOBS) if began - time_of(key) > GRACE + IN_FLIGHT}
@@ -396,16 +398,17 @@ class RegistryMachine(RuleBasedStateMachine):
             while page := versions.list(model, limit=PAGE, before=before):
                 kept += page
                 before = page[-1].version
-        numbers = set()
-        while outcome(partial(versions.manifest, model, len(numbers) + 1)) is not NotFound:
-            numbers.add(len(numbers) + 1)
+        runs: list[str] = []
+        with suppress(NotFound):
+            while True:
+                runs.append(versions.manifest(model, len(runs) + 1).run_id)
         history: list[ModelState] = []
         while page := states.history(model, limit=PAGE, before=history[-1].revision if history else None):
             history += page
         assert [state.revision for state in history] == list(range(len(history), 0, -1))
         assert states.current(model) == (history[0] if history else None)
         return {
-            "runs": [versions.manifest(model, number).run_id for number in sorted(numbers)],
+            "runs": runs,
             "kept": [(found.version, found.run_id, versions.read_files(found)) for found in kept],
             "history": [revision_shown(state) for state in reversed(history)],
         }
