@@ -11,6 +11,7 @@
       IntegrityError   the bytes are not what was published; nothing was loaded
       Refused          a policy or a present use forbids it; the message names which
       RunFailed        the job ran and failed; `run` is its id, and the message says where its log is
+        OutOfBudget    it stopped when its budget was spent; resume it with a larger one
 
 A message says what, which, and the next step: "version 7 of 'churn' does not exist; latest is 5".
 Each class has a `code`, the word that names it on the wire, so a client can raise what the server raised.
@@ -85,6 +86,10 @@ class RunFailed(RaymaasError):
         return {"run": self.run}
 
 
+class OutOfBudget(RunFailed):
+    code = "out-of-budget"
+
+
 _BY_CODE: dict[str, type[RaymaasError]] = {
     cls.code: cls
     for cls in (
@@ -98,6 +103,7 @@ _BY_CODE: dict[str, type[RaymaasError]] = {
         IntegrityError,
         Refused,
         RunFailed,
+        OutOfBudget,
     )
 }
 
@@ -106,4 +112,6 @@ def error_from_wire(code: str, message: str, details: dict[str, Any] | None = No
     """The error a server meant: the class of `code`, or RaymaasError for a code this version does not know."""
     cls = _BY_CODE.get(code, RaymaasError)
     kept = {"retry_after_s", "run"} & set(details or {})
-    return cls(message, **{k: (details or {})[k] for k in kept if cls in (QuotaExceeded, RunFailed)})
+    return cls(
+        message, **{k: (details or {})[k] for k in kept if cls in (QuotaExceeded, RunFailed, OutOfBudget)}
+    )

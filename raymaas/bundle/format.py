@@ -14,20 +14,19 @@ The manifest's `weights_file` says which of the two weights it is. A runtime use
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
-from torch import nn
 
 from raymaas.bundle.correctness import EVALUATION, write_correctness
 from raymaas.bundle.graph import export_onnx
 from raymaas.bundle.rmz.container import read
 from raymaas.bundle.signature import check_inputs
 from raymaas.models import catalogue
-from raymaas.models.base import served_outputs
+from raymaas.models.networks import Network
 from raymaas.specs.base import canonical_json
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import Signature
@@ -55,6 +54,8 @@ class BuiltBundle:
     runtimes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     weights_file: str = WEIGHTS
+    methods: Mapping[str, Signature] = field(default_factory=dict)
+    """What it answers besides `infer`."""
 
     def with_evaluation(self, *, row_N: np.ndarray, correct_N: np.ndarray) -> Self:
         """The same bundle with per-row correctness beside it."""
@@ -62,7 +63,7 @@ class BuiltBundle:
 
 
 def build(
-    network: nn.Module, *, architecture: Component, signature: Signature, probes: np.ndarray
+    network: Network, *, architecture: Component, signature: Signature, probes: np.ndarray
 ) -> BuiltBundle:
     """The files of `network`, which `architecture` must describe, without an evaluation yet.
 
@@ -76,6 +77,13 @@ def build(
         WEIGHTS: save_tensors({key: value.contiguous() for key, value in network.state_dict().items()}),
         ARCHITECTURE: canonical_json(architecture.model_dump(mode="json")),
     }
+    if methods := network.methods():
+        return BuiltBundle(
+            files,
+            runtimes=("torch",),
+            notes=(f"no ONNX graph: torch alone answers {', '.join(methods)}",),
+            methods={name: method.signature for name, method in methods.items()},
+        )
     try:
         graph = export_onnx(network, signature, example=torch.tensor(probes))
     except (
@@ -107,12 +115,12 @@ def build_coded(
     return BuiltBundle(files, runtimes=("torch",), notes=notes, weights_file=CODED)
 
 
-def _recorded_probes(network: nn.Module, signature: Signature, probes: np.ndarray) -> bytes:
+def _recorded_probes(network: Network, signature: Signature, probes: np.ndarray) -> bytes:
     name = signature.inputs[0].name
     check_inputs(signature, {name: probes})
     x_BD = torch.tensor(probes)
     with torch.no_grad():
-        outputs = served_outputs(network(x_BD))
+        outputs = network.infer(x_BD)
     recorded = {f"input.{name}": x_BD}
     recorded |= {
         f"output.{spec.name}": out.contiguous() for spec, out in zip(signature.outputs, outputs, strict=True)

@@ -10,22 +10,22 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from raymaas.models.base import served_outputs
+from raymaas.models.networks import Network
 from raymaas.specs.versions import Signature
 
 
 class _Served(nn.Module):
     """The network with the outputs of its signature."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, x_BD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return served_outputs(self.network(x_BD))
+    def forward(self, x_BD: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.network.infer(x_BD)
 
 
-def export_onnx(network: nn.Module, signature: Signature, *, example: torch.Tensor) -> bytes:
+def export_onnx(network: Network, signature: Signature, *, example: torch.Tensor) -> bytes:
     """One self-contained ONNX file, weights inside (so at most 2 GiB), for any number of rows.
 
     `example` has at least 2 rows: with 1, torch takes the batch for a constant. Raises torch's own error when

@@ -19,6 +19,17 @@ NUMPY_DTYPES: Mapping[DType, np.dtype] = {
 }
 
 
+def with_defaults(signature: Signature, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`inputs` and, for those left out that have a default, that value in every row."""
+    rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
+    filled = {
+        spec.name: np.full((rows, *spec.shape[1:]), spec.default, dtype=NUMPY_DTYPES[spec.dtype])
+        for spec in signature.inputs
+        if spec.default is not None and spec.name not in inputs
+    }
+    return {**inputs, **filled}
+
+
 def check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> int:
     """The number of rows in `inputs`, at least 1 and the same in each.
 

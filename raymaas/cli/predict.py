@@ -29,6 +29,9 @@ def predict(
     rows: Annotated[
         str, typer.Option("--input", "-i", metavar="FILE", help="JSON rows, as [[...], ...]; - reads stdin.")
     ],
+    method: Annotated[
+        str, typer.Option("--method", "-m", help="What else it answers, such as sample, encode or generate.")
+    ] = "infer",
     as_json: Annotated[bool, typer.Option("--json", help="Print all outputs as JSON.")] = False,
 ) -> None:
     """Predict for the rows of a JSON file: [[...], ...], {"x": [[...]]} by input, or {"inputs": ...}.
@@ -36,10 +39,12 @@ def predict(
     Example:
 
       raymaas predict digits@1 --input rows.json
+
+      echo '{"seed": [1, 2, 3]}' | raymaas predict faces@1 --method sample --input -
     """
     inputs = read_rows(rows)
     with client_of(context) as client:
-        prediction = client.model(reference).predict(inputs)
+        prediction = client.model(reference).predict(inputs, method=method)
     if as_json or not prediction.classes:
         return print_json(
             {

@@ -150,16 +150,23 @@ class AsyncModel:
         self.reference = reference
 
     @overload
-    async def predict(self, rows: Arrays, *, ref: int | str | None = None) -> Prediction[np.ndarray]: ...
+    async def predict(
+        self, rows: Arrays, *, ref: int | str | None = None, method: str = "infer"
+    ) -> Prediction[np.ndarray]: ...
     @overload
-    async def predict(self, rows: Rows, *, ref: int | str | None = None) -> Prediction[list[Any]]: ...
-    async def predict(self, rows: Rows | Arrays, *, ref: int | str | None = None) -> Prediction[Any]:
+    async def predict(
+        self, rows: Rows, *, ref: int | str | None = None, method: str = "infer"
+    ) -> Prediction[list[Any]]: ...
+    async def predict(
+        self, rows: Rows | Arrays, *, ref: int | str | None = None, method: str = "infer"
+    ) -> Prediction[Any]:
         """Predict for rows: a batch for the only input, or a mapping from input name to batch.
 
-        `ref` is a version or alias to ask instead of the handle's own. Arrays are answered with arrays, lists
-        with lists. Raises InvalidInput when the rows do not fit the model's signature.
+        `ref` is a version or alias to ask instead of the handle's own; `method` is what else the model answers,
+        such as `sample`. Arrays are answered with arrays, lists with lists. Raises InvalidInput when the rows do
+        not fit the signature.
         """
-        return await self._link.call(calls.predict(calls.redirected(self.reference, ref), rows))
+        return await self._link.call(calls.predict(calls.redirected(self.reference, ref), rows, method))
 
 
 class AsyncModels:

@@ -63,9 +63,9 @@ def alias_in(reference: str) -> tuple[str, str]:
     return target.model, target.alias
 
 
-def predict(target: Reference, rows: Rows | Arrays) -> Call[Prediction[Any]]:
+def predict(target: Reference, rows: Rows | Arrays, method: str) -> Call[Prediction[Any]]:
     arrays = holds_arrays(rows)
-    return Call(infer_request(target, rows), lambda answer: read_prediction(answer, arrays=arrays))
+    return Call(infer_request(target, rows, method), lambda answer: read_prediction(answer, arrays=arrays))
 
 
 def status() -> Call[ClusterStatus]:

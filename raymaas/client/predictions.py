@@ -11,7 +11,7 @@ import orjson
 
 from raymaas.client.wire import Answer, Request
 from raymaas.errors import InvalidInput, RaymaasError
-from raymaas.specs.names import Reference
+from raymaas.specs.names import Reference, check_name
 
 Rows = Sequence[Any] | Mapping[str, Sequence[Any]]
 Arrays = np.ndarray | Mapping[str, np.ndarray]
@@ -44,15 +44,15 @@ class Prediction(Generic[OutputT]):
         return [self.classes[index] for index in np.asarray(scores).argmax(axis=-1)]
 
 
-def infer_path(target: Reference) -> str:
+def method_path(target: Reference, method: str) -> str:
     """`digits` follows the traffic weights, `digits@3` pins, `digits@prod` follows the alias."""
     pointer = target.alias if target.version is None else target.version
     pinned = "" if pointer is None else f"/versions/{pointer}"
-    return f"/v2/models/{target.model}{pinned}/infer"
+    return f"/v2/models/{target.model}{pinned}/{check_name(method)}"
 
 
-def infer_request(target: Reference, rows: Rows | Arrays) -> Request:
-    """The request for `rows`: the only input's, or a mapping from input name to that input's.
+def infer_request(target: Reference, rows: Rows | Arrays, method: str) -> Request:
+    """The request of `method` for `rows`: the only input's, or a mapping from input name to that input's.
 
     Raises InvalidInput for what JSON cannot say: NaN, infinity, objects.
     """
@@ -60,7 +60,7 @@ def infer_request(target: Reference, rows: Rows | Arrays) -> Request:
         body = orjson.dumps({"inputs": _jsonable(rows)}, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
         raise InvalidInput(f"the rows cannot be sent as JSON numbers: {error}") from None
-    return Request("POST", infer_path(target), body=body, repeatable=True)
+    return Request("POST", method_path(target, method), body=body, repeatable=True)
 
 
 def read_prediction(answer: Answer, *, arrays: bool) -> Prediction[Any]:

@@ -13,7 +13,8 @@ from raymaas.data.sources.base import Importer, Source
 from raymaas.data.sources.idx import Idx
 from raymaas.data.sources.images import Images
 from raymaas.data.sources.mnist import Mnist
-from raymaas.data.sources.scikit import BreastCancer, Digits, Iris, Synthetic, Wine
+from raymaas.data.sources.python_help import PythonHelp
+from raymaas.data.sources.scikit import BreastCancer, Diabetes, Digits, Iris, Synthetic, Wine
 from raymaas.data.sources.tables import Csv, Parquet
 from raymaas.errors import InvalidInput
 from raymaas.specs.jobs import Component
@@ -24,6 +25,8 @@ SOURCES: Mapping[str, type[Source]] = {
     "breast_cancer": BreastCancer,
     "iris": Iris,
     "wine": Wine,
+    "diabetes": Diabetes,
+    "python_help": PythonHelp,
     "synthetic": Synthetic,
     "csv": Csv,
     "parquet": Parquet,

@@ -13,7 +13,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,7 +20,7 @@ from raymaas.data.cards import card_key, dataset_folder
 from raymaas.data.catalogue import dataset_name, source_of
 from raymaas.data.rows import Rows, own_parts, rows_of, stored_features
 from raymaas.data.sources.base import DataFiles
-from raymaas.data.table import PARTS
+from raymaas.data.table import PARTS, Learned
 from raymaas.errors import AlreadyExists, IntegrityError, InvalidInput
 from raymaas.specs.base import canonical_json
 from raymaas.specs.datasets import DatasetCard
@@ -48,7 +47,7 @@ class Dataset:
 def fingerprint_of(table: pa.Table, *, classes: tuple[str, ...]) -> str:
     """SHA-256 over classes, and over each column's name, type, shape and little-endian bytes.
 
-    `table` was taken by `rows_of`. It does not depend on how Parquet encoded the rows, nor on pyarrow's
+    `table` was taken by `rows_of`; without a target it has no column `y`. It does not depend on how Parquet encoded the rows, nor on pyarrow's
     version; features kept as bytes are hashed as bytes.
     """
     digest = hashlib.sha256(canonical_json(classes))
@@ -56,8 +55,10 @@ def fingerprint_of(table: pa.Table, *, classes: tuple[str, ...]) -> str:
     columns = [
         ("row", table["row"].to_numpy(), "<i8"),
         ("x", features, "|u1" if features.dtype == np.uint8 else "<f4"),
-        ("y", table["y"].to_numpy(), "<i8"),
     ]
+    if "y" in table.column_names:
+        y_N = table["y"].to_numpy()
+        columns.append(("y", y_N, "<i8" if y_N.dtype == np.int64 else "<f4"))
     if "part" in table.column_names:
         columns.append(("part", table["part"].to_numpy(), "|i1"))
     for name, array, dtype in columns:
@@ -81,13 +82,10 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
 
     Raises InvalidInput when a column, a type or a value is not what training can use.
     """
-    metadata = table.schema.metadata or {}
-    if b"classes" not in metadata:
-        raise InvalidInput(f"data set {name!r} names no classes; put them into its schema's metadata as JSON")
-    classes = tuple(orjson.loads(metadata[b"classes"]))
-    rows = rows_of(table, name=name, classes=len(classes))
+    learned = Learned.of(table, name=name)
+    rows = rows_of(table, name=name, learned=learned)
     part_N = own_parts(table, name=name)
-    fingerprint = fingerprint_of(table, classes=classes)
+    fingerprint = fingerprint_of(table, classes=learned.classes)
     shape = rows.x_ND.shape[1:]
     card = DatasetCard.parse(
         {
@@ -96,7 +94,8 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
             "rows": len(rows),
             "features": math.prod(shape),
             "shape": shape,
-            "classes": classes,
+            "target": learned.target,
+            "classes": learned.classes,
             "own_parts": _counts(part_N),
         },
         source=f"data set {name!r}",
@@ -126,7 +125,7 @@ def open_dataset(store: Store, name: str, fingerprint: str) -> Dataset:
     card = DatasetCard.unseal(store.read(key_of_card), source=key_of_card)
     try:
         table = pq.read_table(pa.BufferReader(store.read(rows_key)))
-        rows = rows_of(table, name=name, classes=len(card.classes))
+        rows = rows_of(table, name=name, learned=Learned(card.target, card.classes))
         part_N = own_parts(table, name=name)
     except (pa.ArrowException, OSError, InvalidInput) as error:
         raise IntegrityError(f"{rows_key} cannot be read as what was prepared: {error}") from error

@@ -13,8 +13,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from raymaas.data.table import PARTS
+from raymaas.data.table import PARTS, Learned
 from raymaas.errors import InvalidInput
+from raymaas.specs.tasks import Target
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Rows:
     x_ND: np.ndarray
     """float32 [N, *shape]"""
     y_N: np.ndarray
-    """int64, index into the classes"""
+    """int64 [N], index into the classes; float32 [N] where a number is to be predicted; int64 zeros for no target"""
     id_N: np.ndarray
     """int64, the row's identity in its data set"""
 
@@ -35,19 +36,19 @@ class Rows:
         return Rows(x_ND=self.x_ND[positions], y_N=self.y_N[positions], id_N=self.id_N[positions])
 
 
-def rows_of(table: pa.Table, *, name: str, classes: int) -> Rows:
+def rows_of(table: pa.Table, *, name: str, learned: Learned) -> Rows:
     """The rows of `table`, which has the form of `raymaas.data.table`.
 
     Raises InvalidInput, naming data set, column and row, for a missing column, another type, a null, a
-    feature that is not finite, a label outside the classes, or an identity that comes twice.
+    feature or target that is not finite, a label outside the classes, or an identity that comes twice.
     """
-    _check_columns(table, name=name)
+    _check_columns(table, name=name, target=learned.target)
     rows = Rows(
         x_ND=stored_features(table, name=name).astype(np.float32, copy=False),
-        y_N=table["y"].to_numpy(),
+        y_N=np.zeros(len(table), np.int64) if learned.target == "none" else table["y"].to_numpy(),
         id_N=table["row"].to_numpy(),
     )
-    _check_values(rows, name=name, classes=classes)
+    _check_values(rows, name=name, learned=learned)
     return rows
 
 
@@ -87,8 +88,10 @@ def own_parts(table: pa.Table, *, name: str) -> np.ndarray | None:
     return part_N
 
 
-def _check_columns(table: pa.Table, *, name: str) -> None:
-    missing = sorted({"row", "x", "y"} - set(table.column_names))
+def _check_columns(table: pa.Table, *, name: str, target: Target) -> None:
+    y_type = {"classes": pa.int64(), "number": pa.float32()}.get(target)
+    needed = ("row", "x", "y") if y_type else ("row", "x")
+    missing = sorted(set(needed) - set(table.column_names))
     if missing:
         raise InvalidInput(
             f"data set {name!r} has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
@@ -100,13 +103,13 @@ def _check_columns(table: pa.Table, *, name: str) -> None:
             f"data set {name!r}: column 'x' must be fixed_size_list<float>, or fixed_size_binary for bytes, "
             f"got {x_type}; cast it"
         )
-    for column in ("row", "y"):
-        found = table.schema.field(column).type
-        if found != pa.int64():
-            raise InvalidInput(f"data set {name!r}: column {column!r} must be int64, got {found}; cast it")
+    for column, wanted in (("row", pa.int64()), ("y", y_type)):
+        found = table.schema.field(column).type if wanted else None
+        if found != wanted:
+            raise InvalidInput(f"data set {name!r}: column {column!r} must be {wanted}, got {found}; cast it")
     if table.num_rows == 0:
         raise InvalidInput(f"data set {name!r} has no rows; give it some")
-    for column in ("row", "x", "y"):
+    for column in needed:
         nulls = np.flatnonzero(table[column].is_null().to_numpy())
         if len(nulls):
             raise InvalidInput(
@@ -114,7 +117,7 @@ def _check_columns(table: pa.Table, *, name: str) -> None:
             )
 
 
-def _check_values(rows: Rows, *, name: str, classes: int) -> None:
+def _check_values(rows: Rows, *, name: str, learned: Learned) -> None:
     finite = np.isfinite(rows.x_ND)
     if not finite.all():
         bad = np.argwhere(~finite)
@@ -123,14 +126,27 @@ def _check_values(rows: Rows, *, name: str, classes: int) -> None:
             f"data set {name!r}: column 'x' has {rows.x_ND[(row, *feature)]} in row {row}, feature "
             f"{feature[0] if len(feature) == 1 else feature} ({len(bad)} such values in all); fill or drop them"
         )
-    outside = np.flatnonzero((rows.y_N < 0) | (rows.y_N >= classes))
-    if len(outside):
-        raise InvalidInput(
-            f"data set {name!r}: column 'y' has {rows.y_N[outside[0]]} in row {outside[0]}; "
-            f"labels are 0 to {classes - 1}, one for each of its {classes} classes"
-        )
+    _check_target(rows.y_N, name=name, learned=learned)
     ids, counts = np.unique(rows.id_N, return_counts=True)
     if len(ids) < len(rows):
         raise InvalidInput(
             f"data set {name!r}: column 'row' has {ids[counts > 1][0]} twice; number the rows apart"
         )
+
+
+def _check_target(y_N: np.ndarray, *, name: str, learned: Learned) -> None:
+    where = f"data set {name!r}: column 'y' has"
+    if learned.target == "number":
+        odd = np.flatnonzero(~np.isfinite(y_N))
+        if len(odd):
+            raise InvalidInput(
+                f"{where} {y_N[odd[0]]} in row {odd[0]} ({len(odd)} such values in all); fill or drop them"
+            )
+    if learned.target == "classes":
+        classes = len(learned.classes)
+        outside = np.flatnonzero((y_N < 0) | (y_N >= classes))
+        if len(outside):
+            raise InvalidInput(
+                f"{where} {y_N[outside[0]]} in row {outside[0]}; "
+                f"labels are 0 to {classes - 1}, one for each of its {classes} classes"
+            )

@@ -4,24 +4,50 @@
     x     fixed_size_list<float>  the features of a row, flat
           or fixed_size_binary    the same for values 0 to 255, a byte each
     y     int64                   index into the classes
+          or float                the number to be predicted; absent when there is nothing to predict
     part  int8, may be absent     the set's own division: 0 train, 1 validation, 2 test
 
-The schema's metadata holds JSON: `classes`, the label of each index, and `shape`, that of one row; without
-`shape` a row is a vector. Bytes are not a list of them because Parquet keeps levels for each value of a list:
-70,000 images of 784 pixels read in 0.15 s from the one and in 2.5 s from the other.
+The schema's metadata holds JSON: `target`, what `y` is (default "classes"); `classes`, the label of each index;
+and `shape`, that of one row; without `shape` a row is a vector. Bytes are not a list of them because Parquet keeps
+levels for each value of a list: 70,000 images of 784 pixels read in 0.15 s from the one and in 2.5 s from the other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
+from raymaas.errors import InvalidInput
+from raymaas.specs.tasks import Target
+
 PARTS: Mapping[str, int] = {"train": 0, "validation": 1, "test": 2}
 """Codes of the column `part`."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What there is to learn of each row, by the schema's metadata."""
+
+    target: Target
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, table: pa.Table, *, name: str) -> Learned:
+        """Raises InvalidInput, naming the data set, for a set with classes that does not say which."""
+        metadata = table.schema.metadata or {}
+        target = orjson.loads(metadata.get(b"target", b'"classes"'))
+        if target != "classes":
+            return cls(target)
+        if b"classes" not in metadata:
+            raise InvalidInput(
+                f"data set {name!r} names no classes; put them into its schema's metadata as JSON"
+            )
+        return cls(target, tuple(orjson.loads(metadata[b"classes"])))
 
 
 def table_of(
@@ -31,22 +57,44 @@ def table_of(
 
     uint8 features stay bytes, all others become float32. `part_N` holds codes of `PARTS`.
     """
+    y = pa.array(np.asarray(y_N, dtype=np.int64))
+    return _table(x, y, Learned("classes", classes), part_N)
+
+
+def table_of_numbers(x: np.ndarray, y_N: np.ndarray, *, part_N: np.ndarray | None = None) -> pa.Table:
+    """The same with a number to predict in each row, which becomes float32."""
+    return _table(x, pa.array(float32(y_N)), Learned("number"), part_N)
+
+
+def table_of_rows(x: np.ndarray, *, part_N: np.ndarray | None = None) -> pa.Table:
+    """The same with nothing to predict."""
+    return _table(x, None, Learned("none"), part_N)
+
+
+def _table(x: np.ndarray, y: pa.Array | None, learned: Learned, part_N: np.ndarray | None) -> pa.Table:
     shape = x.shape[1:]
     columns = {
-        "row": pa.array(np.arange(len(y_N), dtype=np.int64)),
+        "row": pa.array(np.arange(len(x), dtype=np.int64)),
         "x": _features(x, math.prod(shape)),
-        "y": pa.array(np.asarray(y_N, dtype=np.int64)),
     }
+    if y is not None:
+        columns["y"] = y
     if part_N is not None:
         columns["part"] = pa.array(np.asarray(part_N, dtype=np.int8))
-    metadata = {"classes": orjson.dumps(classes), "shape": orjson.dumps(shape)}
+    metadata = {"shape": orjson.dumps(shape), "target": orjson.dumps(learned.target)}
+    if learned.classes:
+        metadata["classes"] = orjson.dumps(learned.classes)
     return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def float32(values: np.ndarray) -> np.ndarray:
+    """As float32, contiguous; what is too large becomes infinite, and is refused by name where rows are checked."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def _features(x: np.ndarray, width: int) -> pa.Array:
     if x.dtype == np.uint8 and width:
         data = pa.py_buffer(np.ascontiguousarray(x).reshape(-1))
         return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(x), [None, data])
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused by name later
-        values = np.ascontiguousarray(x, dtype=np.float32)
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), width)
+    return pa.FixedSizeListArray.from_arrays(pa.array(float32(x).reshape(-1)), width)

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from torch import nn
 
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.models import catalogue
+from raymaas.models.networks import Network
 from raymaas.specs.base import sha256_hex
 from raymaas.specs.jobs import Component
 
@@ -64,7 +64,7 @@ def read_weights(path: Path) -> Weights:
     return Weights(tensors, name=path.name, bytes=len(data), sha256=sha256_hex(data), notes=notes)
 
 
-def network_with(architecture: Component, weights: Weights) -> tuple[nn.Module, tuple[str, ...]]:
+def network_with(architecture: Component, weights: Weights) -> tuple[Network, tuple[str, ...]]:
     """The network of a resolved `architecture` with these weights, in eval mode, and what was changed to fit.
 
     Raises InvalidInput naming the first names or shapes that do not fit.

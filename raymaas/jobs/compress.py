@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from raymaas.bundle.format import CODED, build_coded
 from raymaas.compress.recipe import notes_on, passes_of
-from raymaas.errors import AlreadyExists, RunFailed
+from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png
 from raymaas.exchange.identity import identity
 from raymaas.jobs.judging import judged, on_test_rows
@@ -37,6 +37,11 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     network = network_of(parts.versions, parent)
     parent_accuracy = accuracy(network, rows.validation)
     # Every recipe is checked before the first one trains.
+    if parent.task != "classification":
+        raise InvalidInput(
+            f"{parent.model}@{parent.version} is for {parent.task}; so far only classifiers are compressed, "
+            "whose accuracy says what a recipe costs"
+        )
     for point in extremes(job.space()):
         passes_of(settled(job.recipe, point))
     parts.say(

@@ -13,7 +13,7 @@ from raymaas.exchange.weights import Weights, network_with
 from raymaas.jobs.judging import judged
 from raymaas.jobs.parts import PROBE_ROWS, lineage_of
 from raymaas.models import catalogue
-from raymaas.models.base import classifier_signature
+from raymaas.models.base import signature_of
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.base import sha256_hex
 from raymaas.specs.importing import WeightsImport
@@ -42,9 +42,12 @@ def import_weights(
     say(f"preparing data set {job.data.use}")
     dataset = prepare(store, job.data, files=files)
     rows = split(dataset, job.split)
-    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    architecture = catalogue.resolve(
+        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+    )
     network, changes = network_with(architecture, weights)
-    signature = classifier_signature(dataset.input, dataset.card.classes)
+    task = catalogue.task_of(architecture)
+    signature = signature_of(task, dataset.input, dataset.card.classes)
     say("building the bundle")
     bundle = build(
         network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS]
@@ -59,6 +62,8 @@ def import_weights(
             run_id=run_id,
             architecture=architecture,
             signature=signature,
+            task=task,
+            methods=dict(bundle.methods),
             runtimes=bundle.runtimes,
             notes=(*bundle.notes, *weights.notes, *changes),
             evaluation=evaluation,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from raymaas.bundle.format import ARCHITECTURE
 from raymaas.bundle.runtimes.torch import load_network
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import Parts, split
 from raymaas.errors import InvalidInput
+from raymaas.models.networks import Network
 from raymaas.registry.versions import Versions
 from raymaas.specs.importing import WeightsImport
 from raymaas.specs.jobs import TrainJob
@@ -41,7 +40,7 @@ def _job_of(version: ModelVersion) -> Job | WeightsImport:
     return parse_job(fields, source=source)
 
 
-def network_of(versions: Versions, version: ModelVersion) -> nn.Module:
+def network_of(versions: Versions, version: ModelVersion) -> Network:
     """The version's network in eval mode, its files verified."""
     names = (version.weights_file, ARCHITECTURE)
     return load_network({name: versions.read_file(version, name) for name in names}).eval()

@@ -112,12 +112,19 @@ def _prepared(job: Job, parts: JobParts) -> None:
     """Check that the job can begin; a training job's data set is in the store afterwards."""
     if isinstance(job, TrainJob):
         dataset = prepare(parts.store, job.data, files=parts.files)
-        catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+        catalogue.resolve(
+            job.architecture,
+            data_input=dataset.input,
+            classes=dataset.card.classes,
+            target=dataset.card.target,
+        )
 
 
 def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:
     dataset = prepare(open_store(store_url), job.data, files=files)
-    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    architecture = catalogue.resolve(
+        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+    )
     best: list[EpochReport] = []
 
     def on_epoch(report: EpochReport, checkpoint: Checkpoint | None) -> None:

@@ -9,7 +9,7 @@ from raymaas.jobs.adoption import adopt
 from raymaas.jobs.judging import judged
 from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
 from raymaas.models import catalogue
-from raymaas.models.base import classifier_signature
+from raymaas.models.base import signature_of
 from raymaas.registry.versions import VersionDraft
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.versions import ModelVersion, Signature
@@ -23,13 +23,16 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     parts.say(f"preparing data set {job.data.use}")
     dataset = prepare(parts.store, job.data, files=parts.files)
     rows = split(dataset, job.split)
-    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+    architecture = catalogue.resolve(
+        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+    )
+    task = catalogue.task_of(architecture)
     parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
     fitted = _fit(job, dataset, parts)
     if warning := overfitting(fitted.history, job.training):
         parts.say(warning)
     parts.say("building the bundle")
-    signature = classifier_signature(dataset.input, dataset.card.classes)
+    signature = signature_of(task, dataset.input, dataset.card.classes)
     bundle = _bundle(fitted, architecture, signature, rows)
     parts.say(f"evaluating on {len(rows.test)} test rows")
     evaluation, bundle = judged(bundle, signature, dataset=dataset.card.name, rows=rows)
@@ -39,6 +42,8 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         run_id=parts.run_id,
         architecture=architecture,
         signature=signature,
+        task=task,
+        methods=dict(bundle.methods),
         runtimes=bundle.runtimes,
         notes=bundle.notes,
         evaluation=evaluation,

@@ -1,4 +1,4 @@
-"""What every classifier in the catalogue is: a module from rows to logits, made from a frozen config.
+"""What every family of the catalogue is made from: a frozen config, which says what it is for and what rows it takes.
 
 A family says what rows it can take by the config it derives from: `FeaturesConfig` for those to which a row is
 a list of numbers, `SequenceConfig` and `ImageConfig` for those that use its shape. The data set fills that in.
@@ -8,20 +8,27 @@ Shape suffixes in this package: B rows of a batch, D features, H hidden units, C
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field, PositiveInt, field_validator
 
 from raymaas.specs.base import Spec
+from raymaas.specs.tasks import Task
 from raymaas.specs.versions import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
+    from raymaas.models.networks import Network
 
 
-class ClassifierConfig(Spec):
-    """Settings every classifier has; the data set fills in `classes` when a job leaves it out."""
+class NetworkConfig(Spec):
+    """Settings of any network. What a job leaves out of `in_features`, `shape` and `classes` comes from its data."""
+
+    task: ClassVar[Task] = "classification"
+
+
+class ClassifierConfig(NetworkConfig):
+    """Settings every classifier has."""
 
     classes: int = Field(ge=2, description="Number of classes. Absent: taken from the data.")
     input_scale: float = Field(
@@ -76,26 +83,48 @@ class ImageConfig(ClassifierConfig):
 
 
 class Architecture(Protocol):
-    """A family of the catalogue: a class of modules, and the config it is made from.
+    """A family of the catalogue: a class of networks, and the config it is made from.
 
-    `forward` maps float32 [B, *row] to logits [B, classes], any B including 0, and keeps rows apart: what it
-    answers for a row does not depend on the rows beside it, in training no more than in serving (but for
-    dropout). So batches can be cut anywhere: over workers, and over requests.
+    What a network answers for a row does not depend on the rows beside it, in training no more than in serving
+    (but for what it draws by chance), and any number of rows will do, including 0. So batches can be cut
+    anywhere: over workers, and over requests.
     """
 
-    Config: ClassVar[type[ClassifierConfig]]
+    Config: ClassVar[type[NetworkConfig]]
 
-    def __call__(self, config: Any) -> nn.Module: ...
+    def __call__(self, config: Any) -> Network: ...
+
+
+def signature_of(task: Task, data_input: TensorSpec, classes: tuple[str, ...] = ()) -> Signature:
+    """What a version of that task takes and gives; for a classifier, `classes` are its labels.
+
+    classification  logits, probabilities [-1, classes]
+    regression      prediction [-1]
+    language        bits_per_byte [-1], the mean over a row; next [-1, 256], the chance of each next byte
+    density         elbo [-1] in nats; reconstruction, of the input's shape
+    adversarial     real [-1], the chance that a row is from the data
+    """
+    outputs: Mapping[str, tuple[int, ...]]
+    match task:
+        case "classification":
+            return classifier_signature(data_input, classes)
+        case "regression":
+            outputs = {"prediction": (-1,)}
+        case "language":
+            outputs = {"bits_per_byte": (-1,), "next": (-1, 256)}
+        case "density":
+            outputs = {"elbo": (-1,), "reconstruction": data_input.shape}
+        case "adversarial":
+            outputs = {"real": (-1,)}
+    return Signature(inputs=(data_input,), outputs=_tensors(outputs))
 
 
 def classifier_signature(data_input: TensorSpec, classes: tuple[str, ...]) -> Signature:
     """Takes the data's input; gives `logits` and `probabilities`, both FP32 [-1, classes]."""
-    outputs = tuple(
-        TensorSpec(name=name, dtype="FP32", shape=(-1, len(classes))) for name in ("logits", "probabilities")
-    )
+    shape = (-1, len(classes))
+    outputs = _tensors({"logits": shape, "probabilities": shape})
     return Signature(inputs=(data_input,), outputs=outputs, classes=classes)
 
 
-def served_outputs(logits_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The outputs of `classifier_signature`, in its order, from what the network gave."""
-    return logits_BC, logits_BC.softmax(dim=-1)
+def _tensors(shapes: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name=name, dtype="FP32", shape=shape) for name, shape in shapes.items())

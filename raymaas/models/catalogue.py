@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, cast
 from raymaas.errors import InvalidInput
 from raymaas.models.base import Architecture
 from raymaas.specs.jobs import Component
+from raymaas.specs.tasks import Target, Task
 from raymaas.specs.versions import TensorSpec
 
 if TYPE_CHECKING:
-    from torch import nn
+    from raymaas.models.networks import Network
 
 ARCHITECTURES: Mapping[str, str] = {
     "cnn": "raymaas.models.cnn:CNN",
@@ -26,12 +27,16 @@ ARCHITECTURES: Mapping[str, str] = {
     "linear_svm": "raymaas.models.svm:LinearSVM",
     "logistic": "raymaas.models.logistic:LogisticRegression",
     "mlp": "raymaas.models.mlp:MLP",
+    "mlp_regressor": "raymaas.models.mlp:MLPRegressor",
     "mobilenet": "raymaas.models.mobilenet:MobileNet",
     "rbf_svm": "raymaas.models.svm:RBFSVM",
     "recurrent": "raymaas.models.recurrent:Recurrent",
     "resnet": "raymaas.models.resnet:ResNet",
     "vit": "raymaas.models.vit:VisionTransformer",
 }
+
+_TARGETS: Mapping[Task, Target] = {"classification": "classes", "regression": "number"}
+_SAID: Mapping[Target, str] = {"classes": "labels", "number": "numbers as labels", "none": "no labels"}
 
 
 def architecture(name: str) -> Architecture:
@@ -44,13 +49,30 @@ def architecture(name: str) -> Architecture:
     return cast(Architecture, getattr(importlib.import_module(module), attribute))
 
 
-def resolve(component: Component, *, data_input: TensorSpec, classes: tuple[str, ...]) -> Component:
+def task_of(component: Component) -> Task:
+    """What the family called `component.use` is for. Raises InvalidInput as `architecture` does."""
+    return architecture(component.use).Config.task
+
+
+def resolve(
+    component: Component, *, data_input: TensorSpec, classes: tuple[str, ...], target: Target = "classes"
+) -> Component:
     """`component` with every setting written out: filled in from the data, or from the defaults.
 
     The result builds the same network for ever, whatever later defaults are. Raises InvalidInput for an
-    unknown name or setting, for a setting that contradicts the data, and for rows the family cannot take.
+    unknown name or setting, for a setting that contradicts the data, and for rows or a target the family cannot
+    take. Networks that need no labels take any target.
     """
     family = architecture(component.use)
+    wanted = _TARGETS.get(family.Config.task, target)
+    if target != wanted:
+        fitting = [
+            name for name in sorted(ARCHITECTURES) if _TARGETS.get(architecture(name).Config.task) == target
+        ]
+        raise InvalidInput(
+            f"architecture {component.use!r} learns {_SAID[wanted]}, but the data set has {_SAID[target]}; "
+            f"use {' or '.join(fitting) or 'one that needs no labels'}, or another data set"
+        )
     row = data_input.shape[1:]
     known = {"in_features": math.prod(row), "shape": list(row), "classes": len(classes)}
     facts = {field: fact for field, fact in known.items() if field in family.Config.model_fields}
@@ -65,7 +87,7 @@ def resolve(component: Component, *, data_input: TensorSpec, classes: tuple[str,
     return Component(use=component.use, config=config.model_dump(mode="json"))
 
 
-def build(component: Component) -> nn.Module:
+def build(component: Component) -> Network:
     """A module from a `resolve`d component; its weights come from torch's generator, so seed that."""
     family = architecture(component.use)
     return family(family.Config.parse(component.config, source=f"architecture {component.use!r}"))

@@ -22,6 +22,8 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chance import Dropout
+from raymaas.models.networks import Classifier
 
 _SIZE, _SHARE = r"[1-9]\d{0,4}", r"0\.\d{1,6}"
 
@@ -66,7 +68,7 @@ class CNNConfig(ImageConfig):
         return channels, height, width
 
 
-class CNN(nn.Module):
+class CNN(Classifier):
     """logits = W f(s x) + b, with f the layers of the config."""
 
     Config: ClassVar[type[CNNConfig]] = CNNConfig
@@ -80,7 +82,7 @@ class CNN(nn.Module):
             if layer == "pool":
                 layers.append(nn.MaxPool2d(2))
             elif layer.startswith("dropout"):
-                layers.append(nn.Dropout(float(layer.partition("-")[2])))
+                layers.append(Dropout(float(layer.partition("-")[2])))
             elif layer.startswith("conv"):
                 height, width, wanted = _numbers(layer, of="conv")
                 layers += [nn.Conv2d(maps, wanted, (height, width), padding="same"), nn.ReLU()]

@@ -18,6 +18,8 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chance import Dropout
+from raymaas.models.networks import Classifier
 
 
 class LeNet5Config(ImageConfig):
@@ -45,7 +47,7 @@ class LeNet5Config(ImageConfig):
         return (height // 2 - 4) // 2, (width // 2 - 4) // 2
 
 
-class LeNet5(nn.Module):
+class LeNet5(Classifier):
     """C1 5x5, S2, C3 5x5, S4, C5, F6, output."""
 
     Config: ClassVar[type[LeNet5Config]] = LeNet5Config
@@ -60,7 +62,7 @@ class LeNet5(nn.Module):
         self.c5 = nn.Linear(c3 * height * width, c5)
         self.f6 = nn.Linear(c5, f6)
         self.head = nn.Linear(f6, config.classes)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         for layer in (self.c1, self.c3, self.c5, self.f6, self.head):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from raymaas.models.base import FeaturesConfig
+from raymaas.models.networks import Classifier
 
 
-class LogisticRegression(nn.Module):
+class LogisticRegression(Classifier):
     """logits = W s x + b, with s the input scale."""
 
     Config: ClassVar[type[FeaturesConfig]] = FeaturesConfig

@@ -14,10 +14,14 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from raymaas.models.base import FeaturesConfig
+from raymaas.models.base import FeaturesConfig, NetworkConfig
+from raymaas.models.chance import Dropout
+from raymaas.models.networks import Classifier, Network, Regressor
+from raymaas.specs.base import Spec
+from raymaas.specs.tasks import Task
 
 
-class MLPConfig(FeaturesConfig):
+class _Layers(Spec):
     """Widths and regularisation."""
 
     hidden: tuple[PositiveInt, ...] = Field(
@@ -28,18 +32,33 @@ class MLPConfig(FeaturesConfig):
     )
 
 
-class MLP(nn.Module):
-    """h0 = s x; h(i+1) = dropout(relu(W h(i) + b)); logits = W h + b."""
+class MLPConfig(_Layers, FeaturesConfig):
+    """A classifier's settings."""
 
-    Config: ClassVar[type[MLPConfig]] = MLPConfig
 
-    def __init__(self, config: MLPConfig) -> None:
+class MLPRegressorConfig(_Layers, NetworkConfig):
+    """A regressor's settings. Targets far from 0 or 1 are learned faster when their mean and scale are given."""
+
+    task: ClassVar[Task] = "regression"
+
+    in_features: int = Field(ge=1, description="Values in a row. Absent: taken from the data.")
+    input_scale: float = Field(1.0, gt=0, description="Multiplied with the input first.")
+    target_mean: float = Field(0.0, description="Added to what the network gives: about the targets' mean.")
+    target_scale: float = Field(
+        1.0, gt=0, description="Multiplied with what the network gives: about the targets' deviation."
+    )
+
+
+class _Perceptron(Network):
+    """h0 = s x; h(i+1) = dropout(relu(W h(i) + b)); out = W h + b."""
+
+    def __init__(self, config: MLPConfig | MLPRegressorConfig, *, outputs: int) -> None:
         super().__init__()
         self.input_scale = config.input_scale
         widths = (config.in_features, *config.hidden)
         self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(widths))
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(widths[-1], config.classes)
+        self.dropout = Dropout(config.dropout)
+        self.head = nn.Linear(widths[-1], outputs)
         for layer in (*self.hidden, self.head):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
@@ -48,5 +67,27 @@ class MLP(nn.Module):
         h_BH = x_BD.flatten(1) * self.input_scale
         for layer in self.hidden:
             h_BH = self.dropout(torch.relu(layer(h_BH)))
-        logits_BC: torch.Tensor = self.head(h_BH)
-        return logits_BC
+        out_BC: torch.Tensor = self.head(h_BH)
+        return out_BC
+
+
+class MLP(_Perceptron, Classifier):
+    """What comes out are logits."""
+
+    Config: ClassVar[type[MLPConfig]] = MLPConfig
+
+    def __init__(self, config: MLPConfig) -> None:
+        super().__init__(config, outputs=config.classes)
+
+
+class MLPRegressor(_Perceptron, Regressor):
+    """What comes out is one number, of mean and scale as the config says."""
+
+    Config: ClassVar[type[MLPRegressorConfig]] = MLPRegressorConfig
+
+    def __init__(self, config: MLPRegressorConfig) -> None:
+        super().__init__(config, outputs=1)
+        self.target_mean, self.target_scale = config.target_mean, config.target_scale
+
+    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return self.target_mean + self.target_scale * super().forward(x_BD)[:, 0]

@@ -17,6 +17,7 @@ from torch import nn
 
 from raymaas.models.base import ImageConfig
 from raymaas.models.group_norm import group_norm
+from raymaas.models.networks import Classifier
 
 
 class MobileNetConfig(ImageConfig):
@@ -31,7 +32,7 @@ class MobileNetConfig(ImageConfig):
     )
 
 
-class MobileNet(nn.Module):
+class MobileNet(Classifier):
     """Stem, separable blocks, the mean over the image, a linear map."""
 
     Config: ClassVar[type[MobileNetConfig]] = MobileNetConfig

@@ -21,6 +21,8 @@ from pydantic import Field
 from torch import nn
 
 from raymaas.models.base import SequenceConfig
+from raymaas.models.chance import Dropout
+from raymaas.models.networks import Classifier
 
 
 class RecurrentConfig(SequenceConfig):
@@ -36,7 +38,7 @@ class RecurrentConfig(SequenceConfig):
     )
 
 
-class Recurrent(nn.Module):
+class Recurrent(Classifier):
     """logits = W h_T + b, with h_t = cell(s x_t, h_(t-1))."""
 
     Config: ClassVar[type[RecurrentConfig]] = RecurrentConfig
@@ -46,7 +48,7 @@ class Recurrent(nn.Module):
         self.input_scale = config.input_scale
         kind = nn.GRU if config.cell == "gru" else nn.LSTM
         self.cells = kind(config.shape[1], config.hidden, num_layers=config.layers, batch_first=True)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, config.classes)
 
     def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch import nn
 
 from raymaas.models.base import ImageConfig
 from raymaas.models.group_norm import group_norm
+from raymaas.models.networks import Classifier
 
 
 class ResNetConfig(ImageConfig):
@@ -40,7 +41,7 @@ class ResNetConfig(ImageConfig):
         return self
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """Stem, stages of blocks, the mean over the image, a linear map."""
 
     Config: ClassVar[type[ResNetConfig]] = ResNetConfig

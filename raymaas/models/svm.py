@@ -17,9 +17,10 @@ from pydantic import Field
 from torch import nn
 
 from raymaas.models.base import FeaturesConfig
+from raymaas.models.networks import Classifier
 
 
-class LinearSVM(nn.Module):
+class LinearSVM(Classifier):
     """margins = W s x + b, with s the input scale."""
 
     Config: ClassVar[type[FeaturesConfig]] = FeaturesConfig
@@ -45,7 +46,7 @@ class RBFSVMConfig(FeaturesConfig):
     )
 
 
-class RBFSVM(nn.Module):
+class RBFSVM(Classifier):
     """margins = V z(s x) + b, z(x) = sqrt(2/M) cos(W x + phase): the mean of z(x) . z(y) is the kernel.
 
     W ~ N(0, 2 gamma) and the phases, uniform in 0..2 pi, are drawn once and kept with the weights.

@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chance import Dropout
+from raymaas.models.networks import Classifier
 
 
 class VisionTransformerConfig(ImageConfig):
@@ -39,7 +41,7 @@ class VisionTransformerConfig(ImageConfig):
         return self
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Classifier):
     """z = [class; patches E] + position; blocks; logits = W norm(z_class) + b."""
 
     Config: ClassVar[type[VisionTransformerConfig]] = VisionTransformerConfig
@@ -52,7 +54,7 @@ class VisionTransformer(nn.Module):
         self.embed = nn.Linear(channels * config.patch**2, config.width)
         self.class_E = nn.Parameter(torch.zeros(config.width))
         self.position_TE = nn.Parameter(0.02 * torch.randn(1 + patches, config.width))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.Sequential(*(_Block(config) for _ in range(config.depth)))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, config.classes)
@@ -84,7 +86,7 @@ class _Block(nn.Module):
         self.feed_norm = nn.LayerNorm(config.width)
         self.up = nn.Linear(config.width, config.feed_forward)
         self.down = nn.Linear(config.feed_forward, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, z_BTE: torch.Tensor) -> torch.Tensor:
         z_BTE = z_BTE + self.dropout(self.attention(self.attention_norm(z_BTE)))

@@ -13,6 +13,8 @@
     runs/<run>/trials/<trial>.json                  how each trial of a sweep ended
     runs/<run>/front.csv, front.png                 the trials that none beats
     runs/<run>/log/<sequence>.txt                   what it printed
+    runs/<run>/progress/<counter>.json              how far it is and what it has used; only the newest is kept
+    runs/<run>/report/, tensorboard/                files that it leaves for people; see `registry.artifacts`
     runs/<run>/train/checkpoints/<epoch>-<attempt>.safetensors, .json  a fit after that epoch
     runs/<run>/train/, sweep/                       what Ray Train and Ray Tune keep while it is under way
     runs-index/all/<time>-<run>                     runs, newest first
@@ -185,6 +187,18 @@ def log_folder(run_id: str) -> str:
 def log_key(run_id: str, sequence: int) -> str:
     """Ascending: a log is read from its beginning."""
     return f"{log_folder(run_id)}{sequence:012d}.txt"
+
+
+def progress_folder(run_id: str) -> str:
+    return f"runs/{_name(run_id)}/progress/"
+
+
+def progress_key(run_id: str, sequence: int) -> str:
+    return f"{progress_folder(run_id)}{sequence_key(sequence)}.json"
+
+
+def artifacts_folder(run_id: str, kind: str) -> str:
+    return f"runs/{_name(run_id)}/{_name(kind)}/"
 
 
 def train_path(run_id: str) -> str:

@@ -34,6 +34,7 @@ from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name
+from raymaas.specs.tasks import Task
 from raymaas.specs.versions import FileEntry, Lineage, ModelVersion, Signature
 from raymaas.store import Store, check_key
 
@@ -47,6 +48,8 @@ class VersionDraft(Spec):
     run_id: Name
     architecture: Component
     signature: Signature
+    task: Task = "classification"
+    methods: dict[Name, Signature] = Field(default_factory=dict)
     weights_file: str = "model.safetensors"
     runtimes: tuple[str, ...]
     notes: tuple[str, ...] = ()

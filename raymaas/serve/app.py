@@ -10,15 +10,16 @@ import hashlib
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import orjson
 
 from raymaas.bundle.runtimes.base import Runtime
-from raymaas.bundle.signature import check_inputs
+from raymaas.bundle.signature import check_inputs, with_defaults
 from raymaas.errors import Denied, InvalidInput, NotFound, QuotaExceeded, RaymaasError, Unavailable
 from raymaas.serve import oip
 from raymaas.specs.versions import Signature
@@ -29,6 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 EDGE_HEADER = b"x-raymaas-edge"
 REQUEST_ID_HEADER = b"x-request-id"
+INFER = "infer"
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
 log = logging.getLogger("raymaas.replica")
@@ -43,7 +45,7 @@ class Recorder(Protocol):
 class Compute(Protocol):
     """Runs the model off the event loop: arrays in, arrays out, one batch at a time."""
 
-    async def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+    async def __call__(self, method: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,17 @@ class Served:
     version: str
     signature: Signature
     runtime: str
+    methods: Mapping[str, Signature] = field(default_factory=dict)
+    """What it answers besides `infer`, by name."""
+
+    def signature_of(self, method: str) -> Signature:
+        """Raises NotFound for a method this version does not have."""
+        if method == INFER:
+            return self.signature
+        if method not in self.methods:
+            known = ", ".join((INFER, *self.methods))
+            raise NotFound(f"{self.model}@{self.version} does not answer {method!r}; POST to one of {known}")
+        return self.methods[method]
 
 
 @dataclass(frozen=True)
@@ -76,16 +89,18 @@ class InferenceApp:
         self._secret_sha256 = secret_sha256
         self._record = record
 
-    async def predict(self, body: bytes) -> Answer:
-        """Decode, check against the signature, run, encode."""
+    async def predict(self, body: bytes, method: str = INFER) -> Answer:
+        """Decode, check against the method's signature, run, encode."""
         served = self._served
-        request = oip.decode(body, served.signature)
-        check_inputs(served.signature, request.inputs)
-        outputs = await self._compute(request.inputs)
+        signature = served.signature_of(method)
+        request = oip.decode(body, signature)
+        inputs = with_defaults(signature, request.inputs)
+        rows = check_inputs(signature, inputs)
+        outputs = await self._compute(method, inputs)
         encoded = oip.encode(
-            request, outputs, model=served.model, version=served.version, signature=served.signature
+            request, outputs, model=served.model, version=served.version, signature=signature
         )
-        return Answer(200, encoded, rows=len(next(iter(request.inputs.values()))))
+        return Answer(200, encoded, rows=rows)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -124,13 +139,21 @@ class InferenceApp:
         if parts == ["v2"]:
             return _json({"name": "raymaas", "version": "2", "extensions": []})
         action = self._action(parts)
-        if (method, action) == ("POST", "infer"):
-            return await self.predict(await _read_body(scope, receive))
+        if method == "POST" and action and "/" not in action:
+            self._served.signature_of(action)
+            return await self.predict(await _read_body(scope, receive), action)
         if (method, action) == ("GET", "ready"):
             return _json({"name": self._served.model, "ready": True})
         if (method, action) == ("GET", ""):
             served = self._served
-            return _json(oip.metadata(model=served.model, version=served.version, signature=served.signature))
+            return _json(
+                oip.metadata(
+                    model=served.model,
+                    version=served.version,
+                    signature=served.signature,
+                    methods=served.methods,
+                )
+            )
         raise NotFound(
             f"{method} {scope['path']} is not a path of this model; POST .../infer or GET .../ready"
         )
@@ -162,10 +185,11 @@ def all_of(*recorders: Recorder) -> Recorder:
 
 
 def compute_with(runtime: Runtime, run_off_loop: Callable[..., Awaitable[Any]]) -> Compute:
-    """`runtime.run` made awaitable by `run_off_loop(function, argument)`."""
+    """`runtime` made awaitable by `run_off_loop(function, argument)`."""
 
-    async def compute(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs: dict[str, np.ndarray] = await run_off_loop(runtime.run, inputs)
+    async def compute(method: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        function = runtime.run if method == INFER else partial(runtime.call, method)
+        outputs: dict[str, np.ndarray] = await run_off_loop(function, inputs)
         return outputs
 
     return compute

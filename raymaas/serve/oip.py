@@ -77,19 +77,24 @@ def encode(
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def metadata(*, model: str, version: str, signature: Signature) -> dict[str, Any]:
-    """The `GET /v2/models/{m}` answer."""
+def metadata(
+    *, model: str, version: str, signature: Signature, methods: Mapping[str, Signature]
+) -> dict[str, Any]:
+    """The `GET /v2/models/{m}` answer; `methods` is ours and absent when there are none."""
 
     def described(spec: TensorSpec) -> dict[str, Any]:
         return {"name": spec.name, "datatype": spec.dtype, "shape": list(spec.shape)}
 
-    return {
-        "name": model,
-        "versions": [version],
-        "platform": "raymaas",
-        "inputs": [described(spec) for spec in signature.inputs],
-        "outputs": [described(spec) for spec in signature.outputs],
-    }
+    def tensors(signature: Signature) -> dict[str, Any]:
+        return {
+            "inputs": [described(spec) for spec in signature.inputs],
+            "outputs": [described(spec) for spec in signature.outputs],
+        }
+
+    answer = {"name": model, "versions": [version], "platform": "raymaas", **tensors(signature)}
+    if methods:
+        answer["methods"] = {name: tensors(each) for name, each in methods.items()}
+    return answer
 
 
 def _decode_plain(inputs: Any, signature: Signature) -> dict[str, np.ndarray]:

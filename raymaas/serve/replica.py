@@ -100,6 +100,7 @@ class Replica:
                 version=str(manifest.version),
                 signature=manifest.signature,
                 runtime=self._runtime.name,
+                methods=manifest.methods,
             ),
             compute=compute_with(self._runtime, self._off_loop),
             secret_sha256=spec.secret_sha256,

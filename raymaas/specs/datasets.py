@@ -7,24 +7,36 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from raymaas.specs.base import Document
+from raymaas.specs.base import Document, Spec
 from raymaas.specs.names import Name
+from raymaas.specs.tasks import Target
+
+
+class Column(Spec):
+    """A named column: one value in each row, or numbers of one shape."""
+
+    name: str = Field(min_length=1)
+    type: Literal["number", "text", "time"] = Field(description="time: microseconds since 1970, UTC.")
+    shape: tuple[PositiveInt, ...] = Field((), description="Of one row's numbers; [] for a single value.")
 
 
 class DatasetCard(Document):
-    """What a prepared data set holds."""
+    """What a prepared data set holds: rows of numbers `x`, or of named columns that a job makes `x` of."""
 
     kind = "dataset"
-    format = 2
+    format = 3
 
     name: Name
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the content.")
     rows: int = Field(ge=1)
-    features: int = Field(ge=1, description="Values in each row's `x`.")
+    features: int = Field(ge=0, description="Values in each row's `x`; 0 in a set of named columns.")
     shape: tuple[PositiveInt, ...] = Field(
-        min_length=1, description="Of one row, such as [28, 28]. [features] for vectors."
+        description="Of one row's `x`, such as [28, 28]; [features] for vectors, [] in a set of named columns."
     )
-    classes: tuple[str, ...] = Field(min_length=2, description="Label of each class index.")
+    target: Target = Field("classes", description="What there is to learn of each row.")
+    classes: tuple[str, ...] = Field((), description="Label of each class index; none for other targets.")
+    columns: tuple[Column, ...] = Field((), description="The named columns that are a model's input.")
+    kept: tuple[Column, ...] = Field((), description="Columns beside the input, to split or compare rows by.")
     own_parts: dict[Literal["train", "validation", "test"], PositiveInt] = Field(
         default_factory=dict,
         description="Rows in each part of the division the set itself brings; `split: {test: given}` takes it.",
@@ -32,11 +44,15 @@ class DatasetCard(Document):
 
     @classmethod
     def upgraded(cls, body: dict[str, Any], number: int) -> dict[str, Any]:
-        """In format 1 every row was a vector."""
-        return body | {"shape": [body.get("features")]}
+        """In format 1 every row was a vector; until format 2 every set had classes and no named columns."""
+        return body | ({"shape": [body.get("features")]} if number == 1 else {"target": "classes"})
 
     @model_validator(mode="after")
-    def _shape_holds_the_features(self) -> DatasetCard:
-        if math.prod(self.shape) != self.features:
+    def _fits_together(self) -> DatasetCard:
+        if math.prod(self.shape) * bool(self.shape) != self.features:
             raise ValueError(f"shape {list(self.shape)} does not hold {self.features} features")
+        if bool(self.columns) == bool(self.shape):
+            raise ValueError("rows have either a shape or named columns")
+        if (self.target == "classes") != (len(self.classes) > 0) or len(self.classes) == 1:
+            raise ValueError("a set with classes has at least two, and others have none")
         return self

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from raymaas.specs.base import Document, Spec
+from raymaas.specs.budget import Budget
 from raymaas.specs.cards import Card
 from raymaas.specs.names import Name
 
@@ -47,7 +48,18 @@ class Split(Spec):
         0.15, description="Share of all rows for early stopping and selection, or given."
     )
     test: PartSize = Field(0.2, description="Share of all rows held out for the final evaluation, or given.")
-    stratify: bool = Field(True, description="Keep the class shares equal in all parts.")
+    stratify: bool | None = Field(
+        default=None,
+        description="Keep the class shares equal in all parts. Absent: where there are classes, group and time aside.",
+    )
+    group: str | None = Field(
+        default=None,
+        description="Column whose equal values stay in one part, such as the patient that rows are of.",
+    )
+    time: str | None = Field(
+        default=None,
+        description="Column to order rows by: training rows come before validation before test rows.",
+    )
     seed: int = Field(0, ge=0, description="Seed of the shuffle.")
 
     @model_validator(mode="after")
@@ -55,6 +67,13 @@ class Split(Spec):
         shares = [part for part in (self.validation, self.test) if part != "given"]
         if sum(shares) >= 1:
             raise ValueError("validation + test must leave rows to train on (be less than 1)")
+        return self
+
+    @model_validator(mode="after")
+    def _one_way_to_divide(self) -> Split:
+        ways = [way for way in ("stratify", "group", "time") if getattr(self, way)]
+        if len(ways) > 1:
+            raise ValueError(f"{' and '.join(ways)} cannot both decide which rows go together; leave one out")
         return self
 
 
@@ -95,6 +114,10 @@ class Schedule(Spec):
         return self
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+Loss = Literal["auto", "cross_entropy", "bce", "hinge", "mse", "mae", "huber"]
+
+
 class Training(Spec):
     """The optimisation: everything the loop needs besides model and data.
 
@@ -123,6 +146,9 @@ class Training(Spec):
     )
     learning_rate: float = Field(1e-3, gt=0, description="Step size; lbfgs finds its own by line search.")
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of sgd.")
+    betas: tuple[Share, Share] | None = Field(
+        default=None, description="adam, adamw: how slowly both averages forget. Absent: [0.9, 0.999]."
+    )
     nesterov: bool = Field(False, description="sgd: look ahead along the momentum.")
     weight_decay: float = Field(
         0.0,
@@ -135,9 +161,10 @@ class Training(Spec):
         gt=0,
         description="Longest gradient (2-norm over all parameters); longer ones are cut to it.",
     )
-    loss: Literal["cross_entropy", "hinge"] = Field(
-        "cross_entropy",
-        description="Training loss; hinge is that of a linear SVM, each class against the rest.",
+    loss: Loss = Field(
+        "auto",
+        description="auto: cross_entropy for labels, mse for numbers, the network's own where it has one. "
+        "hinge, bce: each class against the rest, as a linear SVM does or by logistic loss. mae, huber: numbers.",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="cross_entropy: share of the target spread evenly over all classes."
@@ -192,6 +219,10 @@ class Training(Spec):
             self.momentum > 0 and self.optimizer != "sgd",
             f"momentum belongs to sgd; leave it out or use sgd in place of {self.optimizer}",
         )
+        yield (
+            self.betas is not None and self.optimizer not in ("adam", "adamw"),
+            f"betas belong to adam and adamw; leave them out with {self.optimizer}",
+        )
         yield self.nesterov and self.momentum == 0, "nesterov needs momentum above 0; try 0.9"
         yield (
             self.weight_decay > 0 and self.l2 > 0,
@@ -205,7 +236,7 @@ class Training(Spec):
         )
         yield lbfgs and self.precision == "bf16", "the line search of lbfgs needs precision fp32"
         yield (
-            self.label_smoothing > 0 and self.loss != "cross_entropy",
+            self.label_smoothing > 0 and self.loss not in ("auto", "cross_entropy"),
             f"label_smoothing belongs to cross_entropy; leave it out with {self.loss}",
         )
         yield (
@@ -250,6 +281,9 @@ class TrainJob(Document):
     )
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
+    budget: Budget | None = Field(
+        default=None, description="Stops the run between two epochs, e.g. {hours: 0.5}; absent: nothing does."
+    )
     description: str = Field("", description="Kept with the version.")
     card: Card | None = Field(
         default=None, description="What you say of the version: licence, intended use, data sources, limits."

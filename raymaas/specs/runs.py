@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from raymaas.specs.base import Document, Moment, OneLine, Spec
+from raymaas.specs.budget import Spent
 from raymaas.specs.kinds import AnyJob
 from raymaas.specs.names import Name
 
@@ -67,11 +68,12 @@ class Failed(Spec):
 
 
 class Stopped(Spec):
-    """Ended because somebody stopped it."""
+    """Ended because somebody stopped it, or because its budget was spent."""
 
     state: Literal["stopped"] = "stopped"
     at: Moment
     who: str
+    why: OneLine = ""
 
 
 RunState = Annotated[Pending | Running | Succeeded | Failed | Stopped, Field(discriminator="state")]
@@ -97,6 +99,42 @@ class EpochMetrics(Document):
     run_id: Name
     epoch: int = Field(ge=1)
     metrics: dict[str, float]
+
+
+class FirstStep(Spec):
+    """What the time went into from the run's acceptance to the first step of its optimizer. All in seconds."""
+
+    driver_s: float = Field(ge=0, description="Until Ray had started the driver's process.")
+    joining_s: float = Field(ge=0, description="The driver's imports, and joining the cluster.")
+    data_s: float = Field(ge=0, description="Preparing the data set in the store.")
+    workers_s: float = Field(ge=0, description="Ray Train starting the workers.")
+    reading_s: float = Field(ge=0, description="The workers reading their rows.")
+    building_s: float = Field(ge=0, description="Building the model and wrapping it for all workers.")
+    step_s: float = Field(ge=0, description="The first step itself.")
+
+    @property
+    def seconds(self) -> float:
+        return sum(value for _, value in self)
+
+
+class RunProgress(Document):
+    """How far a training is and what it has used. Only the newest is kept."""
+
+    kind = "run-progress"
+
+    run_id: Name
+    sequence: int = Field(ge=1)
+    write_id: str
+    at: Moment
+    epoch: int = Field(0, ge=0, description="The epoch under way, or the last one; 0 before the first.")
+    share: float = Field(0.0, ge=0, le=1, description="How much of that epoch is done.")
+    epochs: int | None = Field(default=None, ge=1, description="Epochs at most; null until training began.")
+    samples_per_s: float | None = Field(
+        default=None, ge=0, description="Training rows per second of late, over all workers."
+    )
+    spent: Spent = Field(default=Spent(), description="Of this run.")
+    before: Spent = Field(default=Spent(), description="Of the runs that this one continues.")
+    first_step: FirstStep | None = Field(default=None, description="Null until it was taken.")
 
 
 class Run(Spec):

@@ -11,8 +11,9 @@ from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name
+from raymaas.specs.tasks import Task
 
-DType = Literal["BOOL", "UINT8", "INT32", "INT64", "FP32", "FP64"]
+DType = Literal["BOOL", "UINT8", "INT32", "INT64", "FP32", "FP64", "BYTES"]
 
 
 class TensorSpec(Spec):
@@ -21,6 +22,9 @@ class TensorSpec(Spec):
     name: str
     dtype: DType
     shape: tuple[int, ...] = Field(description="First dimension is the batch, always -1.")
+    default: int | float | None = Field(
+        default=None, description="Of an input that may be left out: its value in every row."
+    )
 
 
 class Signature(Spec):
@@ -107,6 +111,10 @@ class ModelVersion(Document):
     write_id: str = Field(description="Random; tells one's own write from another's after a lost reply.")
     architecture: Component
     signature: Signature
+    task: Task = Field("classification", description="What it is for; says how it is evaluated.")
+    methods: dict[Name, Signature] = Field(
+        default_factory=dict, description="What it answers besides `infer`, such as `sample`, by name."
+    )
     files: dict[str, FileEntry] = Field(description="weights, graph, probes; see raymaas.bundle.format.")
     weights_file: str = Field("model.safetensors", description="Which of `files` holds the weights.")
     runtimes: tuple[str, ...] = Field(description="Runtimes this version can be served with, best first.")

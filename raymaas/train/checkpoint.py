@@ -30,19 +30,29 @@ class EpochReport(Spec):
     epoch: int = Field(ge=1)
     train_loss: float = Field(description="Mean over the training rows, while their weights changed.")
     validation_loss: float = Field(description="Mean over the validation rows, after the epoch.")
-    validation_accuracy: float = Field(ge=0, le=1)
+    figures: dict[str, float] = Field(
+        default_factory=dict, description="Means over the validation rows, such as accuracy."
+    )
+    rows: int = Field(0, ge=0, description="Training rows that all workers together worked through.")
     seconds: float = Field(ge=0, description="On this worker, by its clock.")
 
     def metrics(self) -> dict[str, float]:
         """All figures but the epoch's number, by name; `gap` is what the validation loss is above the training loss."""
-        figures = {name: float(value) for name, value in self.model_dump(exclude={"epoch"}).items()}
-        return figures | {"gap": self.validation_loss - self.train_loss}
+        return {
+            "train_loss": self.train_loss,
+            "validation_loss": self.validation_loss,
+            **{f"validation_{name}": value for name, value in self.figures.items()},
+            "gap": self.validation_loss - self.train_loss,
+            "rows": float(self.rows),
+            "seconds": self.seconds,
+        }
 
 
 class Progress(Document):
     """The epochs behind a checkpoint. It is sealed, and carries the digest of the state beside it."""
 
     kind = "train-progress"
+    format = 2
 
     history: tuple[EpochReport, ...]
     best_epoch: int = Field(ge=0, description="The epoch `best` holds the weights of; 0 before the first.")
@@ -54,6 +64,14 @@ class Progress(Document):
         description="Lengths of the optimizer's lists, by the same; what is missing is None.",
     )
     state_sha256: str = Field("", description="Of the state's bytes; empty until they were made.")
+
+    @classmethod
+    def upgraded(cls, body: dict[str, Any], number: int) -> dict[str, Any]:
+        """In format 1 the one figure of an epoch was its accuracy."""
+        epochs = [dict(epoch) for epoch in body["history"]]
+        for epoch in epochs:
+            epoch["figures"] = {"accuracy": epoch.pop("validation_accuracy")}
+        return body | {"history": epochs}
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ from ray.util.queue import Queue
 from raymaas.data.catalogue import dataset_name
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
-from raymaas.errors import RunFailed
+from raymaas.errors import OutOfBudget, RunFailed
 from raymaas.models import catalogue
 from raymaas.registry.checkpoints import CheckpointId, Checkpoints
 from raymaas.registry.layout import train_path
@@ -39,6 +39,7 @@ from raymaas.store import open_store
 from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.loop import fit
 from raymaas.train.saving import Saver, load, newest_intact
+from raymaas.train.telling import Allowance, BudgetSpent, Started, Told, WorkerWatch
 from raymaas.train.world import World
 
 log = logging.getLogger("raymaas.train")
@@ -53,17 +54,30 @@ def train_distributed(
     dataset_fingerprint: str,
     run_id: str,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_told: Callable[[Told], None] = lambda told: None,
+    allowance: Allowance | None = None,
 ) -> Checkpoint:
     """Train `job` on the data set prepared under that fingerprint, on `job.scaling.workers` workers.
 
-    Ray must be initialised. `on_epoch` is called in this process, from one other thread, in order, while the
-    fit is under way; after a worker was replaced the epochs since the last checkpoint come again. What it
-    raises is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training
-    failed.
+    Ray must be initialised. `on_epoch` and `on_told` are called in this process, from one other thread, in order,
+    while the fit is under way; after a worker was replaced the epochs since the last checkpoint come again. What they
+    raise is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training
+    failed, and OutOfBudget, with the checkpoint of the last epoch in the store, when the `allowance` was spent.
     """
     store = open_store(store_url)
     filesystem, root = store.arrow_filesystem()
-    with _reports_to(on_epoch) as queue:
+    stopped: list[BudgetSpent] = []
+
+    def hear(said: EpochReport | Told) -> None:
+        if isinstance(said, EpochReport):
+            return on_epoch(said)
+        if isinstance(said, Started):
+            stopped.clear()  # a worker died before the last epoch was kept, so it comes again
+        elif isinstance(said, BudgetSpent):
+            stopped.append(said)
+        return on_told(said)
+
+    with _reports_to(hear) as queue:
         trainer = ray.train.torch.TorchTrainer(
             _train_on_worker,
             # The URL as the store spells it is absolute: Ray Train gives each worker its own directory.
@@ -73,6 +87,7 @@ def train_distributed(
                 "fingerprint": dataset_fingerprint,
                 "run_id": check_name(run_id),
                 "queue": queue,
+                "allowance": allowance,
             },
             scaling_config=_scaling(job.scaling),
             run_config=RunConfig(
@@ -86,6 +101,8 @@ def train_distributed(
             trainer.fit()
         except TrainingFailedError as error:
             raise RunFailed(f"training {run_id} failed: {_cause(error)}", run=run_id) from error
+    if stopped:
+        raise OutOfBudget(f"it {stopped[0].why}", run=run_id)
     checkpoints = Checkpoints(store, run_id)
     there = checkpoints.list()
     if not there:
@@ -95,21 +112,29 @@ def train_distributed(
 
 def _train_on_worker(config: dict[str, Any]) -> None:
     job = TrainJob.unseal(config["job"], source="the job sent to a training worker")
+    world, queue = _world(), config["queue"]
+    watch = WorkerWatch(partial(_tell, queue), world, allowance=config["allowance"])
     torch.set_num_threads(job.scaling.threads_per_worker)
     store = open_store(config["store_url"])
     dataset = open_dataset(store, dataset_name(job.data), config["fingerprint"])
-    architecture = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
-    checkpoints, world = Checkpoints(store, config["run_id"]), _world()
+    architecture = catalogue.resolve(
+        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+    )
+    parts = split(dataset, job.split)
+    checkpoints = Checkpoints(store, config["run_id"])
     newest = _agreed_newest(checkpoints, world)
+    watch.rows_read()
     with Saver(checkpoints, keep_every=job.training.keep_checkpoint_every) as saver:
         fit(
             partial(catalogue.build, architecture),
             job.training,
-            parts=split(dataset, job.split),
+            parts=parts,
             world=world,
             resume=load(checkpoints, newest) if newest else None,
-            on_epoch=partial(_report, config["queue"], saver) if world.rank == 0 else _silent,
+            on_epoch=partial(_report, queue, saver) if world.rank == 0 else _silent,
+            watch=watch,
         )
+    watch.tell_spent()
 
 
 def _agreed_newest(checkpoints: Checkpoints, world: World) -> CheckpointId | None:
@@ -140,9 +165,14 @@ def _world() -> World:
 def _report(queue: Queue, saver: Saver, report: EpochReport, checkpoint: Checkpoint | None) -> None:
     """Rank 0 tells the driver of every epoch, and keeps what is due."""
     saver.settle()
-    queue.put(report.model_dump())
+    queue.put(report)
     if checkpoint is not None:
         saver.save(checkpoint)
+
+
+def _tell(queue: Queue, told: Told) -> None:
+    """Send without waiting. What one worker sends arrives in order, its reports included."""
+    queue.actor.put_nowait.remote(told)
 
 
 def _silent(report: EpochReport, checkpoint: Checkpoint | None) -> None:
@@ -159,15 +189,15 @@ def _scaling(workers: Workers) -> ScalingConfig:
 
 
 @contextmanager
-def _reports_to(on_epoch: Callable[[EpochReport], None]) -> Iterator[Queue]:
-    """A queue that a thread empties into `on_epoch`. On leaving, all was said, or its error is raised."""
+def _reports_to(hear: Callable[[EpochReport | Told], None]) -> Iterator[Queue]:
+    """A queue that a thread empties into `hear`. On leaving, all was said, or its error is raised."""
     queue = Queue(actor_options={"num_cpus": 0})
     raised: list[Exception] = []
 
     def listen() -> None:
         try:
-            while (metrics := queue.get()) is not None:
-                on_epoch(EpochReport.parse(metrics, source="a report of a training worker"))
+            while (said := queue.get()) is not None:
+                hear(said)
         except Exception as error:
             raised.append(error)
 

@@ -1,4 +1,4 @@
-"""Losses: what a batch of logits costs, summed over its rows.
+"""Losses: what a batch of logits or predictions costs, summed over its rows.
 
 Legend: B rows of a batch, C classes.
 """
@@ -6,23 +6,31 @@ Legend: B rows of a batch, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch.nn.functional import cross_entropy, relu
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    relu,
+)
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.jobs import Training
 
 LossSum = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(logits_BC float32, y_B int64) -> the sum of the rows' losses, without dimensions; 0 for no rows."""
+"""(what the network gave float32 [B, ...], y_B) -> the sum of the rows' losses, without dimensions; 0 for no rows."""
 
 
 def make_loss(training: Training, *, weights_C: torch.Tensor | None) -> LossSum:
-    """The loss `training` names, a row of class c counting `weights_C[c]` times."""
+    """The loss of logits [B, C] that `training` names, a row of class c counting `weights_C[c]` times."""
 
     def rows_loss(logits_BC: torch.Tensor, y_B: torch.Tensor, reduction: str) -> torch.Tensor:
-        if training.loss == "hinge":
-            losses_B = hinge(logits_BC, y_B)
+        if training.loss in ("hinge", "bce"):
+            losses_B = (hinge if training.loss == "hinge" else one_against_rest)(logits_BC, y_B)
             return losses_B.sum() if reduction == "sum" else losses_B
         return cross_entropy(logits_BC, y_B, reduction=reduction, label_smoothing=training.label_smoothing)
 
@@ -44,6 +52,23 @@ def hinge(logits_BC: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
     """
     signs_BC = torch.full_like(logits_BC, -1.0).scatter_(1, y_B[:, None], 1.0)
     return relu(1 - signs_BC * logits_BC).sum(dim=1)
+
+
+def one_against_rest(logits_BC: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+    """Each row's sum over the classes of the binary cross-entropy of "it is this class"."""
+    own_BC = torch.zeros_like(logits_BC).scatter_(1, y_B[:, None], 1.0)
+    return binary_cross_entropy_with_logits(logits_BC, own_BC, reduction="none").sum(dim=1)
+
+
+def regression_loss(training: Training) -> LossSum:
+    """The loss of predictions [B] that `training` names: squares, absolute values, or P. J. Huber's (1964) with
+    its corner at 1, which is half a square before and a line behind."""
+    match training.loss:
+        case "mae":
+            return partial(l1_loss, reduction="sum")
+        case "huber":
+            return partial(huber_loss, reduction="sum")
+    return partial(mse_loss, reduction="sum")
 
 
 def class_weights(training: Training, *, y_N: torch.Tensor, classes: int) -> torch.Tensor | None:

@@ -19,11 +19,12 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimi
     """The update rule `training` names, in torch's fused form: one pass over the parameters, not several."""
     rate, decay = training.learning_rate, training.weight_decay
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    betas = training.betas or (0.9, 0.999)
     match training.optimizer:
         case "adam":
-            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.Adam(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True)
         case "sgd":
             return torch.optim.SGD(
                 parameters,

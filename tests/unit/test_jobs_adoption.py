@@ -23,7 +23,7 @@ from raymaas.train.saving import load
 def checkpoint(epoch: int) -> Checkpoint:
     state = Checkpoint.start({})
     for n in range(1, epoch + 1):
-        report = EpochReport(epoch=n, train_loss=1, validation_loss=1, validation_accuracy=0, seconds=0)
+        report = EpochReport(epoch=n, train_loss=1, validation_loss=1, figures={"accuracy": 0}, seconds=0)
         weights = {"w": torch.tensor(float(epoch))}
         state = state.after(report, weights=weights, optimizer={0: {"n": epoch}}, min_delta=0)
     return state

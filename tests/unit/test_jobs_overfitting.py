@@ -32,7 +32,7 @@ JOB = TrainJob.parse(
 
 def progress(validation: list[float]) -> Progress:
     reports = [
-        EpochReport(epoch=n, train_loss=1 / n, validation_loss=loss, validation_accuracy=0.5, seconds=1)
+        EpochReport(epoch=n, train_loss=1 / n, validation_loss=loss, figures={"accuracy": 0.5}, seconds=1)
         for n, loss in enumerate(validation, start=1)
     ]
     return Progress(history=tuple(reports), best_epoch=1)

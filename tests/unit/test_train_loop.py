@@ -192,7 +192,7 @@ def test_an_improvement_below_min_delta_does_not_count():
     state = Checkpoint.start({})
     for epoch, loss in enumerate(losses, start=1):
         report = EpochReport(
-            epoch=epoch, train_loss=1, validation_loss=loss, validation_accuracy=0, seconds=0
+            epoch=epoch, train_loss=1, validation_loss=loss, figures={"accuracy": 0}, seconds=0
         )
         state = state.after(report, weights={}, optimizer={}, min_delta=0.1)
     assert state.progress.best_epoch == 3

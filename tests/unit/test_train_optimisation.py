@@ -153,7 +153,7 @@ def test_the_gap_is_among_the_figures():
 
 def reports(train: list[float], validation: list[float]) -> list[EpochReport]:
     return [
-        EpochReport(epoch=n, train_loss=t, validation_loss=v, validation_accuracy=0, seconds=0)
+        EpochReport(epoch=n, train_loss=t, validation_loss=v, figures={"accuracy": 0}, seconds=0)
         for n, (t, v) in enumerate(zip(train, validation, strict=True), start=1)
     ]
 

@@ -60,7 +60,7 @@ def run_saving(training: Training, checkpoints: Checkpoints, **rest: object) -> 
 def some_checkpoint(epoch: int = 1, **rest: object) -> Checkpoint:
     """After `epoch` epochs, of a network of one parameter."""
     reports = [
-        EpochReport(epoch=n, train_loss=1, validation_loss=1 / n, validation_accuracy=0, seconds=0)
+        EpochReport(epoch=n, train_loss=1, validation_loss=1 / n, figures={"accuracy": 0}, seconds=0)
         for n in range(1, epoch + 1)
     ]
     state = Checkpoint.start({})

@@ -23,6 +23,13 @@ class Runtime(Protocol):
         """Every output of the signature by name, for inputs `check_inputs` passed; they stay unchanged."""
         ...
 
+    def call(self, method: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The same for one of the version's methods, such as `sample`, and that one's signature.
+
+        Raises InvalidInput for a method it does not have.
+        """
+        ...
+
 
 def check_probes(runtime: Runtime, files: Mapping[str, bytes], *, tolerance: float = 1e-4) -> None:
     """Run the probes; IntegrityError unless every output is within `tolerance`, relative plus absolute."""

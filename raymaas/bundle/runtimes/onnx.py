@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from raymaas.bundle.format import GRAPH
-from raymaas.errors import IntegrityError
+from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.specs.versions import Signature
 
 
@@ -39,3 +39,6 @@ class OnnxRuntime:
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = self._session.run(self._outputs, dict(inputs))
         return dict(zip(self._outputs, arrays, strict=True))
+
+    def call(self, method: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        raise InvalidInput(f"method {method!r} is unknown; a graph answers `infer` only")

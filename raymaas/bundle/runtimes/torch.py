@@ -9,13 +9,12 @@ import orjson
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
-from torch import nn
 
 from raymaas.bundle.format import ARCHITECTURE, CODED, WEIGHTS
 from raymaas.bundle.rmz.container import read
-from raymaas.errors import IntegrityError
+from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.models import catalogue
-from raymaas.models.base import served_outputs
+from raymaas.models.networks import Network
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import Signature
 
@@ -33,16 +32,25 @@ class TorchRuntime:
         self._device = torch.device(device)
         torch.set_num_threads(threads)
         self._network = load_network(files).to(self._device).eval()
+        self._methods = self._network.methods()
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
             # A copy: torch must not get at memory that Arrow or the network buffer owns.
             x_BD = torch.tensor(inputs[self._input], device=self._device)
-            outputs = served_outputs(self._network(x_BD))
+            outputs = self._network.infer(x_BD)
         return {name: out.cpu().numpy() for name, out in zip(self._outputs, outputs, strict=True)}
 
+    def call(self, method: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if method not in self._methods:
+            raise InvalidInput(
+                f"method {method!r} is unknown; there are {', '.join(self._methods) or 'none'}"
+            )
+        with torch.inference_mode():
+            return self._methods[method].run(inputs)
 
-def load_network(files: Mapping[str, bytes]) -> nn.Module:
+
+def load_network(files: Mapping[str, bytes]) -> Network:
     """The network in `files`, which the caller verified. Raises IntegrityError when the weights do not fit it."""
     component = Component.parse(orjson.loads(files[ARCHITECTURE]), source=ARCHITECTURE)
     # The values are replaced at once, so drawing them must not move the process's generator.

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from raymaas.data.sources.base import DataFiles, Source
-from raymaas.data.table import table_of
+from raymaas.data.table import table_of, table_of_numbers
 
 
 class Digits(Source):
@@ -58,6 +58,20 @@ class Wine(Source):
         from sklearn.datasets import load_wine
 
         return _table(load_wine())
+
+
+class Diabetes(Source):
+    """442 patients by 10 measures; to predict is a number, how far their diabetes went on in the year after.
+
+    B. Efron, T. Hastie, I. Johnstone, R. Tibshirani: Least Angle Regression, 2004. The measures are centred and
+    scaled as scikit-learn has them; the target is 25 to 346.
+    """
+
+    def table(self, files: DataFiles) -> pa.Table:
+        from sklearn.datasets import load_diabetes
+
+        bunch = load_diabetes()
+        return table_of_numbers(np.asarray(bunch.data), np.asarray(bunch.target))
 
 
 class Synthetic(Source):

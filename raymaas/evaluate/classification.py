@@ -1,0 +1,147 @@
+"""Classification: accuracy, precision, recall, F1, area under the ROC curve, log loss and calibration error.
+
+Legend: N rows, C classes, R resamples.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from raymaas.evaluate.bootstrap import resample
+from raymaas.evaluate.calibration import reliability, weighted_calibration_error
+from raymaas.evaluate.intervals import CONFIDENCE, mean, proportion
+from raymaas.evaluate.roc import roc_auc, weighted_roc_auc
+from raymaas.evaluate.scored import Scored, Weighted, mean_of
+from raymaas.specs.evaluation import ClassFigures, Metric
+
+MOST_CLASSES_LISTED = 100  # a manifest is read often, and a confusion matrix grows with the square
+_LEAST_CHANCE = float(np.finfo(np.float64).eps)  # one certain mistake must not make the mean infinite
+
+
+def score(
+    p_NC: np.ndarray,
+    y_N: np.ndarray,
+    *,
+    labels: tuple[str, ...],
+    confidence: float = CONFIDENCE,
+    brief: bool = False,
+) -> Scored:
+    """The figures of probabilities float [N, C] where the classes were `y_N`.
+
+    `accuracy` has Wilson's interval, `log_loss` (natural logarithm) that of a mean, `roc_auc` DeLong's. Macro
+    `precision`, `recall` and `f1` are means over the classes that have rows or answers, with BCa bootstrap intervals;
+    `calibration_error` has a basic bootstrap interval. With `brief`, only what needs no bootstrap.
+    """
+    p_NC = p_NC.astype(np.float64)
+    p_NC = p_NC / p_NC.sum(axis=1, keepdims=True)
+    answer_N = p_NC.argmax(axis=1)
+    correct_N = (answer_N == y_N).astype(np.uint8)
+    loss_N = -np.log(np.maximum(p_NC[np.arange(len(y_N)), y_N], _LEAST_CHANCE))
+    shares = _Shares(answer_N, y_N, classes=len(labels))
+    weighted: dict[str, Weighted] = {
+        "accuracy": mean_of(correct_N),
+        "log_loss": mean_of(loss_N),
+        "roc_auc": weighted_roc_auc(p_NC, y_N),
+        "precision": shares.macro_precision,
+        "recall": shares.macro_recall,
+        "f1": shares.macro_f1,
+        "calibration_error": weighted_calibration_error(p_NC.max(axis=1), correct_N),
+    }
+    metrics = {
+        "accuracy": proportion(int(correct_N.sum()), len(y_N), confidence=confidence),
+        "log_loss": mean(loss_N, confidence=confidence, least=0.0),
+    }
+    area = roc_auc(p_NC, y_N, confidence=confidence)
+    if area is None:
+        del weighted["roc_auc"]
+    else:
+        metrics["roc_auc"] = area
+    kept = {"accuracy": correct_N, "log_loss": loss_N}
+    if brief:
+        return Scored(metrics, {name: weighted[name] for name in metrics}, kept)
+    listed = len(labels) <= MOST_CLASSES_LISTED
+    by_class = {f"f1 of {c}": shares.f1_of(c) for c in range(len(labels))} if listed else {}
+    drawn = resample(weighted | by_class, len(y_N))
+    for name in ("precision", "recall", "f1"):
+        metrics[name] = drawn[name].bca(confidence=confidence)
+    metrics["calibration_error"] = drawn["calibration_error"].basic(confidence=confidence, least=0.0)
+    f1_C = [drawn[name].bca(confidence=confidence) for name in by_class]
+    return Scored(
+        metrics,
+        weighted,
+        kept,
+        classes=shares.by_class(labels, f1_C, confidence=confidence) if listed else (),
+        confusion=_confusion(answer_N, y_N, classes=len(labels)) if listed else (),
+        reliability=reliability(p_NC.max(axis=1), correct_N),
+        baselines={"the most frequent class": {"accuracy": float(np.bincount(y_N).max() / len(y_N))}},
+    )
+
+
+class _Shares:
+    """Precision, recall and F1 of each class as functions of the rows' weights.
+
+    They follow from three sums a class: of the rows that are of it, that were answered with it, and both.
+    """
+
+    def __init__(self, answer_N: np.ndarray, y_N: np.ndarray, *, classes: int) -> None:
+        own_NC, answered_NC = (np.eye(classes, dtype=np.float32)[index_N] for index_N in (y_N, answer_N))
+        self._columns = np.concatenate([own_NC, answered_NC, own_NC * answered_NC], axis=1)
+        self._classes = classes
+
+    def macro_precision(self, w_RN: np.ndarray) -> np.ndarray:
+        own_RC, answered_RC, both_RC = self._sums(w_RN)
+        return _macro(_share(both_RC, answered_RC), own_RC + answered_RC)
+
+    def macro_recall(self, w_RN: np.ndarray) -> np.ndarray:
+        own_RC, answered_RC, both_RC = self._sums(w_RN)
+        return _macro(_share(both_RC, own_RC), own_RC + answered_RC)
+
+    def macro_f1(self, w_RN: np.ndarray) -> np.ndarray:
+        own_RC, answered_RC, both_RC = self._sums(w_RN)
+        return _macro(_share(2 * both_RC, own_RC + answered_RC), own_RC + answered_RC)
+
+    def f1_of(self, c: int) -> Weighted:
+        columns = self._columns[:, c :: self._classes]
+
+        def weighted(w_RN: np.ndarray) -> np.ndarray:
+            own_R, answered_R, both_R = (w_RN @ columns).T.astype(np.float64)
+            return _share(2 * both_R, own_R + answered_R)
+
+        return weighted
+
+    def by_class(
+        self, labels: tuple[str, ...], f1_C: list[Metric], *, confidence: float
+    ) -> tuple[ClassFigures, ...]:
+        once = np.ones((1, len(self._columns)), dtype=np.float32)
+        counts = np.stack(self._sums(once)).squeeze(1).astype(np.int64).T.tolist()
+        return tuple(
+            ClassFigures(
+                label=label,
+                rows=own,
+                precision=proportion(both, answered, confidence=confidence),
+                recall=proportion(both, own, confidence=confidence),
+                f1=f1,
+            )
+            for label, (own, answered, both), f1 in zip(labels, counts, f1_C, strict=True)
+        )
+
+    def _sums(self, w_RN: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        own, answered, both = np.split((w_RN @ self._columns).astype(np.float64), 3, axis=1)
+        return own, answered, both
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, and 0 of nothing."""
+    share: np.ndarray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
+    return share
+
+
+def _macro(share_RC: np.ndarray, seen_RC: np.ndarray) -> np.ndarray:
+    """The mean over the classes that were seen, as a row's label or as an answer."""
+    mean_R: np.ndarray = (share_RC * (seen_RC > 0)).sum(axis=1) / (seen_RC > 0).sum(axis=1)
+    return mean_R
+
+
+def _confusion(answer_N: np.ndarray, y_N: np.ndarray, *, classes: int) -> tuple[tuple[int, ...], ...]:
+    cells = np.bincount(y_N * classes + answer_N, minlength=classes * classes).reshape(classes, classes)
+    return tuple(tuple(row) for row in cells.tolist())

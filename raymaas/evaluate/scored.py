@@ -1,0 +1,49 @@
+"""What scoring a version's answers gives, whatever its task: metrics, and all that comparing two versions needs.
+
+Legend: N rows, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from raymaas.specs.evaluation import ClassFigures, Metric, ReliabilityBin
+
+Weighted = Callable[[np.ndarray], np.ndarray]
+"""A metric as a function of how often each row counts: weights float32 [R, N] to values float64 [R].
+
+With weights of 1 it is the metric itself, with whole numbers that of a resample; NaN where it is not defined.
+"""
+
+Answers = Mapping[str, np.ndarray]
+"""What a runtime answered for N rows: [N, ...] by the output's name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The figures of one version on some rows."""
+
+    metrics: Mapping[str, Metric]
+    weighted: Mapping[str, Weighted]
+    """The same metrics, each to be computed again for other weights of the rows."""
+    per_row: Mapping[str, np.ndarray]
+    """[N] by the metric of which it is the mean: what is kept, so that versions can be compared later."""
+    classes: tuple[ClassFigures, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def mean_of(values_N: np.ndarray, weights_N: np.ndarray | None = None) -> Weighted:
+    """The mean of values, each counted `weights_N` times more, as a function of the rows' weights."""
+    counted_N = np.ones(len(values_N)) if weights_N is None else weights_N.astype(np.float64)
+    total_N = counted_N * values_N
+
+    def weighted(w_RN: np.ndarray) -> np.ndarray:
+        means_R: np.ndarray = (w_RN @ total_N) / (w_RN @ counted_N)
+        return means_R
+
+    return weighted

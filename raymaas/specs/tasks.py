@@ -1,0 +1,11 @@
+"""Tasks: what a model is for, which decides its loss, what it answers and how it is evaluated."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Task = Literal["classification", "regression", "language", "density", "adversarial"]
+"""A label; a number; the next byte; how likely a row is; rows that look real."""
+
+Target = Literal["classes", "number", "none"]
+"""What a data set has for each row to learn: a label, a number, or nothing but the row itself."""
