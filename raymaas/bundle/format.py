@@ -4,8 +4,9 @@
     model.rmz                in its place in a compressed version: see raymaas.bundle.rmz.container
     architecture.json        catalogue name and full config, canonical JSON
     model.onnx               the graph with its weights inside; absent when the network cannot be exported
-    probes.safetensors       a few real inputs `input.<name>`, and the outputs `output.<name>` they must give
-    evaluation.safetensors   which test rows it got right: see raymaas.bundle.correctness
+    probes.safetensors       a few real inputs and the outputs they must give: see raymaas.bundle.probes
+    transforms.json          what makes the network's input of raw columns: see raymaas.bundle.transforming
+    evaluation.safetensors   what each test row came to: see raymaas.bundle.correctness
 
 The manifest's `weights_file` says which of the two weights it is. A runtime uses some of the files
 (`files_of_runtime`); the registry gives it those verified.
@@ -21,8 +22,9 @@ import numpy as np
 import torch
 from safetensors.torch import save as save_tensors
 
-from raymaas.bundle.correctness import EVALUATION, write_correctness
+from raymaas.bundle.correctness import EVALUATION, write_outcomes
 from raymaas.bundle.graph import export_onnx
+from raymaas.bundle.probes import PROBES, write_probes
 from raymaas.bundle.rmz.container import read
 from raymaas.bundle.signature import check_inputs
 from raymaas.models import catalogue
@@ -33,8 +35,6 @@ from raymaas.specs.versions import Signature
 
 WEIGHTS, CODED = "model.safetensors", "model.rmz"
 ARCHITECTURE, GRAPH = "architecture.json", "model.onnx"
-PROBES = "probes.safetensors"
-
 FILES_OF_RUNTIME: Mapping[str, tuple[str, ...]] = {
     "onnx": (GRAPH, PROBES),
     "torch": (WEIGHTS, ARCHITECTURE, PROBES),
@@ -57,9 +57,9 @@ class BuiltBundle:
     methods: Mapping[str, Signature] = field(default_factory=dict)
     """What it answers besides `infer`."""
 
-    def with_evaluation(self, *, row_N: np.ndarray, correct_N: np.ndarray) -> Self:
-        """The same bundle with per-row correctness beside it."""
-        return replace(self, files={**self.files, EVALUATION: write_correctness(row_N, correct_N)})
+    def with_evaluation(self, *, row_N: np.ndarray, values: Mapping[str, np.ndarray]) -> Self:
+        """The same bundle with what each test row came to beside it."""
+        return replace(self, files={**self.files, EVALUATION: write_outcomes(row_N, values)})
 
 
 def build(
@@ -121,8 +121,5 @@ def _recorded_probes(network: Network, signature: Signature, probes: np.ndarray)
     x_BD = torch.tensor(probes)
     with torch.no_grad():
         outputs = network.infer(x_BD)
-    recorded = {f"input.{name}": x_BD}
-    recorded |= {
-        f"output.{spec.name}": out.contiguous() for spec, out in zip(signature.outputs, outputs, strict=True)
-    }
-    return save_tensors(recorded)
+    recorded = {spec.name: out.numpy() for spec, out in zip(signature.outputs, outputs, strict=True)}
+    return write_probes({name: probes}, recorded)

@@ -16,6 +16,7 @@ NUMPY_DTYPES: Mapping[DType, np.dtype] = {
     "INT64": np.dtype(np.int64),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(object),
 }
 
 

@@ -8,21 +8,33 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+import psutil
+
 from raymaas import wiring
-from raymaas.cli.loglines import trial_line, version_line
+from raymaas.cli.loglines import epoch_line, first_step_line, trial_line, version_line
 from raymaas.client.jobfile import read_job
 from raymaas.cluster.lifecycle import driver_environment
-from raymaas.errors import AlreadyExists, RaymaasError, Refused
+from raymaas.errors import AlreadyExists, OutOfBudget, RaymaasError, Refused
 from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings, ray_submission_id
 from raymaas.specs.names import new_run_id
-from raymaas.specs.runs import EpochMetrics, Failed, Running, RunSpec, Stopped, Succeeded
+from raymaas.specs.runs import (
+    EpochMetrics,
+    Failed,
+    FirstStep,
+    Running,
+    RunProgress,
+    RunSpec,
+    Stopped,
+    Succeeded,
+)
 from raymaas.specs.search import Trial
 
 
@@ -45,6 +57,7 @@ def carry_out(
     from raymaas.cluster.joining import connect_as_driver, ray_version
     from raymaas.jobs.kinds import carry_out_job
     from raymaas.jobs.parts import JobParts
+    from raymaas.jobs.recording import Beginning, Recorder
 
     connect_as_driver()
     card = read_card()
@@ -59,23 +72,39 @@ def carry_out(
         spec = runs.create(spec)
     else:
         spec = runs.spec(run_id or "")
-    run_id, started = spec.run_id, now()
+    run_id, started, age_s = spec.run_id, now(), _age_s()
+    # Each difference is by one clock: the store's, and this machine's.
+    waited_s = max(0.0, (started - spec.created_at).total_seconds() - age_s)
     ray_job = ray_submission_id(os.environ)
 
     def say(step: str) -> None:
         print(step, flush=True)  # noqa: T201 - the job's log is its standard output
         runs.set_status(run_id, Running(at=now(), step=step, ray_job_id=ray_job))
 
-    def on_epoch(epoch: int, metrics: dict[str, float]) -> None:
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        print(f"epoch {epoch:>3}  {figures}", flush=True)  # noqa: T201
-        runs.add_epoch(EpochMetrics(run_id=run_id, epoch=epoch, metrics=metrics))
+    def on_epoch(metrics: EpochMetrics, progress: RunProgress) -> None:
+        print(epoch_line(metrics, progress), flush=True)  # noqa: T201
+
+    def on_first_step(first: FirstStep) -> None:
+        print(first_step_line(first), flush=True)  # noqa: T201
 
     def on_trial(trial: Trial) -> None:
         print(trial_line(trial), flush=True)  # noqa: T201
 
     def on_kept(name: str, size: int) -> None:
         print(f"stored {name}, {size} bytes", flush=True)  # noqa: T201
+
+    recorder = Recorder(
+        runs,
+        spec,
+        beginning=Beginning(driver_s=waited_s, joining_s=age_s),
+        on_epoch=on_epoch,
+        on_first_step=on_first_step,
+    )
+
+    def end(state: Succeeded | Failed | Stopped) -> None:
+        if spec.job.kind == "train":
+            recorder.close()
+        _end(runs, run_id, state)
 
     with _logged_to(runs, run_id), _interruptible():
         try:
@@ -86,25 +115,33 @@ def carry_out(
                 runs,
                 run_id,
                 say=say,
-                on_epoch=on_epoch,
                 on_trial=on_trial,
                 on_kept=on_kept,
                 files=wiring.data_files(settings),
                 resumes=spec.resumes,
+                listener=recorder,
             )
             manifest = carry_out_job(spec.job, parts)
         except Interrupted:
-            _end(runs, run_id, Stopped(at=now(), who=spec.who))
+            end(Stopped(at=now(), who=spec.who))
             raise SystemExit(143) from None
+        except OutOfBudget as stop:
+            end(Stopped(at=now(), who="its budget", why=str(stop)))
+            raise
         except BaseException as error:
             if not isinstance(error, RaymaasError):
                 traceback.print_exc()
-            _end(runs, run_id, Failed(at=now(), error=str(error) or type(error).__name__))
+            end(Failed(at=now(), error=str(error) or type(error).__name__))
             raise
         if manifest:
             print(version_line(manifest), flush=True)  # noqa: T201
         seconds = (now() - started).total_seconds()
-        _end(runs, run_id, Succeeded(at=now(), version=manifest and manifest.version, seconds=seconds))
+        end(Succeeded(at=now(), version=manifest and manifest.version, seconds=seconds))
+
+
+def _age_s() -> float:
+    """How long ago this process was started."""
+    return max(0.0, time.time() - psutil.Process().create_time())
 
 
 def _end(runs: Runs, run_id: str, state: Succeeded | Failed | Stopped) -> None:

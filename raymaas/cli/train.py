@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from raymaas.cli.liveline import shown_on
 from raymaas.cli.show import client_of, notes, print_json
 from raymaas.client import Client
 from raymaas.client.client import RunHandle
-from raymaas.client.flow import LogText, RunEvent
 from raymaas.client.jobfile import read_job_as
 from raymaas.specs.jobs import TrainJob
-from raymaas.specs.runs import EpochMetrics, Running
 from raymaas.specs.versions import ModelVersion
 
 app = typer.Typer()
@@ -48,46 +44,25 @@ def train(
         if not wait:
             print_json(run.status()) if as_json else typer.echo(run.run_id)
             return
-        version = followed(client, run, epochs=document.training.epochs)
+        version = followed(client, run)
         print_json(version) if as_json else typer.echo(summary(version))
 
 
-def followed(client: Client, run: RunHandle, *, epochs: int | None) -> ModelVersion:
+def followed(client: Client, run: RunHandle) -> ModelVersion:
     """The version a training run ends with; its log and progress are shown until then. Raises RunFailed."""
     console = notes()
     console.print(
         Text(f"run {run.run_id} accepted; `raymaas runs stop {run.run_id}` stops it"), soft_wrap=True
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        try:
-            run.wait(on_event=_shower(console, bar, epochs=epochs))
-        except KeyboardInterrupt:
-            bar.stop()
-            console.print(f"the run goes on; follow it with `raymaas runs logs {run.run_id} --follow`")
-            raise typer.Exit(130) from None
+    try:
+        with shown_on(console) as show:
+            run.wait(on_event=show)
+    except KeyboardInterrupt:
+        console.print(f"the run goes on; follow it with `raymaas runs logs {run.run_id} --follow`")
+        raise typer.Exit(130) from None
     ended = run.status()
     assert ended.status.state == "succeeded"
     return client.models.version(f"{ended.model}@{ended.status.version}")
-
-
-def _shower(console: Console, bar: Progress, *, epochs: int | None) -> Callable[[RunEvent], None]:
-    """What prints each event: the log as it is, and on a terminal a bar that counts epochs below it.
-
-    The bar shows no figures: the log has a line for each epoch. Without `epochs` the end is not known.
-    """
-    task = bar.add_task("waiting for Ray", total=epochs)
-
-    def show(event: RunEvent) -> None:
-        match event:
-            case LogText(text=text):
-                console.print(Text(text.rstrip("\n")), soft_wrap=True)
-            case EpochMetrics(epoch=epoch):
-                bar.update(task, completed=epoch)
-            case Running(step=step):
-                bar.update(task, description=step)
-
-    return show
 
 
 def summary(version: ModelVersion) -> str:

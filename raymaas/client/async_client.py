@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from raymaas.client import calls, waiting
+from raymaas.client import calls, comparing, waiting
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.client.jobfile import JobSource, read_job_as
@@ -19,12 +19,13 @@ from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.wire import server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
+from raymaas.specs.comparison import RunComparison
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference
 from raymaas.specs.policies import PolicyRevision
-from raymaas.specs.runs import EpochMetrics, Run, Succeeded
+from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec, Succeeded
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.sweeping import SweepJob
@@ -256,6 +257,10 @@ class AsyncRuns:
     async def get(self, run_id: str) -> Run:
         return await self._link.call(calls.run(run_id))
 
+    async def compare(self, *run_ids: str) -> RunComparison:
+        """Runs beside each other: which settings differ, what each reached, and what it used."""
+        return await self._link.run(comparing.compare(run_ids, url=self._link.url))
+
 
 class AsyncRunHandle:
     """One run, to follow, wait for, or stop."""
@@ -271,6 +276,22 @@ class AsyncRunHandle:
         """What each finished epoch measured."""
         return await self._link.call(calls.run_metrics(self.run_id))
 
+    async def progress(self) -> RunProgress | None:
+        """How far a training is and what it has used; None until it began."""
+        return (await self._link.call(calls.run_measured(self.run_id))).progress
+
+    async def spec(self) -> RunSpec:
+        """What the run was asked to do."""
+        return await self._link.call(calls.run_spec(self.run_id))
+
+    async def files(self) -> tuple[RunFile, ...]:
+        """The files it left: its report, and event files for TensorBoard."""
+        return await self._link.call(calls.run_files(self.run_id))
+
+    async def file(self, name: str) -> bytes:
+        """One of `files`, such as report/report.md. Raises NotFound."""
+        return await self._link.call(calls.run_file(self.run_id, name))
+
     async def trials(self) -> tuple[Trial, ...]:
         """How each trial of a sweep ended."""
         return await self._link.call(calls.run_trials(self.run_id))
@@ -282,13 +303,14 @@ class AsyncRunHandle:
         """Go on from this training run's newest checkpoint, or from that of `from_epoch`: a run of its own.
 
         Without an epoch it ends as this one would have, bit for bit; Refused unless this one failed or was stopped.
-        With one, `settings` such as "training.epochs=40" may differ. Returns once accepted.
+        Of `settings` only the budget may then differ; with an epoch also how it is trained, as "training.epochs=40".
+        Returns once accepted.
         """
         call = calls.run_resume(self.run_id, from_epoch=from_epoch, settings=settings)
         return AsyncRunHandle(self._link, (await self._link.call(call)).run_id)
 
     def events(self, *, timeout_s: float | None = None) -> AsyncIterator[RunEvent]:
-        """Log text, epochs and changes of status as they appear, until the run has ended."""
+        """Log text, epochs, progress and changes of status as they appear, until the run has ended."""
         return self._link.stream(
             waiting.watch(self.run_id, patience=self._link.patience(timeout_s), url=self._link.url)
         )

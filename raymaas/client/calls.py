@@ -27,6 +27,7 @@ from raymaas.specs.api import (
     PromoteRequest,
     ResumeRequest,
     RollbackRequest,
+    RunFiles,
     RunList,
     RunMetrics,
     SubmitRequest,
@@ -38,7 +39,7 @@ from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.policies import Policy, PolicyRevision
-from raymaas.specs.runs import EpochMetrics, Run
+from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunSpec
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.versions import ModelVersion
@@ -187,8 +188,22 @@ def run(run_id: str) -> Call[Run]:
     return _get(_run_path(run_id), Run)
 
 
-def run_measured(run_id: str) -> Call[RunMetrics]:
-    return _get(f"{_run_path(run_id)}/metrics", RunMetrics)
+def run_spec(run_id: str) -> Call[RunSpec]:
+    return _get(f"{_run_path(run_id)}/spec", RunSpec)
+
+
+def run_files(run_id: str) -> Call[tuple[RunFile, ...]]:
+    return _then(_get(f"{_run_path(run_id)}/files", RunFiles), lambda page: page.files)
+
+
+def run_file(run_id: str, name: str) -> Call[bytes]:
+    path = f"{_run_path(run_id)}/files/{quote(name)}"
+    return Call(Request("GET", path, repeatable=True), lambda answer: answer.body)
+
+
+def run_measured(run_id: str, *, after: int = 0) -> Call[RunMetrics]:
+    """What was measured, of the epochs only those after epoch `after`."""
+    return _get(f"{_run_path(run_id)}/metrics", RunMetrics, {"after": str(after)} if after else None)
 
 
 def run_metrics(run_id: str) -> Call[tuple[EpochMetrics, ...]]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from raymaas.client.wire import Answer, Broken, Request, error_of, error_of_break
 from raymaas.errors import RaymaasError
-from raymaas.specs.runs import EpochMetrics, RunState
+from raymaas.specs.runs import EpochMetrics, RunProgress, RunState
 from raymaas.specs.search import Trial
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ class LogText:
     text: str
 
 
-RunEvent = LogText | EpochMetrics | Trial | RunState
+RunEvent = LogText | EpochMetrics | RunProgress | Trial | RunState
 
 
 @dataclass(frozen=True)

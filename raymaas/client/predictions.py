@@ -99,8 +99,12 @@ def _input_values(values: Any, name: str) -> Any:
     # JSON has no NaN: orjson would silently send null, and the server's complaint would name null.
     if not isinstance(values, np.ndarray):
         return values
+    if values.dtype.kind in "UO" and all(item is None or isinstance(item, str) for item in values.flat):
+        return values.tolist()
     if values.dtype.kind not in "biuf":
-        raise InvalidInput(f"{name} is an array of {values.dtype}; send booleans, integers or floats")
+        raise InvalidInput(f"{name} is an array of {values.dtype}; send booleans, integers, floats or texts")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InvalidInput(f"{name} holds NaN or infinity; replace them before predicting")
+        raise InvalidInput(
+            f"{name} holds NaN or infinity; replace them, or send a list with None where a value may be missing"
+        )
     return cast("Any", np.ascontiguousarray(values))

@@ -11,7 +11,7 @@ from raymaas.client.flow import Emit, Flow, LogText, Pause, exchange
 from raymaas.errors import InvalidInput, OutcomeUnknown, Refused, RunFailed, Unavailable
 from raymaas.specs.api import Deployment
 from raymaas.specs.names import Reference
-from raymaas.specs.runs import FINAL_STATES, Failed, RunState, Stopped, Succeeded
+from raymaas.specs.runs import FINAL_STATES, Failed, RunProgress, RunState, Stopped, Succeeded
 from raymaas.specs.serving import ModelState, Scaling
 
 POLL_S = 0.5
@@ -68,12 +68,13 @@ def watch(
 ) -> Flow[RunState]:
     """Emit what `shown` names as it appears, until the run has ended; return its state.
 
-    A status is emitted when it changes, an epoch and a trial once, log text without gaps or repeats. Without `follow`,
-    emit what there is and return. Raises OutcomeUnknown when patience ends; the run goes on.
+    A status and the progress are emitted when they change, an epoch and a trial once, log text without gaps or repeats.
+    Without `follow`, emit what there is and return. Raises OutcomeUnknown when patience ends; the run goes on.
     """
     deadline = patience.deadline()
     seen: RunState | None = None
-    place, epochs, trials = 0, 0, set[str]()
+    progress: RunProgress | None = None
+    place, epoch, trials = 0, 0, set[str]()
     while True:
         # The status is read before the rest, so that nothing a finished run wrote is missed.
         status = (yield from exchange(calls.run(run_id), url=url)).status
@@ -83,13 +84,17 @@ def watch(
         if "log" in shown:
             place = yield from _emit_log(run_id, place, url=url)
         if "metrics" in shown:
-            measured = yield from exchange(calls.run_measured(run_id), url=url)
-            for epoch in measured.epochs[epochs:]:
-                yield Emit(epoch)
+            measured = yield from exchange(calls.run_measured(run_id, after=epoch), url=url)
+            for metrics in measured.epochs:
+                yield Emit(metrics)
+                epoch = metrics.epoch
+            if measured.progress is not None and measured.progress != progress:
+                progress = measured.progress
+                yield Emit(progress)
             for trial in measured.trials:
                 if trial.trial not in trials:
                     yield Emit(trial)
-            epochs, trials = len(measured.epochs), {trial.trial for trial in measured.trials}
+            trials = {trial.trial for trial in measured.trials}
         if isinstance(status, FINAL_STATES) or not follow:
             return status
         if patience.clock() >= deadline:
@@ -107,6 +112,8 @@ def outcome(run_id: str, status: RunState) -> Succeeded:
             return status
         case Failed(error=error):
             raise RunFailed(f"run {run_id} failed: {error}; see `raymaas runs logs {run_id}`", run=run_id)
+        case Stopped(who=who, why=why) if why:
+            raise RunFailed(f"run {run_id} was stopped by {who}: {why}", run=run_id)
         case Stopped(who=who):
             raise RunFailed(
                 f"run {run_id} was stopped by {who}; `raymaas runs resume {run_id}` goes on with a training, "

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from raymaas.data.cards import card_key, dataset_folder
 from raymaas.data.catalogue import dataset_name, source_of
+from raymaas.data.columns import INPUT, KEPT, cards_of, digest_columns
 from raymaas.data.rows import Rows, own_parts, rows_of, stored_features
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.table import PARTS, Learned
@@ -47,23 +48,23 @@ class Dataset:
 def fingerprint_of(table: pa.Table, *, classes: tuple[str, ...]) -> str:
     """SHA-256 over classes, and over each column's name, type, shape and little-endian bytes.
 
-    `table` was taken by `rows_of`; without a target it has no column `y`. It does not depend on how Parquet encoded the rows, nor on pyarrow's
-    version; features kept as bytes are hashed as bytes.
+    `table` was taken by `rows_of`; without a target it has no column `y`. It does not depend on how Parquet
+    encoded the rows, nor on pyarrow's version; features kept as bytes are hashed as bytes.
     """
     digest = hashlib.sha256(canonical_json(classes))
-    features = stored_features(table, name="")
-    columns = [
-        ("row", table["row"].to_numpy(), "<i8"),
-        ("x", features, "|u1" if features.dtype == np.uint8 else "<f4"),
-    ]
+    arrays = [("row", table["row"].to_numpy(), "<i8")]
+    if "x" in table.column_names:
+        features = stored_features(table, name="")
+        arrays.append(("x", features, "|u1" if features.dtype == np.uint8 else "<f4"))
     if "y" in table.column_names:
         y_N = table["y"].to_numpy()
-        columns.append(("y", y_N, "<i8" if y_N.dtype == np.int64 else "<f4"))
+        arrays.append(("y", y_N, "<i8" if y_N.dtype == np.int64 else "<f4"))
     if "part" in table.column_names:
-        columns.append(("part", table["part"].to_numpy(), "|i1"))
-    for name, array, dtype in columns:
+        arrays.append(("part", table["part"].to_numpy(), "|i1"))
+    for name, array, dtype in arrays:
         digest.update(canonical_json([name, dtype, list(array.shape)]))
         digest.update(np.ascontiguousarray(array, dtype=dtype).data)
+    digest.update(digest_columns(table))
     return digest.hexdigest()
 
 
@@ -86,16 +87,19 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
     rows = rows_of(table, name=name, learned=learned)
     part_N = own_parts(table, name=name)
     fingerprint = fingerprint_of(table, classes=learned.classes)
-    shape = rows.x_ND.shape[1:]
+    columns, kept = (cards_of(table, prefix, name=name) for prefix in (INPUT, KEPT))
+    shape = () if columns else rows.x_ND.shape[1:]
     card = DatasetCard.parse(
         {
             "name": name,
             "fingerprint": fingerprint,
             "rows": len(rows),
-            "features": math.prod(shape),
+            "features": 0 if columns else math.prod(shape),
             "shape": shape,
             "target": learned.target,
             "classes": learned.classes,
+            "columns": columns,
+            "kept": kept,
             "own_parts": _counts(part_N),
         },
         source=f"data set {name!r}",
@@ -130,7 +134,7 @@ def open_dataset(store: Store, name: str, fingerprint: str) -> Dataset:
     except (pa.ArrowException, OSError, InvalidInput) as error:
         raise IntegrityError(f"{rows_key} cannot be read as what was prepared: {error}") from error
     same_rows = fingerprint == card.fingerprint == fingerprint_of(table, classes=card.classes)
-    if not same_rows or rows.x_ND.shape[1:] != card.shape:
+    if not same_rows or rows.x_ND.shape[1:] != (card.shape or (0,)):
         raise IntegrityError(f"{rows_key} does not have the fingerprint it is stored under; prepare again")
     return Dataset(card=card, rows=rows, part_N=part_N)
 

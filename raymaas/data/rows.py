@@ -7,15 +7,18 @@ Legend: N rows, D features; `x_ND` is [N, *shape] for rows that are no vectors. 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
 import pyarrow as pa
 
+from raymaas.data.columns import INPUT, KEPT, arrays_of, checked
 from raymaas.data.table import PARTS, Learned
 from raymaas.errors import InvalidInput
 from raymaas.specs.tasks import Target
+from raymaas.specs.versions import TensorSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +31,28 @@ class Rows:
     """int64 [N], index into the classes; float32 [N] where a number is to be predicted; int64 zeros for no target"""
     id_N: np.ndarray
     """int64, the row's identity in its data set"""
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What a client sends where that is not `x_ND`: the named columns of the set. Before the transforms of a job have
+    made `x_ND` of them, that has no values."""
+    kept: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Columns beside the input, to split or compare rows by."""
 
     def __len__(self) -> int:
         return len(self.id_N)
 
     def take(self, positions: np.ndarray) -> Rows:
-        return Rows(x_ND=self.x_ND[positions], y_N=self.y_N[positions], id_N=self.id_N[positions])
+        return Rows(
+            x_ND=self.x_ND[positions],
+            y_N=self.y_N[positions],
+            id_N=self.id_N[positions],
+            columns={name: values[positions] for name, values in self.columns.items()},
+            kept={name: values[positions] for name, values in self.kept.items()},
+        )
+
+    def inputs(self, specs: Iterable[TensorSpec], *, count: int | None = None) -> dict[str, np.ndarray]:
+        """What a client sends for these rows, or the first `count`, to a version that takes `specs`."""
+        known = {spec.name: self.columns.get(spec.name, self.x_ND) for spec in specs}
+        return {name: values[:count] for name, values in known.items()}
 
 
 def rows_of(table: pa.Table, *, name: str, learned: Learned) -> Rows:
@@ -44,10 +63,17 @@ def rows_of(table: pa.Table, *, name: str, learned: Learned) -> Rows:
     """
     _check_columns(table, name=name, target=learned.target)
     rows = Rows(
-        x_ND=stored_features(table, name=name).astype(np.float32, copy=False),
+        x_ND=(
+            stored_features(table, name=name).astype(np.float32, copy=False)
+            if "x" in table.column_names
+            else np.empty((len(table), 0), np.float32)
+        ),
         y_N=np.zeros(len(table), np.int64) if learned.target == "none" else table["y"].to_numpy(),
         id_N=table["row"].to_numpy(),
+        columns=arrays_of(table, INPUT),
+        kept=arrays_of(table, KEPT),
     )
+    checked({**rows.columns, **rows.kept}, name=name)
     _check_values(rows, name=name, learned=learned)
     return rows
 
@@ -90,19 +116,15 @@ def own_parts(table: pa.Table, *, name: str) -> np.ndarray | None:
 
 def _check_columns(table: pa.Table, *, name: str, target: Target) -> None:
     y_type = {"classes": pa.int64(), "number": pa.float32()}.get(target)
-    needed = ("row", "x", "y") if y_type else ("row", "x")
+    named = any(column.startswith(INPUT) for column in table.column_names)
+    needed = ["row", *([] if named else ["x"]), *(["y"] if y_type else [])]
     missing = sorted(set(needed) - set(table.column_names))
     if missing:
         raise InvalidInput(
             f"data set {name!r} has no column {missing[0]!r}; it has {', '.join(table.column_names)}"
         )
-    x_type = table.schema.field("x").type
-    is_list = pa.types.is_fixed_size_list(x_type) and x_type.value_type == pa.float32()
-    if not is_list and not pa.types.is_fixed_size_binary(x_type):
-        raise InvalidInput(
-            f"data set {name!r}: column 'x' must be fixed_size_list<float>, or fixed_size_binary for bytes, "
-            f"got {x_type}; cast it"
-        )
+    if not named:
+        _check_features(table, name=name)
     for column, wanted in (("row", pa.int64()), ("y", y_type)):
         found = table.schema.field(column).type if wanted else None
         if found != wanted:
@@ -115,6 +137,16 @@ def _check_columns(table: pa.Table, *, name: str, target: Target) -> None:
             raise InvalidInput(
                 f"data set {name!r}: column {column!r} has a null in row {nulls[0]}; fill or drop it"
             )
+
+
+def _check_features(table: pa.Table, *, name: str) -> None:
+    x_type = table.schema.field("x").type
+    is_list = pa.types.is_fixed_size_list(x_type) and x_type.value_type == pa.float32()
+    if not is_list and not pa.types.is_fixed_size_binary(x_type):
+        raise InvalidInput(
+            f"data set {name!r}: column 'x' must be fixed_size_list<float>, or fixed_size_binary for bytes, "
+            f"got {x_type}; cast it"
+        )
 
 
 def _check_values(rows: Rows, *, name: str, learned: Learned) -> None:

@@ -11,9 +11,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 
+from raymaas.data.columns import missing
 from raymaas.data.dataset import Dataset
 from raymaas.data.rows import Rows
 from raymaas.data.table import PARTS
@@ -125,10 +127,44 @@ def _divided(dataset: Dataset, how: Split, draw: Draw) -> tuple[np.ndarray, np.n
             rest, given[part] = draw(rest, math.ceil(share / left * len(rest) - 1e-6))
             left -= share
     parts = rest, given["validation"], given["test"]
+    _check_kept_apart(dataset, how, parts)
     for part, positions in zip(PARTS, parts, strict=True):
         if not len(positions):
             raise ValueError(f"no rows are left for {part}; change the shares, or what rows are divided by")
     return parts
+
+
+def _check_kept_apart(dataset: Dataset, how: Split, parts: tuple[np.ndarray, ...]) -> None:
+    """The set's own parts know nothing of groups and times: what they break is refused here."""
+    if "given" not in (how.test, how.validation):
+        return
+    for (one, first), (other, second) in combinations(zip(PARTS, parts, strict=True), 2):
+        if how.group is not None:
+            value_N = _column(dataset, how.group, "group")
+            both = np.intersect1d(value_N[first], value_N[second])
+            if len(both):
+                raise ValueError(
+                    f"group {both[0]!s} of {how.group!r} lies in its own {other} part and in {one}"
+                )
+        if how.time is not None and len(first) and len(second):
+            time_N = _column(dataset, how.time, "time")
+            if time_N[first].max() >= time_N[second].min():
+                raise ValueError(f"rows of {one} are not all earlier by {how.time!r} than those of {other}")
+
+
+def _column(dataset: Dataset, column: str, use: str) -> np.ndarray:
+    """Its values, none of them missing; text as such, so that it sorts like ISO 8601 dates do."""
+    rows = dataset.rows
+    known = {**rows.columns, **rows.kept}
+    if column not in known:
+        raise ValueError(f"it has no column {column!r}; its columns are {', '.join(known) or 'none'}")
+    values = known[column]
+    absent = np.flatnonzero(missing(values))
+    if len(absent):
+        raise ValueError(f"column {column!r} has no {use} in row {rows.id_N[absent[0]]}; fill or drop it")
+    if values.ndim > 1:
+        raise ValueError(f"column {column!r} has several values in a row; a {use} is one")
+    return values.astype(str) if values.dtype == object else values
 
 
 def _given(dataset: Dataset, part: str) -> np.ndarray:

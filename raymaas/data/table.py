@@ -2,7 +2,10 @@
 
     row   int64                   identity of the row, stable over splits and versions
     x     fixed_size_list<float>  the features of a row, flat
-          or fixed_size_binary    the same for values 0 to 255, a byte each
+          or fixed_size_binary    the same for values 0 to 255, a byte each;
+          absent in a set of named columns, which has at least one
+    column.<name>                 each of those: see `raymaas.data.columns`
+    kept.<name>                   columns beside the features, to split or compare rows by
     y     int64                   index into the classes
           or float                the number to be predicted; absent when there is nothing to predict
     part  int8, may be absent     the set's own division: 0 train, 1 validation, 2 test
@@ -57,31 +60,53 @@ def table_of(
 
     uint8 features stay bytes, all others become float32. `part_N` holds codes of `PARTS`.
     """
-    y = pa.array(np.asarray(y_N, dtype=np.int64))
-    return _table(x, y, Learned("classes", classes), part_N)
+    return _with_features(x, Learned("classes", classes), y_N, part_N=part_N)
 
 
 def table_of_numbers(x: np.ndarray, y_N: np.ndarray, *, part_N: np.ndarray | None = None) -> pa.Table:
     """The same with a number to predict in each row, which becomes float32."""
-    return _table(x, pa.array(float32(y_N)), Learned("number"), part_N)
+    return _with_features(x, Learned("number"), y_N, part_N=part_N)
 
 
 def table_of_rows(x: np.ndarray, *, part_N: np.ndarray | None = None) -> pa.Table:
     """The same with nothing to predict."""
-    return _table(x, None, Learned("none"), part_N)
+    return _with_features(x, Learned("none"), None, part_N=part_N)
 
 
-def _table(x: np.ndarray, y: pa.Array | None, learned: Learned, part_N: np.ndarray | None) -> pa.Table:
+def table_of_columns(
+    columns: Mapping[str, pa.Array],
+    learned: Learned,
+    y_N: np.ndarray | None,
+    *,
+    part_N: np.ndarray | None = None,
+) -> pa.Table:
+    """Columns by their names with prefix, and what is learned of each row: None where that is nothing."""
+    rows = len(next(iter(columns.values())))
+    return _table(rows, columns, learned, y_N, part_N)
+
+
+def _with_features(
+    x: np.ndarray, learned: Learned, y_N: np.ndarray | None, *, part_N: np.ndarray | None
+) -> pa.Table:
     shape = x.shape[1:]
-    columns = {
-        "row": pa.array(np.arange(len(x), dtype=np.int64)),
-        "x": _features(x, math.prod(shape)),
-    }
-    if y is not None:
-        columns["y"] = y
+    table = _table(len(x), {"x": _features(x, math.prod(shape))}, learned, y_N, part_N)
+    return table.replace_schema_metadata(table.schema.metadata | {b"shape": orjson.dumps(shape)})
+
+
+def _table(
+    rows: int,
+    features: Mapping[str, pa.Array],
+    learned: Learned,
+    y_N: np.ndarray | None,
+    part_N: np.ndarray | None,
+) -> pa.Table:
+    columns = {"row": pa.array(np.arange(rows, dtype=np.int64)), **features}
+    if y_N is not None:
+        number = learned.target == "number"
+        columns["y"] = pa.array(float32(y_N) if number else np.asarray(y_N, dtype=np.int64))
     if part_N is not None:
         columns["part"] = pa.array(np.asarray(part_N, dtype=np.int8))
-    metadata = {"shape": orjson.dumps(shape), "target": orjson.dumps(learned.target)}
+    metadata = {"target": orjson.dumps(learned.target)}
     if learned.classes:
         metadata["classes"] = orjson.dumps(learned.classes)
     return pa.table(columns).replace_schema_metadata(metadata)

@@ -6,7 +6,8 @@ resamples are a few products of matrices. Legend: N rows, R resamples, G groups,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -46,18 +47,19 @@ class Resampled:
         low, high = np.quantile(drawn_R, levels)
         return self._metric(float(low), float(high), confidence, "bca")
 
-    def basic(self, *, confidence: float, least: float) -> Metric:
-        """The basic interval, cut at `least`, and wide enough to hold the value.
+    def of_distances(self, *, confidence: float) -> Metric:
+        """An interval for a sum of absolute differences, which noise only ever makes larger.
 
-        For a metric that noise moves to one side, such as a sum of absolute differences: resamples add noise to
-        that of the rows, so they lie beyond the value, as the value lies beyond the truth. What they are too far is
-        taken off on the other side (A. Davison, D. Hinkley, Bootstrap Methods and their Application, 1997, 5.2).
+        Where the true differences are 0, all of the value is noise, and resamples, with the noise of the rows and
+        as much of their own, are sqrt(2) times as large. So what they are larger by is sqrt(2) - 1 of what noise may
+        have added: that is taken off, and the normal interval's half, for the lower end. The upper end is the
+        percentile one. Not below 0; it holds the value.
         """
         drawn_R = self.drawn_R[np.isfinite(self.drawn_R)]
-        tails = ((1 + confidence) / 2, (1 - confidence) / 2)
-        low, high = (2 * self.value - np.quantile(drawn_R, tail) for tail in tails)
-        low, high = min(self.value, max(least, float(low))), max(self.value, float(high))
-        return self._metric(low, high, confidence, "basic bootstrap")
+        noise = max(0.0, float(drawn_R.mean()) - self.value) / (math.sqrt(2) - 1)
+        low = self.value - noise - two_sided_z(confidence) * float(drawn_R.std())
+        high = float(np.quantile(drawn_R, (1 + confidence) / 2))
+        return self._metric(max(0.0, low), max(self.value, high), confidence, "bootstrap less its noise")
 
     def share_above(self, bound: float) -> float:
         """The share of resamples in which the metric is above `bound`; those that equal it count half."""
@@ -69,31 +71,26 @@ class Resampled:
 
 
 def resample(
-    metrics: dict[str, Weighted], rows: int, *, seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, Resampled]:
-    """Each of `metrics` over the same resamples of the same rows, so that two of them are paired.
+    metrics: Callable[[np.ndarray], np.ndarray], rows: int, *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Resampled]:
+    """Each of K metrics over the same resamples of the same rows, so that two of them are paired.
 
-    The same `seed` gives the same resamples.
+    `metrics` takes weights as a `Weighted` does and gives [R, K]. The same `seed` gives the same resamples.
     """
     draw = np.random.default_rng(seed)
-    drawn: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
-    left_out: dict[str, list[np.ndarray]] = {name: [] for name in metrics}
-    for parts, blocks in (
-        (drawn, _resamples(draw, rows, resamples)),
-        (left_out, _without_groups(draw, rows)),
-    ):
-        for w_RN in blocks:
-            for name, metric in metrics.items():
-                parts[name].append(metric(w_RN))
-    once = np.ones((1, rows), dtype=np.float32)
-    return {
-        name: Resampled(
-            value=float(metric(once)[0]),
-            drawn_R=np.concatenate(drawn[name]),
-            left_out_G=np.concatenate(left_out[name]),
-        )
-        for name, metric in metrics.items()
-    }
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN is what a metric says that is not defined
+        value_K = metrics(np.ones((1, rows), dtype=np.float32))[0]
+        drawn_RK = np.concatenate([metrics(w_RN) for w_RN in _resamples(draw, rows, resamples)])
+        left_out_GK = np.concatenate([metrics(w_GN) for w_GN in _without_groups(draw, rows)])
+    return [
+        Resampled(value=float(value), drawn_R=drawn_R, left_out_G=left_out_G)
+        for value, drawn_R, left_out_G in zip(value_K, drawn_RK.T, left_out_GK.T, strict=True)
+    ]
+
+
+def side_by_side(*metrics: Weighted) -> Callable[[np.ndarray], np.ndarray]:
+    """Several metrics as one that gives [R, K]."""
+    return lambda w_RN: np.stack([metric(w_RN) for metric in metrics], axis=1)
 
 
 def _resamples(draw: np.random.Generator, rows: int, resamples: int) -> Iterator[np.ndarray]:

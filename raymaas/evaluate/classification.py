@@ -15,6 +15,7 @@ from raymaas.evaluate.scored import Scored, Weighted, mean_of
 from raymaas.specs.evaluation import ClassFigures, Metric
 
 MOST_CLASSES_LISTED = 100  # a manifest is read often, and a confusion matrix grows with the square
+_MACRO = ("precision", "recall", "f1")
 _LEAST_CHANCE = float(np.finfo(np.float64).eps)  # one certain mistake must not make the mean infinite
 
 
@@ -30,7 +31,7 @@ def score(
 
     `accuracy` has Wilson's interval, `log_loss` (natural logarithm) that of a mean, `roc_auc` DeLong's. Macro
     `precision`, `recall` and `f1` are means over the classes that have rows or answers, with BCa bootstrap intervals;
-    `calibration_error` has a basic bootstrap interval. With `brief`, only what needs no bootstrap.
+    `calibration_error` has one made for distances. With `brief`, only what needs no bootstrap.
     """
     p_NC = p_NC.astype(np.float64)
     p_NC = p_NC / p_NC.sum(axis=1, keepdims=True)
@@ -42,9 +43,7 @@ def score(
         "accuracy": mean_of(correct_N),
         "log_loss": mean_of(loss_N),
         "roc_auc": weighted_roc_auc(p_NC, y_N),
-        "precision": shares.macro_precision,
-        "recall": shares.macro_recall,
-        "f1": shares.macro_f1,
+        **{name: shares.macro(name) for name in _MACRO},
         "calibration_error": weighted_calibration_error(p_NC.max(axis=1), correct_N),
     }
     metrics = {
@@ -56,16 +55,17 @@ def score(
         del weighted["roc_auc"]
     else:
         metrics["roc_auc"] = area
-    kept = {"accuracy": correct_N, "log_loss": loss_N}
+    kept = {"correct": correct_N, "log_loss": loss_N}
     if brief:
         return Scored(metrics, {name: weighted[name] for name in metrics}, kept)
+    drawn = resample(
+        lambda w_RN: np.column_stack([shares.all(w_RN), weighted["calibration_error"](w_RN)]), len(y_N)
+    )
+    for name, one in zip(_MACRO, drawn, strict=False):
+        metrics[name] = one.bca(confidence=confidence)
+    metrics["calibration_error"] = drawn[-1].of_distances(confidence=confidence)
+    f1_C = [one.bca(confidence=confidence) for one in drawn[len(_MACRO) : -1]]
     listed = len(labels) <= MOST_CLASSES_LISTED
-    by_class = {f"f1 of {c}": shares.f1_of(c) for c in range(len(labels))} if listed else {}
-    drawn = resample(weighted | by_class, len(y_N))
-    for name in ("precision", "recall", "f1"):
-        metrics[name] = drawn[name].bca(confidence=confidence)
-    metrics["calibration_error"] = drawn["calibration_error"].basic(confidence=confidence, least=0.0)
-    f1_C = [drawn[name].bca(confidence=confidence) for name in by_class]
     return Scored(
         metrics,
         weighted,
@@ -86,34 +86,27 @@ class _Shares:
     def __init__(self, answer_N: np.ndarray, y_N: np.ndarray, *, classes: int) -> None:
         own_NC, answered_NC = (np.eye(classes, dtype=np.float32)[index_N] for index_N in (y_N, answer_N))
         self._columns = np.concatenate([own_NC, answered_NC, own_NC * answered_NC], axis=1)
-        self._classes = classes
 
-    def macro_precision(self, w_RN: np.ndarray) -> np.ndarray:
+    def macro(self, name: str) -> Weighted:
+        """One of `_MACRO`."""
+        return lambda w_RN: self.all(w_RN)[:, _MACRO.index(name)]
+
+    def all(self, w_RN: np.ndarray) -> np.ndarray:
+        """[R, 3 + C]: `_MACRO`, the means over the classes seen as a label or an answer, and F1 of each class."""
         own_RC, answered_RC, both_RC = self._sums(w_RN)
-        return _macro(_share(both_RC, answered_RC), own_RC + answered_RC)
-
-    def macro_recall(self, w_RN: np.ndarray) -> np.ndarray:
-        own_RC, answered_RC, both_RC = self._sums(w_RN)
-        return _macro(_share(both_RC, own_RC), own_RC + answered_RC)
-
-    def macro_f1(self, w_RN: np.ndarray) -> np.ndarray:
-        own_RC, answered_RC, both_RC = self._sums(w_RN)
-        return _macro(_share(2 * both_RC, own_RC + answered_RC), own_RC + answered_RC)
-
-    def f1_of(self, c: int) -> Weighted:
-        columns = self._columns[:, c :: self._classes]
-
-        def weighted(w_RN: np.ndarray) -> np.ndarray:
-            own_R, answered_R, both_R = (w_RN @ columns).T.astype(np.float64)
-            return _share(2 * both_R, own_R + answered_R)
-
-        return weighted
+        f1_RC = _share(2 * both_RC, own_RC + answered_RC)
+        seen_RC = (own_RC + answered_RC) > 0
+        macro = [
+            (share_RC * seen_RC).sum(axis=1) / seen_RC.sum(axis=1)
+            for share_RC in (_share(both_RC, answered_RC), _share(both_RC, own_RC), f1_RC)
+        ]
+        return np.column_stack([*macro, f1_RC])
 
     def by_class(
         self, labels: tuple[str, ...], f1_C: list[Metric], *, confidence: float
     ) -> tuple[ClassFigures, ...]:
         once = np.ones((1, len(self._columns)), dtype=np.float32)
-        counts = np.stack(self._sums(once)).squeeze(1).astype(np.int64).T.tolist()
+        counts = np.concatenate(self._sums(once)).astype(np.int64).T.tolist()
         return tuple(
             ClassFigures(
                 label=label,
@@ -126,20 +119,15 @@ class _Shares:
         )
 
     def _sums(self, w_RN: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        own, answered, both = np.split((w_RN @ self._columns).astype(np.float64), 3, axis=1)
-        return own, answered, both
+        # Single precision holds whole numbers up to 16 million exactly.
+        own_RC, answered_RC, both_RC = np.split((w_RN @ self._columns).astype(np.float64), 3, axis=1)
+        return own_RC, answered_RC, both_RC
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, and 0 of nothing."""
     share: np.ndarray = np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
     return share
-
-
-def _macro(share_RC: np.ndarray, seen_RC: np.ndarray) -> np.ndarray:
-    """The mean over the classes that were seen, as a row's label or as an answer."""
-    mean_R: np.ndarray = (share_RC * (seen_RC > 0)).sum(axis=1) / (seen_RC > 0).sum(axis=1)
-    return mean_R
 
 
 def _confusion(answer_N: np.ndarray, y_N: np.ndarray, *, classes: int) -> tuple[tuple[int, ...], ...]:

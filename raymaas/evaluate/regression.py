@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from raymaas.evaluate.bootstrap import resample
+from raymaas.evaluate.bootstrap import resample, side_by_side
 from raymaas.evaluate.intervals import CONFIDENCE, mean
 from raymaas.evaluate.scored import Scored, Weighted, mean_of
 
@@ -43,8 +43,9 @@ def score(
         ends = {end: float(np.sqrt(getattr(mse, end))) for end in ("value", "low", "high")}
         return Scored({"rmse": mse.model_copy(update=ends)}, {"rmse": weighted["rmse"]}, kept)
     metrics = {"mse": mse, "mae": mean(absolute_N, confidence=confidence, least=0.0)}
-    drawn = resample({name: weighted[name] for name in weighted if name not in metrics}, len(y_N))
-    metrics |= {name: one.bca(confidence=confidence) for name, one in drawn.items()}
+    curved = [name for name in ("rmse", "r2") if name in weighted]
+    drawn = resample(side_by_side(*(weighted[name] for name in curved)), len(y_N))
+    metrics |= {name: one.bca(confidence=confidence) for name, one in zip(curved, drawn, strict=True)}
     return Scored(metrics, weighted, kept, baselines={"the mean of the training rows": _of(constant, y_N)})
 
 

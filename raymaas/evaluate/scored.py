@@ -18,9 +18,6 @@ Weighted = Callable[[np.ndarray], np.ndarray]
 With weights of 1 it is the metric itself, with whole numbers that of a resample; NaN where it is not defined.
 """
 
-Answers = Mapping[str, np.ndarray]
-"""What a runtime answered for N rows: [N, ...] by the output's name."""
-
 
 @dataclass(frozen=True, eq=False)
 class Scored:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from raymaas.bundle.format import CODED, build_coded
+from raymaas.bundle.format import CODED, BuiltBundle, build_coded
+from raymaas.bundle.transforming import network_signature, put_in_front
 from raymaas.compress.recipe import notes_on, passes_of
+from raymaas.data.split import Parts
 from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png
 from raymaas.exchange.identity import identity
 from raymaas.jobs.judging import judged, on_test_rows
-from raymaas.jobs.origin import network_of, rows_of_version, trained_original
+from raymaas.jobs.origin import network_of, rows_of_version, trained_original, transforms_of
 from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
 from raymaas.jobs.recipes import RecipeTrial, accuracy
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.layout import front_key
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
-from raymaas.registry.versions import VersionDraft
+from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.compression import OBJECTIVES, CompressJob, settled
 from raymaas.specs.search import Finished, Trial, extremes
 from raymaas.specs.versions import CompressionLineage, ModelVersion
@@ -65,12 +67,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         f"evaluating {chosen.trial}, {chosen.metrics['bytes']:.0f} bytes, on {len(rows.test)} test rows"
     )
     coded = Blobs(parts.store).get(chosen.outcome.files[CODED], name=f"{CODED} of trial {chosen.trial}")
-    bundle = build_coded(
-        coded,
-        signature=parent.signature,
-        probes=rows.test.x_ND[:PROBE_ROWS],
-        notes=notes_on(network),
-    )
+    bundle = _bundle(coded, parent, parts.versions, rows, notes=notes_on(network))
     dataset = original.lineage.dataset
     evaluation, bundle = judged(bundle, parent.signature, dataset=dataset, rows=rows)
     parent_evaluation, _ = on_test_rows(
@@ -111,6 +108,19 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         card=job.card or parent.card,
     )
     return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
+
+
+def _bundle(
+    coded: bytes, parent: ModelVersion, versions: Versions, rows: Parts, *, notes: tuple[str, ...]
+) -> BuiltBundle:
+    """The files of the coded network, behind the transforms that its parent has."""
+    signature, transforms = parent.signature, transforms_of(versions, parent)
+    network = network_signature(signature, transforms) if transforms else signature
+    bundle = build_coded(coded, signature=network, probes=rows.test.x_ND[:PROBE_ROWS], notes=notes)
+    if transforms is None:
+        return bundle
+    probes = rows.test.inputs(signature.inputs, count=PROBE_ROWS)
+    return put_in_front(transforms, bundle, signature=signature, probes=probes)
 
 
 def smallest_within(trials: Sequence[Trial], *, least_accuracy: float, run_id: str) -> Trial:

@@ -8,6 +8,7 @@ from raymaas.bundle.format import build
 from raymaas.data.dataset import prepare
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import split
+from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.exchange.identity import find, publish_once
 from raymaas.exchange.weights import Weights, network_with
 from raymaas.jobs.judging import judged
@@ -41,13 +42,15 @@ def import_weights(
         return here
     say(f"preparing data set {job.data.use}")
     dataset = prepare(store, job.data, files=files)
-    rows = split(dataset, job.split)
+    division = split(dataset, job.split)
+    numbers = fit_transforms((), division.train, dataset.card)
+    rows = numbers.ready(division)
     architecture = catalogue.resolve(
-        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+        job.architecture, data_input=numbers.input, classes=dataset.card.classes, target=dataset.card.target
     )
     network, changes = network_with(architecture, weights)
     task = catalogue.task_of(architecture)
-    signature = signature_of(task, dataset.input, dataset.card.classes)
+    signature = signature_of(task, numbers.input, dataset.card.classes)
     say("building the bundle")
     bundle = build(
         network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from raymaas.bundle.format import ARCHITECTURE
 from raymaas.bundle.runtimes.torch import load_network
+from raymaas.bundle.transforming import TRANSFORMS
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import Parts, split
+from raymaas.data.transforms.fitted import Fitted, fit_transforms
 from raymaas.errors import InvalidInput
 from raymaas.models.networks import Network
 from raymaas.registry.versions import Versions
@@ -24,12 +26,25 @@ def trained_original(versions: Versions, version: ModelVersion) -> ModelVersion:
 
 
 def rows_of_version(store: Store, trained: ModelVersion) -> Parts:
-    """The rows of a trained version, divided as they were for it. Raises NotFound when the data set is gone."""
+    """The rows of a trained version, divided and transformed as they were for it.
+
+    Raises NotFound when the data set is gone.
+    """
     lineage = trained.lineage
     job = _job_of(trained)
     if not isinstance(job, TrainJob | WeightsImport):
         raise InvalidInput(f"{trained.model}@{trained.version} was not trained here; compress one that was")
-    return split(open_dataset(store, lineage.dataset, lineage.data_fingerprint), job.split)
+    dataset = open_dataset(store, lineage.dataset, lineage.data_fingerprint)
+    division = split(dataset, job.split)
+    transforms = transforms_of(Versions(store), trained) or fit_transforms((), division.train, dataset.card)
+    return transforms.ready(division)
+
+
+def transforms_of(versions: Versions, version: ModelVersion) -> Fitted | None:
+    """What stands in front of the version's network, verified; None where nothing does."""
+    if TRANSFORMS not in version.files:
+        return None
+    return Fitted.unseal(versions.read_file(version, TRANSFORMS), source=TRANSFORMS)
 
 
 def _job_of(version: ModelVersion) -> Job | WeightsImport:

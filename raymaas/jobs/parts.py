@@ -17,6 +17,7 @@ from raymaas.specs.runs import Resumes
 from raymaas.specs.search import Trial
 from raymaas.specs.versions import Lineage
 from raymaas.store import Store
+from raymaas.train.listening import Listener
 
 PROBE_ROWS = 8
 """Test rows that become a version's probes."""
@@ -33,11 +34,11 @@ class JobParts:
     runs: Runs
     run_id: str
     say: Callable[[str], None]
-    on_epoch: Callable[[int, dict[str, float]], None]
     on_trial: Callable[[Trial], None]
     on_kept: OnKept | None = None
     files: DataFiles = field(default_factory=DataFiles)
     resumes: Resumes | None = None
+    listener: Listener = field(default_factory=Listener)
 
 
 def lineage_of(job: Document, run_id: str, *, dataset: str, fingerprint: str, seed: int) -> Lineage:

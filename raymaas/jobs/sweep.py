@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from raymaas.data.dataset import prepare
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import split
+from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.pareto import Candidate, front
 from raymaas.jobs.origin import trained_original
@@ -112,9 +113,10 @@ def _prepared(job: Job, parts: JobParts) -> None:
     """Check that the job can begin; a training job's data set is in the store afterwards."""
     if isinstance(job, TrainJob):
         dataset = prepare(parts.store, job.data, files=parts.files)
+        transforms = fit_transforms(job.transforms, split(dataset, job.split).train, dataset.card)
         catalogue.resolve(
             job.architecture,
-            data_input=dataset.input,
+            data_input=transforms.input,
             classes=dataset.card.classes,
             target=dataset.card.target,
         )
@@ -122,8 +124,10 @@ def _prepared(job: Job, parts: JobParts) -> None:
 
 def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:
     dataset = prepare(open_store(store_url), job.data, files=files)
+    division = split(dataset, job.split)
+    transforms = fit_transforms(job.transforms, division.train, dataset.card)
     architecture = catalogue.resolve(
-        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+        job.architecture, data_input=transforms.input, classes=dataset.card.classes, target=dataset.card.target
     )
     best: list[EpochReport] = []
 
@@ -136,7 +140,7 @@ def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[
     fit(
         partial(catalogue.build, architecture),
         job.training,
-        parts=split(dataset, job.split),
+        parts=transforms.ready(division),
         world=World.single(),
         on_epoch=on_epoch,
     )

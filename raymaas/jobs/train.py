@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from raymaas.bundle.format import BuiltBundle, build
+from raymaas.bundle.transforming import put_in_front, transformed_signature
 from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.split import Parts, split
+from raymaas.data.transforms.fitted import Fitted, fit_transforms
 from raymaas.jobs.adoption import adopt
 from raymaas.jobs.judging import judged
 from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
@@ -22,18 +24,26 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     """Data, split, model, fit, evaluate, bundle, publish. Repeated for the same run, it publishes nothing twice."""
     parts.say(f"preparing data set {job.data.use}")
     dataset = prepare(parts.store, job.data, files=parts.files)
-    rows = split(dataset, job.split)
+    division = split(dataset, job.split)
+    transforms = fit_transforms(job.transforms, division.train, dataset.card)
+    rows = transforms.ready(division)
     architecture = catalogue.resolve(
-        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+        job.architecture, data_input=transforms.input, classes=dataset.card.classes, target=dataset.card.target
     )
     task = catalogue.task_of(architecture)
     parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
-    fitted = _fit(job, dataset, parts)
+    fitted = _fit(job, dataset, transforms, parts)
     if warning := overfitting(fitted.history, job.training):
         parts.say(warning)
     parts.say("building the bundle")
-    signature = signature_of(task, dataset.input, dataset.card.classes)
-    bundle = _bundle(fitted, architecture, signature, rows)
+    network = signature_of(task, transforms.input, dataset.card.classes)
+    signature = transformed_signature(network, transforms)
+    bundle = put_in_front(
+        transforms,
+        _bundle(fitted, architecture, network, rows),
+        signature=signature,
+        probes=rows.test.inputs(signature.inputs, count=PROBE_ROWS),
+    )
     parts.say(f"evaluating on {len(rows.test)} test rows")
     evaluation, bundle = judged(bundle, signature, dataset=dataset.card.name, rows=rows)
     parts.say("publishing")
@@ -60,16 +70,23 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
 
 
-def _fit(job: TrainJob, dataset: Dataset, parts: JobParts) -> Checkpoint:
+def _fit(job: TrainJob, dataset: Dataset, transforms: Fitted, parts: JobParts) -> Checkpoint:
     if parts.resumes is not None:
         adopt(parts.resumes, parts)
-    return train_distributed(
-        job,
-        store_url=parts.store.url,
-        dataset_fingerprint=dataset.card.fingerprint,
-        run_id=parts.run_id,
-        on_epoch=lambda report: parts.on_epoch(report.epoch, report.metrics()),
-    )
+    allowance = parts.listener.called(job)
+    try:
+        return train_distributed(
+            job,
+            store_url=parts.store.url,
+            dataset_fingerprint=dataset.card.fingerprint,
+            transforms=transforms,
+            run_id=parts.run_id,
+            on_epoch=parts.listener.epoch,
+            on_told=parts.listener.told,
+            allowance=allowance,
+        )
+    finally:
+        parts.listener.ended()
 
 
 def _bundle(fitted: Checkpoint, architecture: Component, signature: Signature, rows: Parts) -> BuiltBundle:

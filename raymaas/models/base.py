@@ -1,7 +1,8 @@
 """What every family of the catalogue is made from: a frozen config, which says what it is for and what rows it takes.
 
 A family says what rows it can take by the config it derives from: `FeaturesConfig` for those to which a row is
-a list of numbers, `SequenceConfig` and `ImageConfig` for those that use its shape. The data set fills that in.
+a list of numbers, `SequenceConfig`, `TokensConfig` and `ImageConfig` for those that use its shape. The data set
+fills that in.
 
 Shape suffixes in this package: B rows of a batch, D features, H hidden units, C classes; a family adds its own.
 """
@@ -31,6 +32,11 @@ class ClassifierConfig(NetworkConfig):
     """Settings every classifier has."""
 
     classes: int = Field(ge=2, description="Number of classes. Absent: taken from the data.")
+
+
+class ScaledConfig(NetworkConfig):
+    """Settings of networks that take raw numbers."""
+
     input_scale: float = Field(
         1.0,
         gt=0,
@@ -38,13 +44,13 @@ class ClassifierConfig(NetworkConfig):
     )
 
 
-class FeaturesConfig(ClassifierConfig):
+class FeaturesConfig(ScaledConfig, ClassifierConfig):
     """For families that flatten a row: float32 [B, ...] of any shape with `in_features` values a row."""
 
     in_features: int = Field(ge=1, description="Values in a row. Absent: taken from the data.")
 
 
-class SequenceConfig(ClassifierConfig):
+class SequenceConfig(ScaledConfig, ClassifierConfig):
     """For families that read a row step by step: float32 [B, steps, values]."""
 
     shape: tuple[PositiveInt, ...] = Field(
@@ -59,7 +65,21 @@ class SequenceConfig(ClassifierConfig):
         return shape
 
 
-class ImageConfig(ClassifierConfig):
+class TokensConfig(ClassifierConfig):
+    """For families that read text: token ids as float32 [B, tokens], 0 where there is none any more."""
+
+    shape: tuple[PositiveInt, ...] = Field(description="[tokens] of a row. Absent: taken from the data.")
+    vocabulary: int = Field(ge=2, description="Different ids, with 0. Absent: taken from the transforms.")
+
+    @field_validator("shape")
+    @classmethod
+    def _is_a_row_of_tokens(cls, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) != 1:
+            raise ValueError("a row must be [tokens] here; tokenize text in the job's transforms")
+        return shape
+
+
+class ImageConfig(ScaledConfig, ClassifierConfig):
     """For families that look at neighbours: float32 [B, height, width] or [B, channels, height, width]."""
 
     shape: tuple[PositiveInt, ...] = Field(

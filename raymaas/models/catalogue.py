@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: Mapping[str, str] = {
     "cnn": "raymaas.models.cnn:CNN",
+    "gan": "raymaas.models.gan:GAN",
+    "gpt": "raymaas.models.gpt:GPT",
     "lenet5": "raymaas.models.lenet:LeNet5",
     "linear_svm": "raymaas.models.svm:LinearSVM",
     "logistic": "raymaas.models.logistic:LogisticRegression",
@@ -32,6 +34,9 @@ ARCHITECTURES: Mapping[str, str] = {
     "rbf_svm": "raymaas.models.svm:RBFSVM",
     "recurrent": "raymaas.models.recurrent:Recurrent",
     "resnet": "raymaas.models.resnet:ResNet",
+    "text_recurrent": "raymaas.models.recurrent:TextRecurrent",
+    "text_transformer": "raymaas.models.text_transformer:TextTransformer",
+    "vae": "raymaas.models.vae:VAE",
     "vit": "raymaas.models.vit:VisionTransformer",
 }
 

@@ -1,13 +1,15 @@
 """Chance: what networks draw for the rows of a batch, the same however the batch is cut over workers.
 
 A worker that is told its place draws for all rows of the batch and keeps its own, so one worker and four train
-on the same numbers. Untold, it draws for its own rows from torch's generator.
+on the same numbers. Untold, it draws for its own rows from torch's generator. Every part of a network draws from a
+stream of its own, so that the parts need not be on the same worker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import dropout
@@ -31,10 +33,6 @@ class Chance:
             self._generator = torch.Generator(device)
         self._generator.manual_seed(seed)
         self._rows, self._mine = rows, mine
-
-    def release(self) -> None:
-        """Draw from torch's own generator again, for as many rows as are asked."""
-        self._generator = None
 
     def normal(self, like_B: torch.Tensor) -> torch.Tensor:
         """Standard normal numbers of the shape and type of `like_B`, whose first dimension is this worker's rows."""
@@ -73,9 +71,23 @@ class Dropout(nn.Dropout):
         return x_B * kept_B / (1 - self.p)
 
 
-def share(network: nn.Module, chance: Chance) -> bool:
-    """Make every part of `network` draw from `chance`; False when no part draws anything."""
-    drawing = [module for module in network.modules() if isinstance(getattr(module, "chance", None), Chance)]
-    for module in drawing:
-        module.chance = chance  # type: ignore[assignment]  # torch believes that all attributes are tensors
-    return any(not isinstance(module, Dropout) or module.p > 0 for module in drawing)
+class Chances:
+    """What all parts of a network draw from, steered together."""
+
+    def __init__(self, network: nn.Module) -> None:
+        found = (getattr(module, "chance", None) for module in network.modules() if _draws(module))
+        self._chances = tuple(chance for chance in found if isinstance(chance, Chance))
+
+    def __bool__(self) -> bool:
+        """Whether any part draws anything."""
+        return bool(self._chances)
+
+    def steer(self, *seed: int, rows: int, mine: slice, device: torch.device) -> None:
+        """From here on draw for a batch of `rows` rows, of which `mine` are given: each part from (seed, its place)."""
+        for place, chance in enumerate(self._chances):
+            own = int(np.random.SeedSequence((*seed, place)).generate_state(1, np.uint64)[0])
+            chance.steer(own, rows=rows, mine=mine, device=device)
+
+
+def _draws(module: nn.Module) -> bool:
+    return not isinstance(module, Dropout) or module.p > 0

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Classifier
 
@@ -68,7 +69,7 @@ class CNNConfig(ImageConfig):
         return channels, height, width
 
 
-class CNN(Classifier):
+class CNN(Chained, Classifier):
     """logits = W f(s x) + b, with f the layers of the config."""
 
     Config: ClassVar[type[CNNConfig]] = CNNConfig
@@ -102,11 +103,12 @@ class CNN(Classifier):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
-    def forward(self, x_BYX: torch.Tensor) -> torch.Tensor:
-        x_BKYX = (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
-        h_BH = self.layers(x_BKYX)
-        logits_BC: torch.Tensor = self.head(h_BH)
-        return logits_BC
+    def chain(self) -> tuple[Link, ...]:
+        layers = (Link(layer, layer) for layer in self.layers)
+        return Link(self._maps), *layers, Link(self.head, self.head)
+
+    def _maps(self, x_BYX: torch.Tensor) -> torch.Tensor:
+        return (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
 
 
 def _numbers(layer: str, *, of: str) -> list[int]:

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import max_pool2d
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Classifier
 
@@ -47,7 +48,7 @@ class LeNet5Config(ImageConfig):
         return (height // 2 - 4) // 2, (width // 2 - 4) // 2
 
 
-class LeNet5(Classifier):
+class LeNet5(Chained, Classifier):
     """C1 5x5, S2, C3 5x5, S4, C5, F6, output."""
 
     Config: ClassVar[type[LeNet5Config]] = LeNet5Config
@@ -62,16 +63,31 @@ class LeNet5(Classifier):
         self.c5 = nn.Linear(c3 * height * width, c5)
         self.f6 = nn.Linear(c5, f6)
         self.head = nn.Linear(f6, config.classes)
-        self.dropout = Dropout(config.dropout)
+        self.c5_dropout, self.f6_dropout = Dropout(config.dropout), Dropout(config.dropout)
         for layer in (self.c1, self.c3, self.c5, self.f6, self.head):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, x_BYX: torch.Tensor) -> torch.Tensor:
+    def chain(self) -> tuple[Link, ...]:
+        return (
+            Link(self._s2, self.c1),
+            Link(self._s4, self.c3),
+            Link(self._c5, self.c5),
+            Link(self._f6, self.f6),
+            Link(self.head, self.head),
+        )
+
+    def _s2(self, x_BYX: torch.Tensor) -> torch.Tensor:
         x_BKYX = (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
-        s2_BKYX = max_pool2d(torch.relu(self.c1(x_BKYX)), 2)
-        s4_BKYX = max_pool2d(torch.relu(self.c3(s2_BKYX)), 2)
-        c5_BH = self.dropout(torch.relu(self.c5(s4_BKYX.flatten(1))))
-        f6_BH = self.dropout(torch.relu(self.f6(c5_BH)))
-        logits_BC: torch.Tensor = self.head(f6_BH)
-        return logits_BC
+        return max_pool2d(torch.relu(self.c1(x_BKYX)), 2)
+
+    def _s4(self, s2_BKYX: torch.Tensor) -> torch.Tensor:
+        return max_pool2d(torch.relu(self.c3(s2_BKYX)), 2)
+
+    def _c5(self, s4_BKYX: torch.Tensor) -> torch.Tensor:
+        c5_BH: torch.Tensor = self.c5_dropout(torch.relu(self.c5(s4_BKYX.flatten(1))))
+        return c5_BH
+
+    def _f6(self, c5_BH: torch.Tensor) -> torch.Tensor:
+        f6_BH: torch.Tensor = self.f6_dropout(torch.relu(self.f6(c5_BH)))
+        return f6_BH

@@ -7,6 +7,7 @@ Legend: B rows, D features, H hidden units (of the layer at hand), C classes.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -14,9 +15,10 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from raymaas.models.base import FeaturesConfig, NetworkConfig
+from raymaas.models.base import FeaturesConfig, ScaledConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
-from raymaas.models.networks import Classifier, Network, Regressor
+from raymaas.models.networks import Classifier, Regressor
 from raymaas.specs.base import Spec
 from raymaas.specs.tasks import Task
 
@@ -36,20 +38,19 @@ class MLPConfig(_Layers, FeaturesConfig):
     """A classifier's settings."""
 
 
-class MLPRegressorConfig(_Layers, NetworkConfig):
+class MLPRegressorConfig(_Layers, ScaledConfig):
     """A regressor's settings. Targets far from 0 or 1 are learned faster when their mean and scale are given."""
 
     task: ClassVar[Task] = "regression"
 
     in_features: int = Field(ge=1, description="Values in a row. Absent: taken from the data.")
-    input_scale: float = Field(1.0, gt=0, description="Multiplied with the input first.")
     target_mean: float = Field(0.0, description="Added to what the network gives: about the targets' mean.")
     target_scale: float = Field(
         1.0, gt=0, description="Multiplied with what the network gives: about the targets' deviation."
     )
 
 
-class _Perceptron(Network):
+class _Perceptron(Chained):
     """h0 = s x; h(i+1) = dropout(relu(W h(i) + b)); out = W h + b."""
 
     def __init__(self, config: MLPConfig | MLPRegressorConfig, *, outputs: int) -> None:
@@ -57,18 +58,22 @@ class _Perceptron(Network):
         self.input_scale = config.input_scale
         widths = (config.in_features, *config.hidden)
         self.hidden = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(widths))
-        self.dropout = Dropout(config.dropout)
+        self.dropouts = nn.ModuleList(Dropout(config.dropout) for _ in config.hidden)
         self.head = nn.Linear(widths[-1], outputs)
         for layer in (*self.hidden, self.head):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
-        h_BH = x_BD.flatten(1) * self.input_scale
-        for layer in self.hidden:
-            h_BH = self.dropout(torch.relu(layer(h_BH)))
-        out_BC: torch.Tensor = self.head(h_BH)
-        return out_BC
+    def chain(self) -> tuple[Link, ...]:
+        hidden = (Link(partial(self._layer, place), layer) for place, layer in enumerate(self.hidden))
+        return Link(self._scaled), *hidden, Link(self.head, self.head)
+
+    def _scaled(self, x_BD: torch.Tensor) -> torch.Tensor:
+        return x_BD.flatten(1) * self.input_scale
+
+    def _layer(self, place: int, h_BH: torch.Tensor) -> torch.Tensor:
+        out_BH: torch.Tensor = self.dropouts[place](torch.relu(self.hidden[place](h_BH)))
+        return out_BH
 
 
 class MLP(_Perceptron, Classifier):
@@ -89,5 +94,8 @@ class MLPRegressor(_Perceptron, Regressor):
         super().__init__(config, outputs=1)
         self.target_mean, self.target_scale = config.target_mean, config.target_scale
 
-    def forward(self, x_BD: torch.Tensor) -> torch.Tensor:
-        return self.target_mean + self.target_scale * super().forward(x_BD)[:, 0]
+    def chain(self) -> tuple[Link, ...]:
+        return *super().chain(), Link(self._target)
+
+    def _target(self, out_B1: torch.Tensor) -> torch.Tensor:
+        return self.target_mean + self.target_scale * out_B1[:, 0]

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.group_norm import group_norm
 from raymaas.models.networks import Classifier
 
@@ -32,7 +33,7 @@ class MobileNetConfig(ImageConfig):
     )
 
 
-class MobileNet(Classifier):
+class MobileNet(Chained, Classifier):
     """Stem, separable blocks, the mean over the image, a linear map."""
 
     Config: ClassVar[type[MobileNetConfig]] = MobileNetConfig
@@ -55,9 +56,14 @@ class MobileNet(Classifier):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x_BYX: torch.Tensor) -> torch.Tensor:
-        x_BKYX = (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
-        h_BKYX = self.layers(x_BKYX)
+    def chain(self) -> tuple[Link, ...]:
+        layers = (Link(layer, layer) for layer in self.layers)
+        return Link(self._maps), *layers, Link(self._head, self.head)
+
+    def _maps(self, x_BYX: torch.Tensor) -> torch.Tensor:
+        return (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
+
+    def _head(self, h_BKYX: torch.Tensor) -> torch.Tensor:
         logits_BC: torch.Tensor = self.head(h_BKYX.mean(dim=(2, 3)))
         return logits_BC
 

@@ -8,7 +8,8 @@ K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder (2014),
 
     r, z = sigmoid(W x + U h + b)       n = tanh(W x + r (U h + b))                 h = (1 - z) n + z h
 
-with the reset gate r after the product, as torch and cuDNN have it. An image is read row by row, from the top.
+with the reset gate r after the product, as torch and cuDNN have it. An image is read row by row, from the top; a
+text token by token.
 Legend: B rows of the batch, T steps, D values in a step, H hidden units, C classes.
 """
 
@@ -20,12 +21,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from raymaas.models.base import SequenceConfig
+from raymaas.models.base import SequenceConfig, TokensConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Classifier
+from raymaas.specs.base import Spec
 
 
-class RecurrentConfig(SequenceConfig):
+class Cells(Spec):
     """Which cell, and how many."""
 
     cell: Literal["gru", "lstm"] = Field("gru", description="gated recurrent unit, or long short-term memory")
@@ -37,8 +40,23 @@ class RecurrentConfig(SequenceConfig):
         0.0, ge=0, lt=1, description="Share of the last state silenced in each training step."
     )
 
+    def made(self, values: int) -> nn.GRU | nn.LSTM:
+        """The cells, for steps of as many values."""
+        kind = nn.GRU if self.cell == "gru" else nn.LSTM
+        return kind(values, self.hidden, num_layers=self.layers, batch_first=True)
 
-class Recurrent(Classifier):
+
+class RecurrentConfig(Cells, SequenceConfig):
+    """The cells, and the rows they read."""
+
+
+class TextRecurrentConfig(Cells, TokensConfig):
+    """The cells, and the tokens they read."""
+
+    embedding: int = Field(64, ge=1, description="Values that each token becomes.")
+
+
+class Recurrent(Chained, Classifier):
     """logits = W h_T + b, with h_t = cell(s x_t, h_(t-1))."""
 
     Config: ClassVar[type[RecurrentConfig]] = RecurrentConfig
@@ -46,12 +64,37 @@ class Recurrent(Classifier):
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()
         self.input_scale = config.input_scale
-        kind = nn.GRU if config.cell == "gru" else nn.LSTM
-        self.cells = kind(config.shape[1], config.hidden, num_layers=config.layers, batch_first=True)
+        self.cells = config.made(config.shape[1])
         self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, config.classes)
 
-    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
-        h_BTH, _ = self.cells(x_BTD * self.input_scale)
-        logits_BC: torch.Tensor = self.head(self.dropout(h_BTH[:, -1]))
+    def chain(self) -> tuple[Link, ...]:
+        return Link(self._read, self.cells), Link(self._head, self.head)
+
+    def _read(self, x_BTD: torch.Tensor) -> torch.Tensor:
+        h_BTH: torch.Tensor = self.cells(x_BTD * self.input_scale)[0]
+        return h_BTH[:, -1]
+
+    def _head(self, h_BH: torch.Tensor) -> torch.Tensor:
+        logits_BC: torch.Tensor = self.head(self.dropout(h_BH))
+        return logits_BC
+
+
+class TextRecurrent(Classifier):
+    """logits = W max_t h_t + b over the tokens there are, with h_t = cell(embedding[x_t], h_(t-1))."""
+
+    Config: ClassVar[type[TextRecurrentConfig]] = TextRecurrentConfig
+
+    def __init__(self, config: TextRecurrentConfig) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(config.vocabulary, config.embedding)
+        self.cells = config.made(config.embedding)
+        self.dropout = Dropout(config.dropout)
+        self.head = nn.Linear(config.hidden, config.classes)
+
+    def forward(self, x_BT: torch.Tensor) -> torch.Tensor:
+        h_BTH, _ = self.cells(self.dropout(self.embed(x_BT.long())))
+        # States are within -1..1, so this hides those behind the text's end; without any token all are hidden alike.
+        h_BTH = torch.where(x_BT[:, :, None] > 0, h_BTH, -1.0)
+        logits_BC: torch.Tensor = self.head(self.dropout(h_BTH.amax(dim=1)))
         return logits_BC

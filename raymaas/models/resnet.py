@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 
 from raymaas.models.base import ImageConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.group_norm import group_norm
 from raymaas.models.networks import Classifier
 
@@ -41,7 +42,7 @@ class ResNetConfig(ImageConfig):
         return self
 
 
-class ResNet(Classifier):
+class ResNet(Chained, Classifier):
     """Stem, stages of blocks, the mean over the image, a linear map."""
 
     Config: ClassVar[type[ResNetConfig]] = ResNetConfig
@@ -68,9 +69,16 @@ class ResNet(Classifier):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x_BYX: torch.Tensor) -> torch.Tensor:
+    def chain(self) -> tuple[Link, ...]:
+        blocks = (Link(block, block) for block in self.blocks)
+        return Link(self._stem, self.stem), *blocks, Link(self._head, self.head)
+
+    def _stem(self, x_BYX: torch.Tensor) -> torch.Tensor:
         x_BKYX = (x_BYX * self.input_scale).reshape(x_BYX.shape[0], *self.image)
-        h_BKYX = self.blocks(self.stem(x_BKYX))
+        stem_BKYX: torch.Tensor = self.stem(x_BKYX)
+        return stem_BKYX
+
+    def _head(self, h_BKYX: torch.Tensor) -> torch.Tensor:
         logits_BC: torch.Tensor = self.head(h_BKYX.mean(dim=(2, 3)))
         return logits_BC
 

@@ -5,9 +5,6 @@ No key is written twice, so each is a new entry of a log; the one before it is d
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
 from raymaas.registry.layout import progress_folder, progress_key
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id
@@ -26,19 +23,17 @@ class Progresses:
         """None when nothing was ever told: of a run that has not started, or is no training."""
         return self._log(run_id).newest()
 
-    def replace(self, run_id: str, *, at: datetime, **told: Any) -> RunProgress:
-        """Afterwards the newest progress is that: `told` holds the other fields of RunProgress.
+    def replace(self, progress: RunProgress) -> None:
+        """Afterwards `progress` is the newest, whatever its sequence was, and the one before it is gone.
 
         Raises AlreadyExists when another process wrote meanwhile, Unavailable and OutcomeUnknown as the store does;
-        the progress is then what it was, or this.
+        the newest is then that process's, the one before, or this.
         """
-        log = self._log(run_id)
+        log = self._log(progress.run_id)
         sequence = log.newest_sequence() + 1
-        entry = RunProgress(run_id=run_id, sequence=sequence, write_id=new_write_id(), at=at, **told)
-        log.append(entry)
+        log.append(progress.model_copy(update={"sequence": sequence, "write_id": new_write_id()}))
         if sequence > 1:
-            self._store.delete(progress_key(run_id, sequence - 1))
-        return entry
+            self._store.delete(progress_key(progress.run_id, sequence - 1))
 
     def spent_before(self, spec: RunSpec) -> Spent:
         """What the runs that `spec` continues had used. A run that branched off begins at nothing."""

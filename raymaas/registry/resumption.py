@@ -18,6 +18,7 @@ from raymaas.errors import InvalidInput, NotFound, Refused
 from raymaas.registry.checkpoints import Checkpoints
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
+from raymaas.specs.budget import Budget, overspent
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import Job
 from raymaas.specs.names import check_name, new_run_id
@@ -35,13 +36,17 @@ class Resumption:
     def __init__(self, store: Store, runs: Runs, versions: Versions) -> None:
         self._store, self._runs, self._versions = store, runs, versions
 
-    def continued(self, run_id: str, *, who: str, at: datetime) -> RunSpec:
+    def continued(
+        self, run_id: str, *, who: str, at: datetime, changed: Changed = lambda job: job
+    ) -> RunSpec:
         """The run that takes up `run_id` where its newest checkpoint left it, or anew when it has none.
 
-        Raises NotFound, InvalidInput when it is no training, and Refused, with what to do instead, when it has not
-        ended, has published, or was continued before.
+        Raises NotFound, InvalidInput when it is no training or when more than its budget is changed, and Refused,
+        with what to do instead, when it has not ended, has published, was continued before, or has nothing left of
+        its budget.
         """
-        spec, job = self._training(run_id)
+        _, job = self._training(run_id)
+        budgeted = _with_budget_of(changed(job), job)
         status = self._runs.status(run_id)
         branch = f"`raymaas runs resume {run_id} --from-epoch N` branches off from one of its checkpoints"
         if not isinstance(status, FINAL_STATES):
@@ -58,8 +63,11 @@ class Resumption:
         try:
             state = self._runs.status(next_id).state
         except NotFound:
-            resumes = Resumes(run=run_id)
-            return RunSpec(run_id=next_id, job=spec.job, who=who, created_at=at, resumes=resumes)
+            wanted = RunSpec(
+                run_id=next_id, job=budgeted, who=who, created_at=at, resumes=Resumes(run=run_id)
+            )
+            self._check_budget(budgeted.budget, wanted)
+            return wanted
         raise Refused(
             f"run {run_id!r} was resumed before, as {next_id}, which is {state}; see `raymaas runs show {next_id}`"
         )
@@ -75,11 +83,11 @@ class Resumption:
         _, job = self._training(run_id)
         Checkpoints(self._store, run_id).of_epoch(epoch)
         wanted = changed(job)
-        same = {"training": job.training, "scaling": job.scaling, "description": job.description}
+        same = {name: getattr(job, name) for name in ("training", "scaling", "budget", "description")}
         if not isinstance(wanted, TrainJob) or wanted.model_copy(update=same) != job:
             raise InvalidInput(
-                "a resumed run keeps its model, data, split and architecture; change only training.*, scaling.* and "
-                "description, or start another run with `raymaas train`"
+                "a resumed run keeps its model, data, split and architecture; change only training.*, scaling.*, "
+                "budget.* and description, or start another run with `raymaas train`"
             )
         if wanted.training.optimizer != job.training.optimizer:
             raise InvalidInput(
@@ -90,6 +98,14 @@ class Resumption:
         resumes = Resumes(run=run_id, epoch=epoch)
         return RunSpec(run_id=new, job=wanted, who=who, created_at=at, resumes=resumes)
 
+    def _check_budget(self, budget: Budget | None, wanted: RunSpec) -> None:
+        why = overspent(budget, self._runs.progresses.spent_before(wanted))
+        if why is not None:
+            raise Refused(
+                f"what {wanted.run_id!r} continues has {why.sentence}; give more with --set "
+                f"budget.{why.field}=MORE, or take the limit away with --set budget=null"
+            )
+
     def _training(self, run_id: str) -> tuple[RunSpec, TrainJob]:
         spec = self._runs.spec(run_id)
         if not isinstance(spec.job, TrainJob):
@@ -97,6 +113,16 @@ class Resumption:
                 f"run {run_id!r} is a {spec.job.kind!r} job, and only trainings are resumed; submit its job again"
             )
         return spec, spec.job
+
+
+def _with_budget_of(wanted: Job, job: TrainJob) -> TrainJob:
+    """`job` with the budget of `wanted`. Raises InvalidInput when they differ in anything else."""
+    if not isinstance(wanted, TrainJob) or wanted.model_copy(update={"budget": job.budget}) != job:
+        raise InvalidInput(
+            "a continued run ends as it would have ended uninterrupted, so only its budget can be set; add from_epoch "
+            "to branch off with other settings"
+        )
+    return wanted
 
 
 def continuation_id(run_id: str) -> str:

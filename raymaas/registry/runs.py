@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from raymaas.errors import AlreadyExists, InvalidInput, NotFound, Refused
+from raymaas.registry.artifacts import Artifacts
 from raymaas.registry.layout import (
     epoch_key,
     epochs_folder,
@@ -22,11 +23,13 @@ from raymaas.registry.layout import (
 )
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id, write_bytes, write_document
+from raymaas.registry.progress import Progresses
 from raymaas.specs.runs import FINAL_STATES, EpochMetrics, Pending, Run, RunSpec, RunState, RunStatus
 from raymaas.specs.search import Trial
 from raymaas.store import Store
 
 _PAGE = 1000
+_NO_ATTEMPT = 999_999  # sorts after every attempt at an epoch
 
 
 class Runs:
@@ -34,6 +37,7 @@ class Runs:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.progresses = Progresses(store)
 
     def create(self, spec: RunSpec) -> RunSpec:
         """Record a run; from then on it is pending. Returns the spec as written, with a write id.
@@ -99,15 +103,19 @@ class Runs:
             else:
                 return
 
-    def epochs(self, run_id: str) -> tuple[EpochMetrics, ...]:
-        """What each epoch measured, in order of epochs. Raises NotFound for an unknown run."""
+    def epochs(self, run_id: str, *, after: int = 0) -> tuple[EpochMetrics, ...]:
+        """What each epoch after epoch `after` measured, in order of epochs. Raises NotFound for an unknown run."""
         latest: dict[int, EpochMetrics] = {}
-        for key, data in self._all_under(epochs_folder(run_id)):
+        for key, data in self._all_under(epochs_folder(run_id), after=epoch_key(run_id, after, _NO_ATTEMPT)):
             metrics = EpochMetrics.unseal(data, source=key)
             latest[metrics.epoch] = metrics
         if not latest:
             self.spec(run_id)
         return tuple(latest.values())
+
+    def artifacts(self, run_id: str) -> Artifacts:
+        """The files that a run has left. Asks nothing of the store yet."""
+        return Artifacts(self._store, run_id)
 
     def add_trial(self, trial: Trial) -> None:
         """Record how a trial ended. Of two records of one trial, as after a lost reply, the first counts."""

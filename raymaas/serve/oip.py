@@ -105,7 +105,7 @@ def _decode_plain(inputs: Any, signature: Signature) -> dict[str, np.ndarray]:
         inputs = {signature.inputs[0].name: inputs}
     specs = {spec.name: spec for spec in signature.inputs}
     _refuse_unknown(inputs, specs)
-    return {name: _array(value, specs[name].dtype, name) for name, value in inputs.items()}
+    return {name: _values(value, specs[name]) for name, value in inputs.items()}
 
 
 def _decode_tensors(tensors: list[Any], signature: Signature) -> dict[str, np.ndarray]:
@@ -127,7 +127,7 @@ def _decode_tensors(tensors: list[Any], signature: Signature) -> dict[str, np.nd
             raise InvalidInput(f"input {name!r}: shape must be a list of sizes, got {_kind(shape)}")
         if datatype != specs[name].dtype:
             raise InvalidInput(f"input {name!r}: expected datatype {specs[name].dtype}, got {datatype!r}")
-        array = _array(tensor["data"], datatype, name)
+        array = _values(tensor["data"], specs[name])
         # Python integers: the product of hostile sizes must not wrap around.
         if array.size != _product(shape):
             raise InvalidInput(
@@ -140,6 +140,28 @@ def _decode_tensors(tensors: list[Any], signature: Signature) -> dict[str, np.nd
             expected = list(specs[name].shape)
             raise InvalidInput(f"input {name!r}: expected shape {expected}, got {_brief(shape)}") from None
     return arrays
+
+
+def _values(value: Any, spec: TensorSpec) -> np.ndarray:
+    """`value` as the array that `spec` wants: NaN for null, or None among texts, where it is nullable."""
+    if spec.dtype == "BYTES":
+        return _texts(value, spec)
+    if not spec.nullable or not isinstance(value, list):
+        return _array(value, spec.dtype, spec.name)
+    absent = [item is None for item in value]
+    array = _array([0 if item is None else item for item in value], spec.dtype, spec.name)
+    array[absent] = np.nan
+    return array
+
+
+def _texts(value: Any, spec: TensorSpec) -> np.ndarray:
+    if not isinstance(value, list):
+        raise InvalidInput(f"input {spec.name!r}: expected a list of strings, got {_kind(value)}")
+    for item in value:
+        if not isinstance(item, str) and not (spec.nullable and item is None):
+            raise InvalidInput(f"input {spec.name!r}: expected strings, got {_kind(item)}")
+    # With one more, which is taken off again, numpy does not look into an empty list for a type.
+    return np.array([*value, None], dtype=object)[:-1]
 
 
 def _array(value: Any, datatype: DType, name: str) -> np.ndarray:

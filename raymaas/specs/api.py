@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.names import AliasName, Name
 from raymaas.specs.policies import Policy, PolicyRevision
-from raymaas.specs.runs import EpochMetrics, Run
+from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Scaling
 from raymaas.specs.versions import ModelVersion
@@ -76,7 +76,8 @@ class ResumeRequest(Spec):
         description="Branch off after this epoch; absent: continue a run that did not succeed.",
     )
     settings: tuple[str, ...] = Field(
-        default=(), description="With from_epoch: fields of the job to change, such as 'training.epochs=40'."
+        default=(),
+        description="Fields of the job to change, such as 'training.epochs=40'; without from_epoch only the budget.",
     )
 
 
@@ -151,6 +152,15 @@ class RunMetrics(Spec):
 
     epochs: tuple[EpochMetrics, ...]
     trials: tuple[Trial, ...] = ()
+    progress: RunProgress | None = Field(
+        default=None, description="How far a training is and what it has used; null until it began."
+    )
+
+
+class RunFiles(Spec):
+    """The files that a run has left."""
+
+    files: tuple[RunFile, ...]
 
 
 class LogPart(Spec):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydantic import Field, model_validator
 
 from raymaas.specs.base import Spec
@@ -58,13 +60,28 @@ class Budget(Spec):
         return self
 
 
-def overspent(budget: Budget | None, spent: Spent) -> str | None:
-    """Which part of `budget` is used up and how to give more, as `used 0.52 of budget.hours=0.5`; None when none is."""
+@dataclass(frozen=True)
+class Overspent:
+    """A limit that was reached: which field of the budget, and how much of it was used."""
+
+    field: str
+    limit: float
+    used: float
+
+    @property
+    def sentence(self) -> str:
+        """To be put after a subject: used 0.52 of its budget of 0.5 CPU hours."""
+        unit = self.field.replace("_", " ").replace("cpu", "CPU").replace("gpu", "GPU")
+        return f"used {self.used:.4g} of its budget of {self.limit:.4g} {unit}"
+
+
+def overspent(budget: Budget | None, spent: Spent) -> Overspent | None:
+    """The first limit of `budget` that is used up; None when none is."""
     if budget is None:
         return None
-    for name in Budget.model_fields:
-        limit: float | None = getattr(budget, name)
-        used: float = getattr(spent, name)
+    for field in Budget.model_fields:
+        limit: float | None = getattr(budget, field)
+        used: float = getattr(spent, field)
         if limit is not None and used >= limit:
-            return f"used {used:.4g} of budget.{name}={limit:.4g}"
+            return Overspent(field, limit, used)
     return None

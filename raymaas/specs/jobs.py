@@ -253,10 +253,23 @@ class Training(Spec):
         )
 
 
-class Workers(Spec):
-    """What Ray Train starts for the run."""
+Strategy = Literal["ddp", "fsdp", "pipeline"]
 
-    workers: int = Field(2, ge=1, description="Data-parallel worker processes.")
+
+class Workers(Spec):
+    """What Ray Train starts for the run. The result does not depend on it, but for rounding and unsteered dropout."""
+
+    workers: int = Field(2, ge=1, description="Worker processes, at most when min_workers is given.")
+    min_workers: int | None = Field(
+        default=None,
+        ge=1,
+        description="Start with what the cluster has, and go on with fewer or more. Absent: all workers or none.",
+    )
+    strategy: Strategy = Field(
+        "ddp",
+        description="ddp: the whole network on each worker; fsdp: a shard of each weight on each worker; pipeline: "
+        "the front half on one, the back half on the other. The latter two are for networks too large for one.",
+    )
     threads_per_worker: int = Field(1, ge=1, description="Compute threads each worker may use.")
     cpus_per_worker: float = Field(
         0.5,
@@ -267,6 +280,14 @@ class Workers(Spec):
         0, ge=0, description="GPUs Ray reserves per worker; above 0 trains with nccl."
     )
 
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> Workers:
+        if self.min_workers is not None and self.min_workers > self.workers:
+            raise ValueError(f"min_workers must be at most workers, {self.workers}")
+        if self.strategy == "pipeline" and (self.workers != 2 or self.min_workers not in (None, 2)):
+            raise ValueError("a pipeline has two halves; give workers: 2 and no min_workers")
+        return self
+
 
 class TrainJob(Document):
     """Train an architecture on a data set, evaluate it on held-out rows and register it as a version of `model`."""
@@ -276,6 +297,11 @@ class TrainJob(Document):
     model: Name = Field(description="The model this becomes a new version of.")
     data: Component = Field(description="Where the rows come from: a built-in data set, e.g. {use: digits}.")
     split: Split = Field(default=Split(), description="Train, validation and test rows.")
+    transforms: tuple[Component, ...] = Field(
+        (),
+        description="What makes numbers of raw columns, in order, fitted on the training rows and kept with the "
+        "version: impute, standardize, one_hot, tokenize.",
+    )
     architecture: Component = Field(
         description="The network, from the catalogue, e.g. {use: mlp, config: {hidden: [128]}}."
     )
@@ -288,3 +314,12 @@ class TrainJob(Document):
     card: Card | None = Field(
         default=None, description="What you say of the version: licence, intended use, data sources, limits."
     )
+
+    @model_validator(mode="after")
+    def _lbfgs_sees_the_whole_network(self) -> TrainJob:
+        if self.training.optimizer == "lbfgs" and self.scaling.strategy != "ddp":
+            raise ValueError(
+                f"lbfgs needs the whole network on every worker; leave scaling.strategy {self.scaling.strategy} out, "
+                "or use another training.optimizer"
+            )
+        return self

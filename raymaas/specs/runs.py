@@ -114,7 +114,7 @@ class FirstStep(Spec):
 
     @property
     def seconds(self) -> float:
-        return sum(value for _, value in self)
+        return float(sum(value for _, value in self))
 
 
 class RunProgress(Document):
@@ -123,8 +123,8 @@ class RunProgress(Document):
     kind = "run-progress"
 
     run_id: Name
-    sequence: int = Field(ge=1)
-    write_id: str
+    sequence: int = Field(1, ge=1, description="Counts up with each that replaced another.")
+    write_id: str = ""
     at: Moment
     epoch: int = Field(0, ge=0, description="The epoch under way, or the last one; 0 before the first.")
     share: float = Field(0.0, ge=0, le=1, description="How much of that epoch is done.")
@@ -147,6 +147,13 @@ class Run(Spec):
     created_at: Moment
     status: RunState
     resumes: Resumes | None = None
+
+
+class RunFile(Spec):
+    """A file that a run left for people to look at, such as report/report.md."""
+
+    name: str
+    bytes: int = Field(ge=0)
 
 
 RUN_STATE: TypeAdapter[RunState] = TypeAdapter(RunState)

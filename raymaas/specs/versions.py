@@ -25,6 +25,7 @@ class TensorSpec(Spec):
     default: int | float | None = Field(
         default=None, description="Of an input that may be left out: its value in every row."
     )
+    nullable: bool = Field(False, description="Whether null may stand where a value is missing.")
 
 
 class Signature(Spec):

@@ -76,7 +76,7 @@ class Progress(Document):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A fit after some epochs. Weights are on the CPU.
+    """A fit after some epochs, wherever its network lies. Weights are on the CPU.
 
     `optimizer` is what torch calls its state: tensors, numbers, lists of either, and None. Until the checkpoint is
     `detached` they are the optimizer's very tensors, which change when it goes on.
@@ -98,8 +98,10 @@ class Checkpoint:
     def history(self) -> tuple[EpochReport, ...]:
         return self.progress.history
 
-    def after(self, report: EpochReport, *, weights: Weights, optimizer: Any, min_delta: float) -> Self:
-        """One epoch later. Its weights are the best if the validation loss fell by more than `min_delta`."""
+    def after(self, report: EpochReport, *, weights: Weights, min_delta: float) -> Self:
+        """One epoch later, without an optimizer yet. The weights are the best if the validation loss fell by more than
+        `min_delta`.
+        """
         best = self.progress.best_epoch
         better = best == 0 or report.validation_loss < self.history[best - 1].validation_loss - min_delta
         return replace(
@@ -110,7 +112,7 @@ class Checkpoint:
             ),
             weights=weights,
             best_weights=weights if better else self.best_weights,
-            optimizer=optimizer,
+            optimizer={},
         )
 
     def detached(self) -> Self:

@@ -29,7 +29,8 @@ from ray.util.queue import Queue
 from raymaas.data.catalogue import dataset_name
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
-from raymaas.errors import OutOfBudget, RunFailed
+from raymaas.data.transforms.fitted import Fitted
+from raymaas.errors import RunFailed
 from raymaas.models import catalogue
 from raymaas.registry.checkpoints import CheckpointId, Checkpoints
 from raymaas.registry.layout import train_path
@@ -37,6 +38,7 @@ from raymaas.specs.jobs import TrainJob, Workers
 from raymaas.specs.names import check_name
 from raymaas.store import open_store
 from raymaas.train.checkpoint import Checkpoint, EpochReport
+from raymaas.train.listening import out_of_budget
 from raymaas.train.loop import fit
 from raymaas.train.saving import Saver, load, newest_intact
 from raymaas.train.telling import Allowance, BudgetSpent, Started, Told, WorkerWatch
@@ -52,12 +54,15 @@ def train_distributed(
     *,
     store_url: str,
     dataset_fingerprint: str,
+    transforms: Fitted,
     run_id: str,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
     on_told: Callable[[Told], None] = lambda told: None,
     allowance: Allowance | None = None,
 ) -> Checkpoint:
     """Train `job` on the data set prepared under that fingerprint, on `job.scaling.workers` workers.
+
+    `transforms` were fitted to its training rows: the workers apply them, and do not fit their own.
 
     Ray must be initialised. `on_epoch` and `on_told` are called in this process, from one other thread, in order,
     while the fit is under way; after a worker was replaced the epochs since the last checkpoint come again. What they
@@ -85,6 +90,7 @@ def train_distributed(
                 "job": job.seal(),
                 "store_url": store.url,
                 "fingerprint": dataset_fingerprint,
+                "transforms": transforms.document.seal(),
                 "run_id": check_name(run_id),
                 "queue": queue,
                 "allowance": allowance,
@@ -102,7 +108,7 @@ def train_distributed(
         except TrainingFailedError as error:
             raise RunFailed(f"training {run_id} failed: {_cause(error)}", run=run_id) from error
     if stopped:
-        raise OutOfBudget(f"it {stopped[0].why}", run=run_id)
+        raise out_of_budget(stopped[0].why, run_id)
     checkpoints = Checkpoints(store, run_id)
     there = checkpoints.list()
     if not there:
@@ -117,10 +123,14 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(job.scaling.threads_per_worker)
     store = open_store(config["store_url"])
     dataset = open_dataset(store, dataset_name(job.data), config["fingerprint"])
+    transforms = Fitted.unseal(config["transforms"], source="the transforms sent to a training worker")
     architecture = catalogue.resolve(
-        job.architecture, data_input=dataset.input, classes=dataset.card.classes, target=dataset.card.target
+        job.architecture,
+        data_input=transforms.input,
+        classes=dataset.card.classes,
+        target=dataset.card.target,
     )
-    parts = split(dataset, job.split)
+    parts = transforms.ready(split(dataset, job.split))
     checkpoints = Checkpoints(store, config["run_id"])
     newest = _agreed_newest(checkpoints, world)
     watch.rows_read()
@@ -172,7 +182,7 @@ def _report(queue: Queue, saver: Saver, report: EpochReport, checkpoint: Checkpo
 
 def _tell(queue: Queue, told: Told) -> None:
     """Send without waiting. What one worker sends arrives in order, its reports included."""
-    queue.actor.put_nowait.remote(told)
+    queue.actor.put_nowait.remote(told)  # type: ignore[attr-defined]
 
 
 def _silent(report: EpochReport, checkpoint: Checkpoint | None) -> None:

@@ -5,8 +5,8 @@ is cut into one shard per worker; a worker's loss is sum(its losses) * workers /
 Data-parallel training averages gradients over the workers, so what is applied is exactly the mean over the
 batch, also for a short last batch and for a worker whose shard of it is empty. Hence the number of workers
 changes the speed and the rounding, not the result; dropout masks differ, but not in deterministic mode. The
-same holds for the pieces that `accumulate` cuts a batch in. (Goyal et al., Accurate, Large
-Minibatch SGD, 2017, section 3.)
+same holds for the pieces that `accumulate` cuts a batch in, and for how the network lies on the workers, which is
+the affair of `train.placement`. (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 3.)
 
 All randomness of an epoch is a function of (seed, epoch, rank), so that a resumed fit draws what it would
 have drawn.
@@ -17,33 +17,32 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import reduce
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.errors import RunFailed
-from raymaas.models.chance import Chance, share
+from raymaas.models.chance import Chances
 from raymaas.models.networks import Network
 from raymaas.specs.jobs import Training
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
 from raymaas.train.objectives import Objective, make_objective
-from raymaas.train.optimizers import make_optimizer, restore, set_rate
+from raymaas.train.optimizers import make_optimizer, set_rate
 from raymaas.train.penalties import Penalty
+from raymaas.train.placement.base import Compute, Piece, Placed
+from raymaas.train.placement.choice import place
 from raymaas.train.schedules import Course, learning_rate
 from raymaas.train.watch import Watch
 from raymaas.train.world import World
 
 OnEpoch = Callable[[EpochReport, Checkpoint | None], None]
 
-_VALIDATION_ROWS = 4096  # rows per forward pass without gradients: bounds memory, changes no result
+_VALIDATION_ROWS = 4096  # of a worker per forward pass without gradients: bounds memory, changes no result
 
 
 def fit(
@@ -61,10 +60,11 @@ def fit(
 
     The checkpoint returned holds the history and the weights `training.keep` names. After every epoch
     `on_epoch` is called on every worker with the same figures, and every `checkpoint_every` epochs and at the
-    end with a checkpoint; it ends early when `watch` has seen enough. torch's global generators and its
-    deterministic mode are left as they were found.
+    end with a checkpoint; it ends early when `watch` has seen enough. Where no worker holds the whole network, the
+    checkpoints of rank 0 have the weights and those of the others only the figures. torch's global generators and
+    its deterministic mode are left as they were found.
     Raises RunFailed when the loss is no longer a number, and InvalidInput for a loss that is not for such a
-    network, or class weights that do not fit the classes.
+    network, class weights that do not fit the classes, or a network that cannot lie on workers that way.
     """
     with (
         torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []),
@@ -72,25 +72,22 @@ def fit(
     ):
         torch.manual_seed(_derived_seed(training.seed))
         plain = network()
-        model = world.wrap(plain)
-        optimizer = make_optimizer(plain, training)
-        if resume:
-            plain.load_state_dict(dict(resume.weights))
-            restore(optimizer, resume.optimizer)
-        state = resume or Checkpoint.start(_weights(plain))
+        chances = Chances(plain)
         train, validation = _Tensors(parts.train, world.device), _Tensors(parts.validation, world.device)
+        objective = make_objective(plain, training, x_ND=train.x_ND, y_N=train.y_N)
+        placed = place(plain, world)
+        optimizer = make_optimizer(placed.network, training)
+        state = _beginning(placed, optimizer, resume)
         course = Course.of(training, rows=len(parts.train))
-        chance = Chance()
-        drawn = share(plain, chance)
         descent = _Descent(
-            model=model,
+            placed=placed,
+            rank=world.rank,
             optimizer=optimizer,
-            objective=make_objective(plain, training, x_ND=train.x_ND, y_N=train.y_N),
-            chance=chance if drawn and training.deterministic else None,
-            penalty=Penalty.of(training, plain),
+            objective=objective,
+            chances=chances if chances and training.deterministic else None,
+            penalty=Penalty.of(training, placed.network),
             training=training,
             course=course,
-            world=world,
             watch=watch,
         )
         watch.built(epochs=course.epochs, rows=len(parts.train))
@@ -98,7 +95,7 @@ def fit(
         while not done:
             epoch, started_s = len(state.history) + 1, clock()
             train_loss, rows = descent.epoch(train, epoch)
-            validation_loss, figures = _validate(plain, validation, descent)
+            validation_loss, figures = descent.validate(validation)
             if not math.isfinite(train_loss + validation_loss):
                 raise RunFailed(
                     f"the loss is no longer a number in epoch {epoch}; lower training.learning_rate"
@@ -111,14 +108,11 @@ def fit(
                 rows=rows,
                 seconds=clock() - started_s,
             )
-            state = state.after(
-                report,
-                weights=_weights(plain),
-                optimizer=optimizer.state_dict()["state"],
-                min_delta=_least_improvement(training),
-            )
+            state = state.after(report, weights=placed.weights(), min_delta=_least_improvement(training))
             done = finished(state.progress, training, epochs=course.epochs) or watch.enough()
             due = done or epoch % training.checkpoint_every == 0
+            if due:
+                state = replace(state, optimizer=placed.optimizer_state(optimizer))
             on_epoch(report, state if due else None)
     return state
 
@@ -130,6 +124,14 @@ def finished(progress: Progress, training: Training, *, epochs: int) -> bool:
     return done >= epochs or (stopping is not None and done - progress.best_epoch >= stopping.patience)
 
 
+def _beginning(placed: Placed, optimizer: torch.optim.Optimizer, resume: Checkpoint | None) -> Checkpoint:
+    """Where the fit is, with the network and the optimizer put there."""
+    if resume is None:
+        return Checkpoint.start(placed.weights())
+    placed.restore(resume.weights, optimizer, resume.optimizer)
+    return resume if placed.keeps else replace(resume, weights={}, best_weights={}, optimizer={})
+
+
 class _Tensors:
     """Rows on a device: x float32 [N, ...], y_N. Copies, since torch may not write to Arrow's memory."""
 
@@ -139,38 +141,30 @@ class _Tensors:
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
-    """This worker's rows of one piece of a batch, and what its summed loss counts in the batch's mean."""
-
-    x_BD: torch.Tensor
-    y_B: torch.Tensor
-    scale: torch.Tensor
-    rows: int
-    """Of all workers together."""
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
 class _Descent:
-    """The way down: all a step needs besides its rows."""
+    """The way down: all a step needs besides its rows. It is the `Work` that is done with each piece."""
 
-    model: nn.Module
+    placed: Placed
+    rank: int
     optimizer: torch.optim.Optimizer
     objective: Objective
-    chance: Chance | None
+    chances: Chances | None
     """What the network draws from, when it draws and must not notice how many workers there are."""
     penalty: Penalty
     training: Training
     course: Course
-    world: World
     watch: Watch
+
+    @property
+    def world(self) -> World:
+        return self.placed.world
 
     def epoch(self, rows: _Tensors, epoch: int) -> tuple[float, int]:
         """The steps of one epoch; the mean loss of its rows, and how many. Every worker takes equally many steps."""
         training, world = self.training, self.world
         shuffle = torch.Generator().manual_seed(_derived_seed(training.seed, epoch))
-        torch.manual_seed(_derived_seed(training.seed, epoch, 1 + world.rank))
-        self.model.train()
+        torch.manual_seed(_derived_seed(training.seed, epoch, 1 + self.rank))
+        self.placed.network.train()
         order_N = torch.randperm(len(rows.y_N), generator=shuffle).to(world.device)
         lbfgs = training.optimizer == "lbfgs"
         batches = torch.split(order_N, len(order_N) if lbfgs else training.batch_size)
@@ -179,7 +173,7 @@ class _Descent:
         for step, batch_B in zip(self.course.steps_of(epoch), batches, strict=False):
             pieces = self._pieces(rows, batch_B, step)
             if lbfgs:
-                loss_sum += self._lbfgs_step(pieces, seed=_derived_seed(training.seed, epoch, 1 + world.rank))
+                loss_sum += self._lbfgs_step(pieces, seed=_derived_seed(training.seed, epoch, 1 + self.rank))
             else:
                 set_rate(self.optimizer, learning_rate(training, self.course, step=step))
                 loss_sum += self._gradient(pieces)
@@ -188,40 +182,79 @@ class _Descent:
             self.watch.stepped(epoch, rows_seen)
         return float(world.all_reduce(loss_sum)) / rows_seen, rows_seen
 
-    def _pieces(self, rows: _Tensors, batch_B: torch.Tensor, step: int) -> list[_Piece]:
-        """The batch cut as often as `accumulate` says, and of each piece this worker's shard, maybe empty."""
-        world, count = self.world, min(self.training.accumulate, len(batch_B))
-        scale = torch.tensor(world.size / len(batch_B), device=world.device)
-        cut = torch.tensor_split(batch_B, count)
-        shards = [piece[world.shard(len(piece))] for piece in cut]
-        return [
-            _Piece(
-                rows.x_ND.index_select(0, shard),
-                rows.y_N.index_select(0, shard),
-                scale,
-                rows=len(piece),
-                seed=_derived_seed(self.training.seed, 0, step, number) if self.chance else 0,
-            )
-            for number, (piece, shard) in enumerate(zip(cut, shards, strict=True))
-        ]
+    @torch.no_grad()
+    def validate(self, rows: _Tensors) -> tuple[float, dict[str, float]]:
+        """Mean loss and figures over the validation rows, each worker taking its shard of them."""
+        self.placed.network.eval()
+        world, total = self.world, len(rows.y_N)
+        # What a network draws here is the same after every epoch, so that epochs can be compared.
+        torch.manual_seed(_derived_seed(self.training.seed, 0, 1 + self.rank))
+        sums: dict[str, torch.Tensor] = {}
+        for start in range(0, total, _VALIDATION_ROWS * world.size):
+            part = range(total)[start : start + _VALIDATION_ROWS * world.size]
+            shard = world.shard(len(part))
+            mine = slice(start + shard.start, start + shard.stop)
+            piece = Piece(rows.x_ND[mine], rows.y_N[mine], mine=mine, rows=total)
+            given = self.placed.given(piece, self)
+            for name, term in {
+                "": self.loss(given, piece),
+                **self.objective.figures(given, piece.y_B),
+            }.items():
+                sums[name] = sums.get(name, 0) + term.double()
+        loss, *means = (world.all_reduce(torch.stack(list(sums.values()))) / total).tolist()
+        return loss, dict(zip(list(sums)[1:], means, strict=True))
 
-    def _gradient(self, pieces: list[_Piece]) -> torch.Tensor:
+    def given(self, compute: Compute, x_BD: torch.Tensor, piece: Piece) -> torch.Tensor:
+        """What `compute` gives in training, float32, computed as precisely as `training` says."""
+        if self.chances:
+            turn = 0 if piece.step is None else 1 + piece.step
+            self.chances.steer(
+                self.training.seed, 0, turn, rows=piece.rows, mine=piece.mine, device=self.world.device
+            )
+        training = self.training
+        automatic = training.precision == "auto" and training.optimizer != "lbfgs"
+        if not (training.precision == "bf16" or (automatic and x_BD.device.type == "cuda")):
+            return compute(x_BD)
+        with torch.autocast(x_BD.device.type, dtype=torch.bfloat16):
+            given_B = compute(x_BD)
+        return given_B.float()
+
+    def loss(self, given_B: torch.Tensor, piece: Piece) -> torch.Tensor:
+        return self.objective.loss(given_B, piece.y_B)
+
+    def _pieces(self, rows: _Tensors, batch_B: torch.Tensor, step: int) -> list[Piece]:
+        """The batch cut as often as `accumulate` says, and of each piece this worker's shard, maybe empty."""
+        world, batch = self.world, len(batch_B)
+        count = min(max(self.training.accumulate, self.placed.pieces), batch)
+        scale = torch.tensor(world.size / batch, device=world.device)
+        bounds = [batch * number // count for number in range(count + 1)]
+        pieces = []
+        for start, stop in pairwise(bounds):
+            shard = world.shard(stop - start)
+            mine = slice(start + shard.start, start + shard.stop)
+            chosen_B = batch_B[mine]
+            pieces.append(
+                Piece(
+                    rows.x_ND.index_select(0, chosen_B),
+                    rows.y_N.index_select(0, chosen_B),
+                    mine=mine,
+                    rows=batch,
+                    scale=scale,
+                    step=step,
+                )
+            )
+        return pieces
+
+    def _gradient(self, pieces: list[Piece]) -> torch.Tensor:
         """Leave the gradient of the batch's objective in the parameters; the sum of this worker's losses."""
         self.optimizer.zero_grad()
-        losses = []
-        for number, piece in enumerate(pieces, start=1):
-            if self.chance:
-                self._steer(self.chance, piece)
-            with nullcontext() if number == len(pieces) else self._unsynchronised():
-                loss = self.objective.loss(_given(self.model, piece.x_BD, self.training), piece.y_B)
-                loss.backward(piece.scale)  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+        loss_sum = self.placed.gradient(pieces, self)
         self.penalty.add_gradient()
         if self.training.clip_norm is not None:
-            clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
-        return reduce(torch.add, losses)
+            self.placed.clip(self.training.clip_norm)
+        return loss_sum
 
-    def _lbfgs_step(self, pieces: list[_Piece], *, seed: int) -> torch.Tensor:
+    def _lbfgs_step(self, pieces: list[Piece], *, seed: int) -> torch.Tensor:
         """One step of up to twenty iterations on all rows; the sum of this worker's losses before it."""
         before: list[torch.Tensor] = []
 
@@ -229,56 +262,10 @@ class _Descent:
             torch.manual_seed(seed)  # the same dropout at each point of the line search
             loss_sum = self._gradient(pieces).double()
             before.append(loss_sum)
-            scale = pieces[0].scale.double() / self.world.size
-            return float(self.world.all_reduce(loss_sum.clone()) * scale) + self.penalty.value()
+            return float(self.world.all_reduce(loss_sum.clone())) / pieces[0].rows + self.penalty.value()
 
         self.optimizer.step(objective)
         return before[0]
-
-    def _steer(self, chance: Chance, piece: _Piece) -> None:
-        mine, device = self.world.shard(piece.rows), self.world.device
-        chance.steer(piece.seed, rows=piece.rows, mine=mine, device=device)
-
-    def _unsynchronised(self) -> AbstractContextManager[None]:
-        """Gradients add up on this worker until the last piece of a batch, and are averaged with it."""
-        model = self.model
-        return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
-
-
-@torch.no_grad()
-def _validate(plain: nn.Module, rows: _Tensors, descent: _Descent) -> tuple[float, dict[str, float]]:
-    """Mean loss and figures over the validation rows, each worker taking its shard of them."""
-    plain.eval()
-    world, total = descent.world, len(rows.y_N)
-    mine = world.shard(total)
-    # What a network draws here is the same after every epoch, so that epochs can be compared.
-    torch.manual_seed(_derived_seed(descent.training.seed, 0, 1 + world.rank))
-    sums: dict[str, torch.Tensor] = {}
-    for start in range(mine.start, max(mine.stop, mine.start + 1), _VALIDATION_ROWS):
-        some = slice(start, min(start + _VALIDATION_ROWS, mine.stop))
-        if descent.chance:
-            descent.chance.steer(descent.training.seed, rows=total, mine=some, device=world.device)
-        given = _given(plain, rows.x_ND[some], descent.training)
-        y_B = rows.y_N[some]
-        for name, term in {
-            "": descent.objective.loss(given, y_B),
-            **descent.objective.figures(given, y_B),
-        }.items():
-            sums[name] = sums.get(name, 0) + term.double()
-    loss, *means = (world.all_reduce(torch.stack(list(sums.values()))) / total).tolist()
-    return loss, dict(zip(list(sums)[1:], means, strict=True))
-
-
-def _given(model: nn.Module, x_BD: torch.Tensor, training: Training) -> torch.Tensor:
-    """What the network gives in training, float32, computed as precisely as `training` says."""
-    automatic = training.precision == "auto" and training.optimizer != "lbfgs"
-    half = training.precision == "bf16" or (automatic and x_BD.device.type == "cuda")
-    if not half:
-        exact_B: torch.Tensor = model(x_BD)
-        return exact_B
-    with torch.autocast(x_BD.device.type, dtype=torch.bfloat16):
-        given_B: torch.Tensor = model(x_BD)
-    return given_B.float()
 
 
 def _least_improvement(training: Training) -> float:
@@ -286,10 +273,6 @@ def _least_improvement(training: Training) -> float:
     if training.keep == "last":
         return -math.inf
     return training.early_stopping.min_delta if training.early_stopping else 0.0
-
-
-def _weights(plain: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in plain.state_dict().items()}
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def _check_loss(training: Training, *losses: Loss, of: str) -> None:
 @torch.no_grad()
 def _classes(network: Classifier, x_ND: torch.Tensor) -> int:
     network.eval()
-    classes: int = network(x_ND[:1]).shape[1]
+    classes: int = network(x_ND[:1].to(network.device)).shape[1]
     return classes
 
 

@@ -11,10 +11,11 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
-from raymaas.specs.budget import Budget, Spent, overspent
+from raymaas.specs.budget import Budget, Overspent, Spent, overspent
 from raymaas.train.watch import Watch
 from raymaas.train.world import World
 
@@ -56,9 +57,9 @@ class WorkerSpent:
 
 @dataclass(frozen=True)
 class BudgetSpent:
-    """The budget stopped the fit after this epoch."""
+    """The budget stopped the fit after the epoch that is told of next."""
 
-    why: str
+    why: Overspent
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,9 @@ class WorkerWatch(Watch):
         if self._world.rank != 0:
             return
         if first:
-            read, built = self._read, self._built
-            self._tell(FirstStepTaken(read - self._started, built - read, now - built))
+            moments = (self._started, self._read, self._built, now)
+            # By a clock that may be set back meanwhile.
+            self._tell(FirstStepTaken(*(max(0.0, b - a) for a, b in pairwise(moments))))
         share = min(1.0, rows / self._rows)
         self._tell(StepsTaken(epoch, self._epochs, share, self._speed(epoch, rows, now)))
 

@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import nn
 
+from raymaas.specs.jobs import Strategy
+
 
 @dataclass(frozen=True)
 class World:
@@ -21,6 +23,8 @@ class World:
     """The sum of a tensor over all workers, the same bits on each. All must call it equally often."""
     wrap: Callable[[nn.Module], nn.Module]
     """Moves a module to the device, and makes `backward` average gradients over the workers; in place."""
+    strategy: Strategy = "ddp"
+    """How a network lies on the workers. Any but ddp needs torch's default process group to be theirs."""
 
     @classmethod
     def single(cls, device: str = "cpu") -> Self:

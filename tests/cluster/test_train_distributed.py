@@ -11,6 +11,7 @@ import torch
 
 from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.split import split
+from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import RunFailed
 from raymaas.models import catalogue
 from raymaas.specs.jobs import Component, Training, TrainJob, Workers
@@ -77,8 +78,11 @@ def first_call(
 
 
 def run(job: TrainJob, store: LocalStore, dataset: Dataset, **rest: object) -> Checkpoint:
+    transforms = fit_transforms(job.transforms, split(dataset, job.split).train, dataset.card)
     fingerprint = dataset.card.fingerprint
-    return train_distributed(job, store_url=store.url, dataset_fingerprint=fingerprint, **rest)
+    return train_distributed(
+        job, store_url=store.url, dataset_fingerprint=fingerprint, transforms=transforms, **rest
+    )
 
 
 def with_training(**changes: object) -> TrainJob:

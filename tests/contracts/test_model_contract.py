@@ -7,40 +7,62 @@ from safetensors.torch import load, save
 
 from raymaas.bundle.format import build
 from raymaas.bundle.runtimes.opening import load_runtime
+from raymaas.bundle.signature import check_inputs, with_defaults
 from raymaas.models import catalogue
-from raymaas.models.base import classifier_signature
-from raymaas.specs.jobs import Component
+from raymaas.models.base import signature_of
+from raymaas.models.chance import Dropout
+from raymaas.specs.jobs import Component, Training
 from raymaas.specs.versions import TensorSpec
+from raymaas.train.objectives import make_objective
 
-FLAT, SEQUENCE, GREY, COLOUR = (12,), (5, 4), (12, 12), (3, 12, 12)
+FLAT, SEQUENCE, GREY, COLOUR, TEXT = (12,), (5, 4), (12, 12), (3, 12, 12), (9,)
+SMALL_BLOCKS = {"width": 16, "heads": 2, "depth": 2, "feed_forward": 16, "dropout": 0.1}
 FAMILIES = [  # name, the shape of a row, settings
     ("cnn", GREY, {"layers": ["conv3x3-4", "pool", "conv5x3-8", "pool", "dropout-0.1", "dense-16"]}),
     ("cnn", COLOUR, {"layers": ["conv3x3-8", "pool"]}),
+    ("gan", GREY, {"latent": 4, "generator": [16], "discriminator": [16]}),
+    ("gan", FLAT, {"latent": 4, "generator": [16], "discriminator": [16], "loss": "minimax"}),
+    ("gpt", TEXT, SMALL_BLOCKS),
     ("lenet5", GREY, {"dropout": 0.1}),
     ("linear_svm", FLAT, {}),
     ("logistic", FLAT, {}),
     ("logistic", GREY, {}),
     ("mlp", FLAT, {"hidden": [16, 8], "dropout": 0.1}),
     ("mlp", COLOUR, {"hidden": [16]}),
+    ("mlp_regressor", FLAT, {"hidden": [16], "target_mean": 2.0, "target_scale": 3.0}),
     ("mobilenet", COLOUR, {"stem": 8, "blocks": [[16, 2], [12, 1]]}),
     ("rbf_svm", FLAT, {"gamma": 0.05, "features": 64}),
     ("recurrent", SEQUENCE, {"cell": "gru", "hidden": 16, "dropout": 0.1}),
     ("recurrent", SEQUENCE, {"cell": "lstm", "hidden": 16, "layers": 2}),
     ("resnet", GREY, {"widths": [8, 12], "blocks": [1, 2]}),
     ("resnet", COLOUR, {"widths": [8, 16], "blocks": [1, 1], "stem": "7x7"}),
-    ("vit", COLOUR, {"patch": 4, "width": 16, "heads": 2, "depth": 2, "feed_forward": 16, "dropout": 0.1}),
+    ("text_recurrent", TEXT, {"vocabulary": 20, "embedding": 8, "hidden": 16, "dropout": 0.1}),
+    ("text_transformer", TEXT, {"vocabulary": 20, **SMALL_BLOCKS}),
+    ("vae", GREY, {"latent": 4, "hidden": [16], "binarize": True}),
+    ("vae", FLAT, {"latent": 4, "hidden": [16], "likelihood": "gaussian"}),
+    ("vit", COLOUR, {"patch": 4, **SMALL_BLOCKS}),
 ]
-NAMES = [" ".join([use, config.get("cell", ""), "x".join(map(str, row))]) for use, row, config in FAMILIES]
+NAMES = [
+    " ".join([use, *(str(config[key]) for key in ("cell", "loss", "likelihood") if key in config), "x".join(map(str, row))])
+    for use, row, config in FAMILIES
+]  # fmt: skip
 CLASSES = tuple("abcd")
 C = len(CLASSES)
+TARGETS = {"classification": "classes", "regression": "number"}
 
 
 def test_every_architecture_is_under_this_contract():
     assert {use for use, _, _ in FAMILIES} == catalogue.ARCHITECTURES.keys()
 
 
-def rows(count: int, row: tuple[int, ...], *, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, *row, generator=torch.Generator().manual_seed(seed))
+def rows(use: str, count: int, row: tuple[int, ...], *, seed: int = 0) -> torch.Tensor:
+    """Rows such a family takes: bytes or tokens for text, shares for densities, or any numbers."""
+    chance = torch.Generator().manual_seed(seed)
+    if use == "gpt" or use.startswith("text_"):
+        return torch.randint(1, 20, (count, *row), generator=chance).float()
+    if use in ("gan", "vae"):
+        return torch.rand(count, *row, generator=chance)
+    return torch.randn(count, *row, generator=chance)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,11 +77,27 @@ def one_thread():
 @pytest.mark.parametrize(("use", "row", "config"), FAMILIES, ids=NAMES)
 class TestModelContract:
     @pytest.fixture
-    def component(self, use, row, config):
+    def task(self, use):
+        return catalogue.architecture(use).Config.task
+
+    @pytest.fixture
+    def data_input(self, row):
+        return TensorSpec(name="x", dtype="FP32", shape=(-1, *row))
+
+    @pytest.fixture
+    def classes(self, task):
+        return CLASSES if task == "classification" else ()
+
+    @pytest.fixture
+    def component(self, use, row, config, task, data_input, classes):
+        scaled = (
+            {"input_scale": 0.5} if "input_scale" in catalogue.architecture(use).Config.model_fields else {}
+        )
         return catalogue.resolve(
-            Component(use=use, config=config | {"input_scale": 0.5}),
-            data_input=TensorSpec(name="x", dtype="FP32", shape=(-1, *row)),
-            classes=CLASSES,
+            Component(use=use, config=config | scaled),
+            data_input=data_input,
+            classes=classes,
+            target=TARGETS.get(task, "none"),
         )
 
     @pytest.fixture
@@ -71,26 +109,38 @@ class TestModelContract:
                 parameter.data.add_(0.2 * torch.randn_like(parameter))
         return network.eval()
 
+    @pytest.fixture
+    def signature(self, task, data_input, classes):
+        return signature_of(task, data_input, classes)
+
     @pytest.mark.parametrize("count", [0, 1, 5])
-    def test_rows_become_logits_whatever_their_number(self, network, row, count):
-        logits_BC = network(torch.ones(count, *row))
-        assert logits_BC.shape == (count, C)
-        assert logits_BC.dtype == torch.float32
+    def test_rows_become_the_outputs_of_the_signature_whatever_their_number(
+        self, network, use, row, signature, count
+    ):
+        outputs = network.infer(rows(use, count, row))
+        for spec, output in zip(signature.outputs, outputs, strict=True):
+            assert output.shape == (count, *spec.shape[1:]), spec.name
+            assert output.dtype == torch.float32
 
     @pytest.mark.parametrize("training", [False, True])
-    def test_a_row_does_not_depend_on_the_rows_beside_it(self, network, row, training):
+    def test_a_row_does_not_depend_on_the_rows_beside_it(self, network, use, row, training):
         for module in network.modules():
-            if not isinstance(module, torch.nn.Dropout):
+            if not isinstance(module, Dropout):
                 module.training = training
-        x = rows(6, row)
-        together, alone = network(x), torch.cat([network(one[None]) for one in x])
-        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-        assert not torch.allclose(together[0], together[1], atol=1e-3), "rows are told apart"
+        x = rows(use, 6, row)
+        together = network.infer(x)
+        alone = zip(*(network.infer(one[None]) for one in x), strict=True)
+        for some, one_by_one in zip(together, alone, strict=True):
+            torch.testing.assert_close(some, torch.cat(one_by_one), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(together[0][0], together[0][1], atol=1e-3), "rows are told apart"
 
-    def test_the_input_is_scaled_inside(self, component, network, row):
+    def test_the_input_is_scaled_inside(self, component, network, use, row):
+        if "input_scale" not in component.config:
+            pytest.skip("bytes and tokens have no scale")
         plain = catalogue.build(Component(use=component.use, config=component.config | {"input_scale": 1.0}))
         plain.load_state_dict(network.state_dict())
-        torch.testing.assert_close(network(rows(3, row)), plain.eval()(rows(3, row) * 0.5))
+        x = rows(use, 3, row)
+        torch.testing.assert_close(network.infer(x)[0], plain.eval().infer(x * 0.5)[0])
 
     def test_the_same_seed_gives_the_same_weights(self, component):
         states = []
@@ -101,21 +151,32 @@ class TestModelContract:
         for name, tensor in states[0].items():
             assert torch.equal(tensor, states[1][name])
 
-    def test_the_loss_falls(self, component, row):
+    def test_the_loss_falls(self, component, use, row, task):
         y_N = torch.randint(C, (64,), generator=torch.Generator().manual_seed(0))
-        x_N = rows(64, row) + 2 * rows(C, row, seed=1)[y_N]
+        if task == "classification" and not use.startswith("text_"):
+            x_N = rows(use, 64, row) + 2 * rows(use, C, row, seed=1)[y_N]
+        else:
+            x_N = rows(use, C, row, seed=1)[y_N]
+        if task == "regression":
+            y_N = y_N.float()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             network = catalogue.build(component)
+            objective = make_objective(network, Training(), x_ND=x_N, y_N=y_N)
             optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
             losses = []
             for _ in range(60):
                 optimizer.zero_grad()
-                loss = torch.nn.functional.cross_entropy(network(x_N), y_N)
+                loss = objective.loss(network.train()(x_N), y_N)
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
-        assert losses[-1] < losses[0] / 2
+        if task == "adversarial":  # two players: what one wins the other loses
+            assert all(map(np.isfinite, losses))
+        else:
+            # Rows of a density are noise: all that can be learned of them is how much.
+            learned = 0.02 if task == "density" else 0.5
+            assert losses[-1] < losses[0] - learned * abs(losses[0])
 
     def test_an_empty_shard_trains_nothing_and_breaks_nothing(self, network, row):
         network.train()(torch.empty(0, *row)).sum().backward()
@@ -123,19 +184,52 @@ class TestModelContract:
             assert parameter.grad is not None, f"{name}: gradients are averaged over workers, so each has one"
             assert not parameter.grad.any()
 
-    def test_weights_round_trip_through_safetensors(self, component, network, row):
+    def test_weights_round_trip_through_safetensors(self, component, network, use, row):
         copy = catalogue.build(component)
         copy.load_state_dict(load(save(network.state_dict())))
-        assert torch.equal(network(rows(3, row)), copy.eval()(rows(3, row)))
+        x = rows(use, 3, row)
+        assert torch.equal(network.infer(x)[0], copy.eval().infer(x)[0])
 
-    def test_the_graph_gives_what_torch_gives_for_any_number_of_rows(self, component, network, row):
-        signature = classifier_signature(TensorSpec(name="x", dtype="FP32", shape=(-1, *row)), CLASSES)
-        bundle = build(network, architecture=component, signature=signature, probes=rows(3, row).numpy())
-        assert (bundle.runtimes, bundle.notes) == (("onnx", "torch"), ())
-        graph = load_runtime("onnx", bundle.files, signature=signature)
+    def test_what_is_served_is_what_torch_gives_for_any_number_of_rows(
+        self, component, network, use, row, signature
+    ):
+        probes = rows(use, 3, row).numpy()
+        bundle = build(network, architecture=component, signature=signature, probes=probes)
+        if not network.methods():
+            assert (bundle.runtimes, bundle.notes) == (("onnx", "torch"), ())
+        served = load_runtime(bundle.runtimes[0], bundle.files, signature=signature)
         for count in (1, 3, 8):
-            x = rows(count, row, seed=count)
+            x = rows(use, count, row, seed=count)
             with torch.no_grad():
-                expected = network(x)
-            got = graph.run({"x": x.numpy()})["logits"]
-            np.testing.assert_allclose(got, expected.numpy(), rtol=1e-4, atol=1e-5)
+                expected = network.infer(x)
+            got = served.run({"x": x.numpy()})
+            for spec, output in zip(signature.outputs, expected, strict=True):
+                np.testing.assert_allclose(got[spec.name], output.numpy(), rtol=1e-4, atol=1e-5)
+
+    def test_its_other_methods_answer_as_their_signatures_say(self, component, network, use, row, signature):
+        if not network.methods():
+            pytest.skip("it answers `infer` only")
+        probes = rows(use, 3, row).numpy()
+        bundle = build(network, architecture=component, signature=signature, probes=probes)
+        served = load_runtime("torch", bundle.files, signature=signature)
+        given = {
+            "x": probes,
+            "z": np.ones((3, 4), np.float32),
+            "seed": np.array([3, 4, 3]),
+            "prompt": np.array(["ab", "", "ab"], dtype=object),
+            "max_bytes": np.array([5, 5, 5], np.int32),
+        }
+        assert bundle.methods.keys() == network.methods().keys()
+        for name, method in bundle.methods.items():
+            inputs = with_defaults(
+                method, {spec.name: given[spec.name] for spec in method.inputs if spec.name in given}
+            )
+            assert check_inputs(method, inputs) == 3
+            once, again = (served.call(name, inputs) for _ in range(2))
+            for spec in method.outputs:
+                assert once[spec.name].shape == (3, *spec.shape[1:])
+                np.testing.assert_array_equal(once[spec.name], again[spec.name])
+            if "seed" in inputs:
+                (output,) = once.values()
+                np.testing.assert_array_equal(output[0], output[2])
+                assert not np.array_equal(output[0], output[1])

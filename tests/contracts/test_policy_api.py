@@ -13,7 +13,7 @@ import pytest
 import yaml
 from control_server import Switch, Type, World, draft
 
-from raymaas.bundle.correctness import EVALUATION, write_correctness
+from raymaas.bundle.correctness import EVALUATION, write_outcomes
 from raymaas.client import AsyncClient, Client
 from raymaas.errors import InvalidInput, NotFound, Refused
 from raymaas.specs.cards import Card
@@ -50,7 +50,7 @@ def publish(world: World, *, wrong: int | None, card: Card | None = None) -> int
     files = {"model.safetensors": b"weights"}
     if wrong is not None:
         row_N = np.arange(ROWS)
-        files[EVALUATION] = write_correctness(row_N, row_N >= wrong)
+        files[EVALUATION] = write_outcomes(row_N, {"correct": row_N >= wrong})
     made = said.model_copy(update={"evaluation": evaluation, "card": card})
     return world.versions.publish(made, files).version
 

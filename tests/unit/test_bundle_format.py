@@ -105,7 +105,7 @@ def test_a_network_that_cannot_be_exported_keeps_torch_and_says_why():
 
 
 def test_an_evaluation_is_added_beside_the_other_files(bundle):
-    whole = bundle.with_evaluation(row_N=np.array([7, 9]), correct_N=np.array([1, 0], np.uint8))
+    whole = bundle.with_evaluation(row_N=np.array([7, 9]), values={"correct": np.array([True, False])})
     assert set(whole.files) == {*bundle.files, EVALUATION}
     arrays = load(whole.files[EVALUATION])
     assert arrays["row"].tolist() == [7, 9]

@@ -58,7 +58,6 @@ class Scene:
             self.runs,
             run_id,
             say=self.said.append,
-            on_epoch=lambda epoch, metrics: None,
             on_trial=lambda trial: None,
             resumes=resumes,
         )

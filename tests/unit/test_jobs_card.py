@@ -80,7 +80,6 @@ def parts(store: Store, run_id: str) -> JobParts:
         runs=Runs(store),
         run_id=run_id,
         say=lambda sentence: None,
-        on_epoch=lambda epoch, metrics: None,
         on_trial=lambda trial: None,
     )
 

@@ -45,7 +45,6 @@ def parts(tmp_path: Path) -> JobParts:
         runs=Runs(store),
         run_id="t",
         say=lambda sentence: None,
-        on_epoch=lambda epoch, metrics: None,
         on_trial=lambda trial: None,
         files=DataFiles(folder=tmp_path),
     )

@@ -60,7 +60,6 @@ def test_the_log_names_overfitting(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         runs=Runs(store),
         run_id="t",
         say=said.append,
-        on_epoch=lambda epoch, metrics: None,
         on_trial=lambda trial: None,
     )
     training.train(JOB, parts)

@@ -194,7 +194,7 @@ def test_an_improvement_below_min_delta_does_not_count():
         report = EpochReport(
             epoch=epoch, train_loss=1, validation_loss=loss, figures={"accuracy": 0}, seconds=0
         )
-        state = state.after(report, weights={}, optimizer={}, min_delta=0.1)
+        state = state.after(report, weights={}, min_delta=0.1)
     assert state.progress.best_epoch == 3
     stopping = EarlyStopping(patience=1, min_delta=0.1)
     assert finished(state.progress, Training(epochs=9, early_stopping=stopping), epochs=9)

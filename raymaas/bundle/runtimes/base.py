@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
-from raymaas.bundle.format import PROBES
+from raymaas.bundle.probes import PROBES, read_probes
 from raymaas.errors import IntegrityError
 
 
@@ -33,14 +31,10 @@ class Runtime(Protocol):
 
 def check_probes(runtime: Runtime, files: Mapping[str, bytes], *, tolerance: float = 1e-4) -> None:
     """Run the probes; IntegrityError unless every output is within `tolerance`, relative plus absolute."""
-    try:
-        tensors = load(files[PROBES])
-    except SafetensorError as error:
-        raise IntegrityError(f"{PROBES} is damaged: {error}") from None
-    inputs = {key.removeprefix("input."): value for key, value in tensors.items() if key.startswith("input.")}
+    inputs, recorded = read_probes(files[PROBES])
     outputs = runtime.run(inputs)
     for name, got in outputs.items():
-        expected = tensors.get(f"output.{name}")
+        expected = recorded.get(name)
         if expected is None or expected.shape != got.shape:
             raise IntegrityError(
                 f"runtime {runtime.name!r}: {PROBES} holds no output {name!r} of shape {got.shape}"

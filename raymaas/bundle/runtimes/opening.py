@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 
 from raymaas.bundle.format import FILES_OF_RUNTIME, files_of_runtime
 from raymaas.bundle.runtimes.base import Runtime, check_probes
+from raymaas.bundle.runtimes.transformed import TransformedRuntime
+from raymaas.bundle.transforming import TRANSFORMS, network_signature
+from raymaas.data.transforms.fitted import Fitted
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.specs.versions import ModelVersion, Signature
 
@@ -28,6 +31,8 @@ def open_runtime(
     for missing in [name for name in names if name not in manifest.files]:
         of = f"{manifest.model}@{manifest.version}"
         raise IntegrityError(f"{missing} of {of} is not in the manifest; publish the version again")
+    if TRANSFORMS in manifest.files:
+        names = (*names, TRANSFORMS)
     files = {name: read(name) for name in names}
     opened = load_runtime(name, files, signature=manifest.signature, threads=threads, device=device)
     check_probes(opened, files)
@@ -50,7 +55,22 @@ def choose_runtime(available: tuple[str, ...], *, wanted: str, device: str) -> s
 def load_runtime(
     name: str, files: Mapping[str, bytes], *, signature: Signature, threads: int = 1, device: str = "cpu"
 ) -> Runtime:
-    """Load `files`, which the caller verified or made itself, into runtime `name`; imports its libraries."""
+    """Load `files`, which the caller verified or made itself, into runtime `name`; imports its libraries.
+
+    Transforms among the files stand in front of it.
+    """
+    if TRANSFORMS not in files:
+        return _load(name, files, signature=signature, threads=threads, device=device)
+    transforms = Fitted.unseal(files[TRANSFORMS], source=TRANSFORMS)
+    network = network_signature(signature, transforms)
+    return TransformedRuntime(
+        _load(name, files, signature=network, threads=threads, device=device), transforms
+    )
+
+
+def _load(
+    name: str, files: Mapping[str, bytes], *, signature: Signature, threads: int, device: str
+) -> Runtime:
     if name == "onnx":
         from raymaas.bundle.runtimes.onnx import OnnxRuntime
 

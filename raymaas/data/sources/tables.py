@@ -14,9 +14,14 @@ from raymaas.store.places import read_place
 
 
 class Csv(Columns):
-    """A CSV file with a header line: one column is the label, the others are numbers."""
+    """A CSV file with a header line: one column is the label, the others are numbers or text.
+
+    A column is one of numbers when one of its values is. Dates are kept as text, and so
+    sort right when they are written as ISO 8601 has them.
+    """
 
     delimiter: str = Field(",", min_length=1, max_length=1, description="Between values.")
+    missing: tuple[str, ...] = Field(("",), description="What stands where a value is missing.")
 
     def table(self, files: DataFiles) -> pa.Table:
         # As text, not by guessing types: a guess is made from the first megabyte, and its message names no row.
@@ -28,7 +33,7 @@ class Csv(Columns):
                 include_columns=wanted,
                 column_types={name: pa.string() for name in wanted},
                 strings_can_be_null=True,
-                null_values=[""],
+                null_values=list(self.missing),
             )
             return self.from_columns(self._open(data, as_text).read_all())
         except pa.ArrowInvalid as error:
@@ -45,7 +50,7 @@ class Csv(Columns):
 
 
 class Parquet(Columns):
-    """A Parquet file: one column is the label, the others are numbers, or lists of equally many numbers."""
+    """A Parquet file: one column is the label, the others numbers, lists of equally many numbers, or text."""
 
     def table(self, files: DataFiles) -> pa.Table:
         data = read_place(self.path)

@@ -1,18 +1,19 @@
-"""Runs over HTTP: submit a job, follow its log and epochs, stop it, resume it."""
+"""Runs over HTTP: submit a job, follow its log and epochs, read what it left, stop it, resume it."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from mimetypes import guess_type
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from raymaas.client.jobfile import read_job
-from raymaas.errors import InvalidInput, Refused, Unavailable
+from raymaas.errors import Refused, Unavailable
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
-from raymaas.specs.api import LogPart, ResumeRequest, RunList, RunMetrics, SubmitRequest
+from raymaas.specs.api import LogPart, ResumeRequest, RunFiles, RunList, RunMetrics, SubmitRequest
 from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Name, new_run_id
 from raymaas.specs.runs import FINAL_STATES, Failed, Run, RunSpec
@@ -51,8 +52,26 @@ def runs_router(parts: ControlParts) -> APIRouter:
         return runs.get(run_id)
 
     @router.get("/{run_id}/metrics")
-    def get_metrics(run_id: str) -> RunMetrics:
-        return RunMetrics(epochs=runs.epochs(run_id), trials=runs.trials(run_id))
+    def get_metrics(run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> RunMetrics:
+        return RunMetrics(
+            epochs=runs.epochs(run_id, after=after),
+            trials=runs.trials(run_id),
+            progress=runs.progresses.newest(run_id),
+        )
+
+    @router.get("/{run_id}/spec")
+    def get_spec(run_id: str) -> RunSpec:
+        return runs.spec(run_id)
+
+    @router.get("/{run_id}/files")
+    def list_files(run_id: str) -> RunFiles:
+        runs.spec(run_id)
+        return RunFiles(files=runs.artifacts(run_id).list())
+
+    @router.get("/{run_id}/files/{name:path}", response_class=Response)
+    def get_file(run_id: str, name: str) -> Response:
+        data = runs.artifacts(run_id).read(name)
+        return Response(data, media_type=guess_type(name)[0] or "application/octet-stream")
 
     @router.get("/{run_id}/logs")
     def get_logs(run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> LogPart:
@@ -70,14 +89,9 @@ def runs_router(parts: ControlParts) -> APIRouter:
     @router.post("/{run_id}/resume", status_code=201)
     def resume_run(run_id: str, body: ResumeRequest, who: Who) -> Run:
         at, resumption = parts.now(), parts.resumption
+        changed = partial(read_job, settings=body.settings)
         if body.from_epoch is not None:
-            changed = partial(read_job, settings=body.settings)
             return start(resumption.branched(run_id, body.from_epoch, who=who, at=at, changed=changed))
-        if body.settings:
-            raise InvalidInput(
-                "a continued run ends as it would have ended uninterrupted, so nothing can be set; add from_epoch to "
-                "branch off with other settings"
-            )
-        return start(resumption.continued(run_id, who=who, at=at))
+        return start(resumption.continued(run_id, who=who, at=at, changed=changed))
 
     return router

@@ -1,0 +1,158 @@
+"""The values of a column as people have them: numbers, text or times, or one sentence about what is wrong where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymaas.data.columns import TIME
+from raymaas.errors import InvalidInput
+
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+
+_WHOLE, _PLAIN = r"^-?(0|[1-9]\d*)$", r"^-?(0|[1-9]\d*)(\.\d+)?$"
+
+
+def input_values(values: pa.ChunkedArray, *, as_text: bool, where: str) -> pa.Array:
+    """A column of `raymaas.data.columns` for a model: text, float32, or lists of equally many float32.
+
+    A column of text is one of numbers when one of its values is, unless `as_text`. Raises InvalidInput naming the
+    row of what is no finite number, or ragged.
+    """
+    values = _decoded(values)
+    if as_text or (_is_text(values.type) and _is_without_numbers(values)):
+        return _text(values, where=where)
+    column = _flat(_Column(values, where))
+    flat = _float32(column, otherwise="correct it, or name the column in data.config.text")
+    if column.width == 1 and not _is_list(values.type):
+        return flat
+    return pa.FixedSizeListArray.from_arrays(flat, column.width)
+
+
+def kept_values(values: pa.ChunkedArray, *, where: str) -> pa.Array:
+    """A column of `raymaas.data.columns` that is kept: text, int64, float64, or times of any unit and zone.
+
+    Text that is written as numbers everywhere becomes numbers. Raises InvalidInput for another type.
+    """
+    values = _decoded(values)
+    kind = values.type
+    try:
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            times = values.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False)
+            return times.cast(TIME).combine_chunks()
+        if _is_text(kind):
+            # Written as numbers are, so that 9 comes before 10; what begins with zeros is a name.
+            whole, plain = (pc.all(pc.match_substring_regex(values, p)).as_py() for p in (_WHOLE, _PLAIN))
+            kept = pa.int64() if whole else pa.float64() if plain else pa.string()
+            return values.cast(kept).combine_chunks()
+        if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+            return values.cast(pa.int64()).combine_chunks()
+        if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            return values.cast(pa.float64()).combine_chunks()
+    except pa.ArrowInvalid as error:
+        raise InvalidInput(f"{where} cannot be kept: {error}") from None
+    raise InvalidInput(f"{where} is {kind}, and what is kept is numbers, text or times; convert it")
+
+
+def numbers(values: pa.ChunkedArray, *, where: str) -> np.ndarray:
+    """float32 [N] of a column of numbers to be learned. Raises InvalidInput naming the row of what is none."""
+    values = _decoded(values)
+    column = _Column(values, where)
+    if _is_list(values.type):
+        raise InvalidInput(f"{where} is {values.type}; what is learned is one number in each row")
+    column.refuse(values.is_null(), "has no number in row {row}; fill or drop it")
+    learned_N: np.ndarray = _float32(column, otherwise="correct it").to_numpy()
+    return learned_N
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column while it is looked at: its values one after the other, `width` of them in each row."""
+
+    values: pa.ChunkedArray
+    where: str
+    width: int = 1
+
+    def refuse(self, bad: Any, what: str) -> None:
+        """Raise InvalidInput about the first value that is `bad`; `what` may name {value} and {row}, from 0 on."""
+        positions = np.flatnonzero(np.asarray(bad))
+        if len(positions):
+            first = int(positions[0])
+            sentence = what.format(value=self.values[first].as_py(), row=first // self.width)
+            count = f" ({len(positions)} such values in all)" if len(positions) > 1 else ""
+            raise InvalidInput(f"{self.where} {sentence}{count}")
+
+
+def _float32(column: _Column, *, otherwise: str) -> pa.Array:
+    """The values as float32; what is missing stays so, and NaN is missing."""
+    values, kind = column.values, column.values.type
+    if _is_text(kind):
+        odd = pc.fill_null(pc.invert(pc.match_substring_regex(values, _NUMBER)), False)
+        column.refuse(odd, f"has {{value!r}} in row {{row}}, which is no number; {otherwise}")
+        values = pc.utf8_trim_whitespace(values)
+    elif pa.types.is_boolean(kind):
+        values = values.cast(pa.int8())
+    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        raise InvalidInput(
+            f"{column.where} is {kind}, and features are numbers or text; convert it, or leave it out of features"
+        )
+    exact = values.cast(pa.float64(), safe=False)
+    exact = pc.if_else(pc.is_nan(exact), None, exact)
+    flat = exact.cast(pa.float32(), safe=False)
+    _Column(exact, column.where, column.width).refuse(
+        pc.fill_null(pc.is_inf(flat), False),
+        "has {value} in row {row}, which is no finite float32; fill or drop it",
+    )
+    return flat.combine_chunks()
+
+
+def _is_without_numbers(texts: pa.ChunkedArray) -> bool:
+    """Whether there are texts and none reads as a number."""
+    reads = pc.match_substring_regex(texts, _NUMBER)
+    return texts.null_count < len(texts) and not pc.any(reads).as_py()
+
+
+def _flat(column: _Column) -> _Column:
+    """The column without lists around its values; from lists none may be missing."""
+    values = column.values
+    if not _is_list(values.type):
+        return column
+    column.refuse(values.is_null(), "has nothing in row {row}; fill or drop it")
+    lengths = pc.list_value_length(values)
+    width = lengths[0].as_py()
+    if not width:
+        raise InvalidInput(
+            f"{column.where} has an empty list in row 0; give it values, or leave it out of features"
+        )
+    counted = _Column(lengths, column.where)
+    counted.refuse(pc.not_equal(lengths, width), f"has {{value}} values in row {{row}}, but {width} in row 0")
+    flat = _Column(pc.list_flatten(values), column.where, width)
+    absent = flat.values.is_null()
+    if pa.types.is_floating(flat.values.type):
+        absent = flat.values.is_null(nan_is_null=True)
+    flat.refuse(absent, "lacks a value in row {row}; fill or drop it")
+    return flat
+
+
+def _text(values: pa.ChunkedArray, *, where: str) -> pa.Array:
+    try:
+        return values.cast(pa.string()).combine_chunks()
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise InvalidInput(f"{where} is {values.type}, which is no text; convert it") from None
+
+
+def _decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = values.type
+    return values.cast(kind.value_type) if pa.types.is_dictionary(kind) else values
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
