@@ -42,6 +42,16 @@ def first_step_line(first: FirstStep) -> str:
     )
 
 
+def used_line(progress: RunProgress) -> str:
+    """What a run used, and with the runs that it continues."""
+    spent, total = progress.spent, progress.spent + progress.before
+    gpu = f", {spent.gpu_hours:.4f} GPU hours" if spent.gpu_seconds else ""
+    line = f"used {duration(spent.seconds)} ({spent.hours:.4f} hours), {spent.cpu_hours:.4f} CPU hours{gpu}"
+    if not progress.before.seconds:
+        return line
+    return f"{line}; with what it continues {total.hours:.4f} hours, {total.cpu_hours:.4f} CPU hours"
+
+
 def figures(metrics: Mapping[str, float]) -> str:
     """Losses and figures of an epoch; validation figures go without that word, the validation loss with it."""
     shown = {"train_loss": "loss", "validation_loss": "validation loss"}

@@ -20,6 +20,8 @@ from raymaas.cli import (
     local,
     models,
     predict,
+    run_comparison,
+    run_files,
     runs,
     schema,
     sweep,
@@ -34,6 +36,8 @@ app.add_typer(train.app)
 app.add_typer(data.app, name="data")
 app.add_typer(compress.app)
 app.add_typer(sweep.app)
+runs.app.add_typer(run_comparison.app)
+runs.app.add_typer(run_files.app)
 app.add_typer(runs.app, name="runs")
 models.app.add_typer(exchange.app)
 models.app.add_typer(lineage.app)

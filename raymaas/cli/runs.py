@@ -1,13 +1,26 @@
-"""`raymaas runs`: executions of jobs."""
+"""`raymaas runs`: executions of jobs, and what to do about each."""
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from raymaas.cli.show import AsJson, client_of, moment, print_json, print_table, state_detail
+from raymaas.cli.liveline import shown_on
+from raymaas.cli.loglines import first_step_line, used_line
+from raymaas.cli.show import (
+    AsJson,
+    client_of,
+    moment,
+    notes,
+    output,
+    print_json,
+    print_table,
+    state_detail,
+)
 from raymaas.cli.train import followed, summary
+from raymaas.specs.runs import Failed, Run, Stopped, Succeeded
 
 app = typer.Typer(no_args_is_help=True, help="Runs: list them, show one, read its log, stop it, resume it.")
 
@@ -35,13 +48,17 @@ def list_runs(
         (r.run_id, r.model, r.status.state, state_detail(r.status), moment(r.created_at), r.who)
         for r in found
     ]
-    print_table(("run", "model", "state", "detail", "created", "who"), rows, empty="there are no runs yet")
+    print_table(
+        ("run", "model", "state", "detail", "created", "who"),
+        rows,
+        empty="there are no runs yet; `raymaas init` writes a job file, `raymaas train JOB` starts one",
+    )
     return None
 
 
 @app.command()
 def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
-    """Show how a run stands, and what its epochs measured.
+    """Show how a run stands, what it used, what its epochs measured, and what can be done next.
 
     Example:
 
@@ -49,18 +66,29 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
     """
     with client_of(context) as client:
         handle = client.run(run_id)
-        run, epochs = handle.status(), handle.metrics()
+        run, epochs, progress, files = handle.status(), handle.metrics(), handle.progress(), handle.files()
     if as_json:
-        metrics = [{"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs]
-        return print_json(run.model_dump(mode="json") | {"epochs": metrics})
+        return print_json(
+            run.model_dump(mode="json")
+            | {
+                "epochs": [{"epoch": epoch.epoch, **epoch.metrics} for epoch in epochs],
+                "progress": progress.model_dump(mode="json") if progress else None,
+                "files": [file.model_dump(mode="json") for file in files],
+            }
+        )
     typer.echo(f"{run.run_id}: {run.kind} {run.model}, by {run.who}, {moment(run.created_at)}")
     typer.echo(f"{run.status.state} {state_detail(run.status)}".rstrip())
     if run.resumes:
         place = "its newest checkpoint" if run.resumes.epoch is None else f"epoch {run.resumes.epoch}"
         typer.echo(f"goes on from {run.resumes.run}, {place}")
+    if progress:
+        typer.echo(used_line(progress))
+        if progress.first_step:
+            typer.echo(first_step_line(progress.first_step))
     names = sorted({name for epoch in epochs for name in epoch.metrics})
     rows = [(e.epoch, *(f"{e.metrics[n]:.4g}" if n in e.metrics else "" for n in names)) for e in epochs]
     print_table(("epoch", *names), rows, empty="no epoch has been measured yet")
+    typer.echo(f"next: {next_step(run, has_report=any(file.name.startswith('report/') for file in files))}")
     return None
 
 
@@ -70,20 +98,26 @@ def logs(
     run_id: RunId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
 ) -> None:
-    """Print a run's log.
+    """Print a run's log. On a terminal, following it shows a line with progress, speed and the time left below.
 
     Example:
 
       raymaas runs logs train-digits-9f31c2d4e5 --follow
     """
     with client_of(context) as client:
-        for text in client.run(run_id).logs(follow=follow):
+        run = client.run(run_id)
+        if follow and sys.stdout.isatty():
+            with shown_on(output()) as show:
+                for event in run.events():
+                    show(event)
+            return
+        for text in run.logs(follow=follow):
             typer.echo(text, nl=False)
 
 
 @app.command()
-def stop(context: typer.Context, run_id: RunId) -> None:
-    """Stop a run. What it has published stays.
+def stop(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
+    """Stop a run. What it has published stays, and so do a training's checkpoints.
 
     Example:
 
@@ -91,7 +125,11 @@ def stop(context: typer.Context, run_id: RunId) -> None:
     """
     with client_of(context) as client:
         run = client.run(run_id).stop()
+    if as_json:
+        return print_json(run)
     typer.echo(f"{run.run_id}: {run.status.state} {state_detail(run.status)}".rstrip())
+    notes().print(f"next: {next_step(run, has_report=False)}", soft_wrap=True)
+    return None
 
 
 @app.command()
@@ -107,7 +145,9 @@ def resume(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="FIELD=VALUE", help="With --from-epoch: train on otherwise; may be repeated."
+            "--set",
+            metavar="FIELD=VALUE",
+            help="With --from-epoch: train on otherwise. Without: only budget.*. May be repeated.",
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
@@ -116,7 +156,8 @@ def resume(
     """Go on with a training run that failed or was stopped, from its newest checkpoint.
 
     That is a new run, RUN-r2. It ends with the same weights, to the bit, as RUN would have ended uninterrupted.
-    After its driver died, a training is carried on once by itself; this is for after that.
+    After its driver died, a training is carried on once by itself; this is for after that. One that its budget stopped
+    needs a larger one, which counts what was used before too: --set budget.hours=2.
 
     With --from-epoch it is another training that begins with a checkpoint of RUN, whatever became of RUN.
 
@@ -131,5 +172,23 @@ def resume(
         if not wait:
             print_json(run.status()) if as_json else typer.echo(run.run_id)
             return
-        version = followed(client, run, epochs=None)
+        version = followed(client, run)
         print_json(version) if as_json else typer.echo(summary(version))
+
+
+def next_step(run: Run, *, has_report: bool) -> str:
+    """What one may want to do about a run as it stands."""
+    resumed = f"`raymaas runs resume {run.run_id}` goes on" if run.kind == "train" else "submit its job again"
+    match run.status:
+        case Succeeded(version=int(version)):
+            report = f"`raymaas runs report {run.run_id}` shows how good it is, " if has_report else ""
+            return f"{report}`raymaas deploy {run.model}@{version}` serves it"
+        case Succeeded():
+            return f"`raymaas runs logs {run.run_id}` says what was found"
+        case Failed():
+            return f"`raymaas runs logs {run.run_id}` says why, {resumed}"
+        case Stopped(why=why) if why:
+            return why.rpartition("; ")[2]
+        case Stopped():
+            return resumed
+    return f"`raymaas runs logs {run.run_id} --follow` follows it, `raymaas runs stop {run.run_id}` stops it"

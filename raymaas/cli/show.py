@@ -105,6 +105,6 @@ def state_detail(state: RunState) -> str:
             return f"{made}{seconds:.1f} s"
         case Failed(error=error):
             return error.splitlines()[0] if error else ""
-        case Stopped(who=who):
-            return f"by {who}"
+        case Stopped(who=who, why=why):
+            return f"by {who}: {why}" if why else f"by {who}"
     return ""

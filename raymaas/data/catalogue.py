@@ -10,8 +10,10 @@ from collections.abc import Mapping
 
 from raymaas.data.sources.arrays import Npz
 from raymaas.data.sources.base import Importer, Source
+from raymaas.data.sources.docstrings import Docstrings
 from raymaas.data.sources.idx import Idx
 from raymaas.data.sources.images import Images
+from raymaas.data.sources.lines import Lines
 from raymaas.data.sources.mnist import Mnist
 from raymaas.data.sources.python_help import PythonHelp
 from raymaas.data.sources.scikit import BreastCancer, Diabetes, Digits, Iris, Synthetic, Wine
@@ -27,12 +29,14 @@ SOURCES: Mapping[str, type[Source]] = {
     "wine": Wine,
     "diabetes": Diabetes,
     "python_help": PythonHelp,
+    "docstrings": Docstrings,
     "synthetic": Synthetic,
     "csv": Csv,
     "parquet": Parquet,
     "npz": Npz,
     "idx": Idx,
     "images": Images,
+    "lines": Lines,
 }
 
 

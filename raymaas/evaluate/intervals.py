@@ -1,4 +1,4 @@
-"""Intervals with a formula: of a proportion, of a mean, of a ratio of two sums, and Student's quantile."""
+"""Intervals with a formula: of a proportion, of a mean, and Student's quantile."""
 
 from __future__ import annotations
 
@@ -41,23 +41,11 @@ def proportion(successes: int, trials: int, *, confidence: float) -> Metric:
 
 
 def mean(values_N: np.ndarray, *, confidence: float, least: float = -math.inf) -> Metric:
-    """The mean with its normal interval, none of which is below `least`. A single value has no width."""
-    return weighted_mean(values_N, np.ones(len(values_N)), confidence=confidence, least=least)
-
-
-def weighted_mean(
-    values_N: np.ndarray, weights_N: np.ndarray, *, confidence: float, least: float = -math.inf
-) -> Metric:
-    """sum(w v) / sum(w), where both sums vary from sample to sample, with its normal interval.
-
-    The variance is that of the ratio's linear part (Cochran, Sampling Techniques, 1977, section 6.4); with equal
-    weights it is that of a mean.
-    """
-    values_N, weights_N = values_N.astype(np.float64), weights_N.astype(np.float64)
-    value, rows = float((weights_N * values_N).sum() / weights_N.sum()), len(values_N)
-    parts_N = weights_N * (values_N - value) / weights_N.mean()
-    spread = math.sqrt(float((parts_N**2).sum()) / (rows - 1) / rows) if rows > 1 else 0.0
-    half = two_sided_z(confidence) * spread
+    """The mean with its normal interval, no end of which is below `least`. A single value has no width."""
+    values_N = values_N.astype(np.float64)
+    value, rows = float(values_N.mean()), len(values_N)
+    spread = float(values_N.std(ddof=1)) if rows > 1 else 0.0
+    half = two_sided_z(confidence) * spread / math.sqrt(rows)
     return Metric(
         value=value, low=max(least, value - half), high=value + half, confidence=confidence, method="normal"
     )

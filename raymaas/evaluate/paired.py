@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from raymaas.errors import InvalidInput
+from raymaas.evaluate.intervals import two_sided_z
 from raymaas.specs.evaluation import Metric
 
 _HALVINGS = 60  # an interval of length 1 down to the last bit of a float
@@ -33,20 +33,24 @@ def paired_difference(candidate: RowOutcomes, current: RowOutcomes, *, confidenc
     """
     order, order_of_current = (np.argsort(o.row_N, kind="stable") for o in (candidate, current))
     row_N = candidate.row_N[order]
-    if not len(row_N) or not np.array_equal(row_N, current.row_N[order_of_current]):
-        common = len(np.intersect1d(candidate.row_N, current.row_N))
-        raise InvalidInput(
-            f"the evaluations are not of the same rows: {len(candidate.row_N)} and {len(current.row_N)},"
-            f" with {common} in common"
-        )
-    if (row_N[1:] == row_N[:-1]).any():
-        raise InvalidInput("the evaluations name a row twice")
+    check_same_rows(row_N, current.row_N[order_of_current])
     ahead_N, behind_N = candidate.correct_N[order] != 0, current.correct_N[order_of_current] != 0
     gained, lost = int((ahead_N & ~behind_N).sum()), int((~ahead_N & behind_N).sum())
     low, high = tango_interval(gained, lost, len(row_N), confidence=confidence)
     return Metric(
         value=(gained - lost) / len(row_N), low=low, high=high, confidence=confidence, method="tango"
     )
+
+
+def check_same_rows(row_N: np.ndarray, other_N: np.ndarray) -> None:
+    """Raise InvalidInput unless both, in ascending order, name the same rows, each once, and at least one."""
+    if not len(row_N) or not np.array_equal(row_N, other_N):
+        common = len(np.intersect1d(row_N, other_N))
+        raise InvalidInput(
+            f"the evaluations are not of the same rows: {len(row_N)} and {len(other_N)}, with {common} in common"
+        )
+    if (np.diff(row_N) == 0).any():
+        raise InvalidInput("the evaluations name a row twice")
 
 
 def tango_interval(gained: int, lost: int, rows: int, *, confidence: float) -> tuple[float, float]:
@@ -57,7 +61,7 @@ def tango_interval(gained: int, lost: int, rows: int, *, confidence: float) -> t
     design, Statistics in Medicine 17 (1998), 891-908. Recommended by Fagerland, Lydersen and Laake (2014), also
     where few rows differ; without any that do, it is z^2 / (rows + z^2) to both sides.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = two_sided_z(confidence)
     found = (gained - lost) / rows
 
     def score_exceeds(difference: float, bound: float) -> bool:

@@ -16,7 +16,7 @@ def score(
     prediction_N: np.ndarray,
     y_N: np.ndarray,
     *,
-    constant: float,
+    constant: float | None = None,
     confidence: float = CONFIDENCE,
     brief: bool = False,
 ) -> Scored:
@@ -24,7 +24,7 @@ def score(
 
     `mse` and `mae` have the normal interval of a mean, `rmse` and `r2` a BCa bootstrap one. `r2` is
     1 - mse / variance of these rows, and left out where they are all equal. `constant` is the prediction of the
-    baseline, the mean of the training rows. With `brief`, only `rmse`, and that by its mean.
+    baseline, the mean of the training rows; without it there is none. With `brief`, only `rmse`, and that by its mean.
     """
     y_N = y_N.astype(np.float64)
     error_N = prediction_N.astype(np.float64) - y_N
@@ -46,7 +46,8 @@ def score(
     curved = [name for name in ("rmse", "r2") if name in weighted]
     drawn = resample(side_by_side(*(weighted[name] for name in curved)), len(y_N))
     metrics |= {name: one.bca(confidence=confidence) for name, one in zip(curved, drawn, strict=True)}
-    return Scored(metrics, weighted, kept, baselines={"the mean of the training rows": _of(constant, y_N)})
+    baselines = {} if constant is None else {"the mean of the training rows": _of(constant, y_N)}
+    return Scored(metrics, weighted, kept, baselines=baselines)
 
 
 def _explained(squared_N: np.ndarray, y_N: np.ndarray) -> Weighted:

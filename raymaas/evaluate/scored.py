@@ -34,13 +34,12 @@ class Scored:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def mean_of(values_N: np.ndarray, weights_N: np.ndarray | None = None) -> Weighted:
-    """The mean of values, each counted `weights_N` times more, as a function of the rows' weights."""
-    counted_N = np.ones(len(values_N)) if weights_N is None else weights_N.astype(np.float64)
-    total_N = counted_N * values_N
+def mean_of(values_N: np.ndarray) -> Weighted:
+    """The mean of values as a function of the rows' weights."""
+    values_N = values_N.astype(np.float64)
 
     def weighted(w_RN: np.ndarray) -> np.ndarray:
-        means_R: np.ndarray = (w_RN @ total_N) / (w_RN @ counted_N)
-        return means_R
+        mean_R: np.ndarray = (w_RN @ values_N) / w_RN.sum(axis=1)
+        return mean_R
 
     return weighted

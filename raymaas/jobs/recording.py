@@ -54,7 +54,7 @@ class Recorder(Listener):
         self._runs = runs
         self._now, self._clock = now, clock
         self._on_epoch, self._on_first_step = on_epoch, on_first_step
-        self.events = EventLog(runs.artifacts(spec.run_id), now=now)
+        self._events = EventLog(runs.artifacts(spec.run_id), now=now)
         former = runs.progresses.newest(spec.run_id)
         self._progress = former or RunProgress(
             run_id=spec.run_id, at=now(), before=runs.progresses.spent_before(spec)
@@ -83,7 +83,7 @@ class Recorder(Listener):
         self._update(epoch=report.epoch, share=1.0, samples_per_s=speed)
         self._on_epoch(metrics, self._progress)
         with suppress(RaymaasError):
-            self.events.epoch(report)
+            self._events.epoch(report)
         self._keep_now_and_then()
 
     def told(self, told: Told) -> None:
@@ -103,13 +103,16 @@ class Recorder(Listener):
             case WorkerSpent():
                 self._meter.worker(told.worker, told.cpu_seconds)
 
+    def drawn(self, name: str, png: bytes, *, epoch: int) -> None:
+        self._events.picture(name, png, step=epoch)
+
     def ended(self) -> None:
         self._meter.hold(0.0)
 
     def close(self) -> None:
         """Keep what was not kept yet. To be called when the run is over, before it is recorded as that."""
         with suppress(RaymaasError):
-            self.events.flush()
+            self._events.flush()
         self._keep()
 
     def _first_step(self, told: FirstStepTaken) -> FirstStep:

@@ -10,6 +10,7 @@ from raymaas.data.transforms.fitted import Fitted, fit_transforms
 from raymaas.jobs.adoption import adopt
 from raymaas.jobs.judging import judged
 from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
+from raymaas.jobs.reporting import Trained, keep_report
 from raymaas.models import catalogue
 from raymaas.models.base import signature_of
 from raymaas.registry.versions import VersionDraft
@@ -28,7 +29,10 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     transforms = fit_transforms(job.transforms, division.train, dataset.card)
     rows = transforms.ready(division)
     architecture = catalogue.resolve(
-        job.architecture, data_input=transforms.input, classes=dataset.card.classes, target=dataset.card.target
+        job.architecture,
+        data_input=transforms.input,
+        classes=dataset.card.classes,
+        target=dataset.card.target,
     )
     task = catalogue.task_of(architecture)
     parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
@@ -67,7 +71,9 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         description=job.description,
         card=job.card,
     )
-    return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
+    version = parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
+    keep_report(Trained(version, bundle, rows, fitted, remark=warning), parts)
+    return version
 
 
 def _fit(job: TrainJob, dataset: Dataset, transforms: Fitted, parts: JobParts) -> Checkpoint:

@@ -12,6 +12,7 @@
     runs/<run>/epochs/<epoch>-<attempt>.json        what each epoch measured
     runs/<run>/trials/<trial>.json                  how each trial of a sweep ended
     runs/<run>/front.csv, front.png                 the trials that none beats
+    runs/<run>/evaluation.json                      what an evaluate job found
     runs/<run>/log/<sequence>.txt                   what it printed
     runs/<run>/progress/<counter>.json              how far it is and what it has used; only the newest is kept
     runs/<run>/report/, tensorboard/                files that it leaves for people; see `registry.artifacts`
@@ -178,6 +179,10 @@ def trial_key(run_id: str, trial: str) -> str:
 def front_key(run_id: str, kind: str) -> str:
     """`kind` is csv or png."""
     return f"runs/{_name(run_id)}/front.{_name(kind)}"
+
+
+def report_key(run_id: str) -> str:
+    return f"runs/{_name(run_id)}/evaluation.json"
 
 
 def log_folder(run_id: str) -> str:

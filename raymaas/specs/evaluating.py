@@ -50,9 +50,7 @@ class OnData(Where):
     slices: tuple[str, ...] = Field(
         (), description="A column (`class` is the label), or a condition on one, such as 'age >= 40'."
     )
-    robustness: bool = Field(
-        False, description="Also under noise, shifts and brightness, or missing values."
-    )
+    robustness: bool = Field(False, description="Also under noise, shifts and brightness, or missing values.")
 
 
 class ByFolds(Spec):
@@ -105,7 +103,9 @@ class EvaluateJob(Document):
 
     @model_validator(mode="after")
     def _of_that_model(self) -> EvaluateJob:
-        named = self.how.job.model if isinstance(self.how, ByFolds) else Reference.parse(self.how.version).model
+        named = (
+            self.how.job.model if isinstance(self.how, ByFolds) else Reference.parse(self.how.version).model
+        )
         if named != self.model:
             raise ValueError(f"how measures {named!r}, but model says {self.model!r}; make them the same")
         return self

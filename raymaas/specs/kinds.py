@@ -9,15 +9,17 @@ from pydantic import BeforeValidator, JsonValue, PlainSerializer
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document, Places
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.evaluating import EvaluateJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.sweeping import SweepJob
 
-Job = TrainJob | CompressJob | SweepJob
+Job = TrainJob | CompressJob | SweepJob | EvaluateJob
 
-JOB_KINDS: dict[str, type[TrainJob] | type[CompressJob] | type[SweepJob]] = {
+JOB_KINDS: dict[str, type[TrainJob] | type[CompressJob] | type[SweepJob] | type[EvaluateJob]] = {
     TrainJob.kind: TrainJob,
     CompressJob.kind: CompressJob,
     SweepJob.kind: SweepJob,
+    EvaluateJob.kind: EvaluateJob,
 }
 
 

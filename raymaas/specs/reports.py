@@ -60,7 +60,9 @@ class McNemar(Spec):
     first_only: int = Field(description="Rows that only the first gets right.")
     second_only: int
     exact_p: float = Field(description="Two-sided binomial test; never too small, often too large.")
-    mid_p: float = Field(description="The same with half the chance of what was found (Fagerland et al. 2013).")
+    mid_p: float = Field(
+        description="The same with half the chance of what was found (Fagerland et al. 2013)."
+    )
 
 
 class Comparison(Spec):

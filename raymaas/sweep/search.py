@@ -139,7 +139,8 @@ def trial_name(point: Point) -> str:
     return f"t-{sha256_hex(canonical_json(dict(point)))[:12]}"
 
 
-def _trial(run_id: str, point: Point, outcome: Finished | Broken) -> Trial:
+def trial_at(run_id: str, point: Point, outcome: Finished | Broken) -> Trial:
+    """The trial at `point` as it is recorded."""
     return Trial(run_id=run_id, trial=trial_name(point), point=dict(point), outcome=outcome)
 
 
@@ -204,7 +205,7 @@ def _carry_out(
         function(point, tell)
     except Exception as error:
         # Here, since Tune tells its callbacks that a trial failed but not why.
-        book.add_trial(_trial(run_id, point, Broken(error=_sentence(error))))
+        book.add_trial(trial_at(run_id, point, Broken(error=_sentence(error))))
         raise
 
 
@@ -249,7 +250,7 @@ class _Recorder(tune.Callback):
         self._add(trial, recorded.get(trial_name(trial.config), died))
 
     def _add(self, trial: TuneTrial, outcome: Finished | Broken) -> None:
-        entry = _trial(self._run_id, trial.config, outcome)
+        entry = trial_at(self._run_id, trial.config, outcome)
         if entry.trial in self._known:
             return
         self._known.add(entry.trial)

@@ -25,6 +25,9 @@ class Listener:
     def told(self, told: Told) -> None:
         """A worker told something between the epochs."""
 
+    def drawn(self, name: str, png: bytes, *, epoch: int) -> None:
+        """A picture of the report, of the weights after `epoch`."""
+
     def ended(self) -> None:
         """The fit is over, well or not; its workers are gone."""
 

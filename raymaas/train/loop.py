@@ -227,7 +227,8 @@ class _Descent:
         world, batch = self.world, len(batch_B)
         count = min(max(self.training.accumulate, self.placed.pieces), batch)
         scale = torch.tensor(world.size / batch, device=world.device)
-        bounds = [batch * number // count for number in range(count + 1)]
+        size, larger = divmod(batch, count)
+        bounds = [number * size + min(number, larger) for number in range(count + 1)]
         pieces = []
         for start, stop in pairwise(bounds):
             shard = world.shard(stop - start)
@@ -262,7 +263,9 @@ class _Descent:
             torch.manual_seed(seed)  # the same dropout at each point of the line search
             loss_sum = self._gradient(pieces).double()
             before.append(loss_sum)
-            return float(self.world.all_reduce(loss_sum.clone())) / pieces[0].rows + self.penalty.value()
+            # Rounded as what scales the gradient is: the line search notices the difference.
+            scale = torch.tensor(1 / pieces[0].rows).double()
+            return float(self.world.all_reduce(loss_sum.clone()) * scale.to(loss_sum.device)) + self.penalty.value()
 
         self.optimizer.step(objective)
         return before[0]

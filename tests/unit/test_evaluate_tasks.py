@@ -68,14 +68,22 @@ def test_a_brief_regression_has_the_same_rmse(numbers: tuple[np.ndarray, np.ndar
     )
 
 
-def test_bits_per_byte_count_each_byte_once_and_stand_beside_what_compressors_need() -> None:
+def test_bits_per_byte_stand_beside_what_compressors_need_for_the_same_bytes() -> None:
     text = b"the quick brown fox jumps over the lazy dog. " * 40
-    bits_N, bytes_N = np.array([2.0, 3.0, 1.0]), np.array([100, 300, 1400])
-    found = language.score(bits_N, bytes_N, text=text)
-    assert found.metrics["bits_per_byte"].value == pytest.approx((200 + 900 + 1400) / 1800)
+    x_NT = np.frombuffer(text, np.uint8).reshape(3, -1).astype(np.float32)
+    found = language.score(np.array([2.0, 3.0, 1.0]), x_NT)
+    assert found.metrics["bits_per_byte"].value == pytest.approx(2)
     gzipped, xzipped = (figures["bits_per_byte"] for figures in found.baselines.values())
     assert gzipped == 8 * len(gzip.compress(text, 9)) / len(text)
     assert xzipped == 8 * len(lzma.compress(text, preset=9)) / len(text)
+
+
+def test_binary_rows_are_drawn_with_the_chance_that_a_value_is_and_alike_each_time() -> None:
+    x_ND = np.broadcast_to(np.float32([0, 64, 255]), (4000, 3))
+    drawn_ND = density.binarised(x_ND, scale=1 / 255)
+    assert set(np.unique(np.round(drawn_ND, 3))) == {0, 255}
+    assert (drawn_ND > 0).mean(axis=0) == pytest.approx([0, 64 / 255, 1], abs=0.02)
+    np.testing.assert_array_equal(drawn_ND, density.binarised(x_ND, scale=1 / 255))
 
 
 def test_elbo_is_the_mean_in_nats() -> None:

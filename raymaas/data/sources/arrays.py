@@ -8,13 +8,16 @@ import zlib
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raymaas.data.labels import class_indices
 from raymaas.data.sources.base import DataFiles, Importer
-from raymaas.data.table import table_of
+from raymaas.data.table import table_of, table_of_numbers, table_of_rows
 from raymaas.errors import InvalidInput
+from raymaas.specs.tasks import Target
 from raymaas.store.places import read_place
+
+_SAID = {"classes": "labels", "number": "numbers"}
 
 
 class Npz(Importer):
@@ -28,6 +31,13 @@ class Npz(Importer):
     )
     x: str = Field("x", description="Name of the array of features.")
     y: str = Field("y", description="Name of the array of labels: text, whole numbers, or booleans.")
+    target: Target = Field("classes", description="What is learned: classes, a number, or none.")
+
+    @model_validator(mode="after")
+    def _classes_where_they_are_learned(self) -> Npz:
+        if self.classes is not None and self.target != "classes":
+            raise ValueError(f"classes belong to target classes; leave them out with {self.target}")
+        return self
 
     def table(self, files: DataFiles) -> pa.Table:
         x, y_N = self._arrays(read_place(self.path))
@@ -36,26 +46,32 @@ class Npz(Importer):
                 f"array {self.x!r} of {self.path} must be numbers of the shape [rows, ...], not empty, "
                 f"got {x.dtype} {list(x.shape)}"
             )
-        if y_N.shape != (len(x),) or y_N.dtype.kind not in "biufU":
+        if y_N is None:
+            return table_of_rows(x)
+        kinds = "iuf" if self.target == "number" else "biufU"
+        if y_N.shape != (len(x),) or y_N.dtype.kind not in kinds:
             raise InvalidInput(
-                f"array {self.y!r} of {self.path} must be {len(x)} labels, one for each row of {self.x!r}, "
+                f"array {self.y!r} of {self.path} must be {len(x)} {_SAID[self.target]}, one for each row of {self.x!r}, "
                 f"got {y_N.dtype} {list(y_N.shape)}"
             )
+        if self.target == "number":
+            return table_of_numbers(x, y_N)
         labels = pa.chunked_array([pa.array(y_N)])
         indices_N, classes = class_indices(
             labels, classes=self.classes, where=f"array {self.y!r} of {self.path}"
         )
         return table_of(x, indices_N, classes=classes)
 
-    def _arrays(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    def _arrays(self, data: bytes) -> tuple[np.ndarray, np.ndarray | None]:
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as held:
-                missing = [name for name in (self.x, self.y) if name not in held.files]
+                needed = (self.x,) if self.target == "none" else (self.x, self.y)
+                missing = [name for name in needed if name not in held.files]
                 if missing:
                     raise InvalidInput(
                         f"{self.path} has no array {missing[0]!r}; it has {', '.join(held.files)}"
                     )
-                return held[self.x], held[self.y]
+                return held[self.x], None if self.target == "none" else held[self.y]
         except (
             ValueError,
             OSError,

@@ -76,7 +76,10 @@ class Fitted:
         return self.steps[-1].vocabulary if self.steps and len(self.document.inputs) == 1 else None
 
     def x_of(self, sent: Mapping[str, np.ndarray], *, row_N: np.ndarray | None = None) -> np.ndarray:
-        """float32 [N, *shape] of what a client sent. Raises InvalidInput, naming column and row, for what is missing."""
+        """float32 [N, *shape] of what a client sent.
+
+        Raises InvalidInput, naming column and row, for a missing value that is not filled.
+        """
         count = len(next(iter(sent.values())))
         frame = Frame(sent, np.arange(count) if row_N is None else row_N)
         for step in self.steps:
