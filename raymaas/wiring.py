@@ -99,6 +99,7 @@ def control(run_dir: Path) -> None:
     from raymaas.cluster.status import PlanView
     from raymaas.cluster.submission import RayJobs
     from raymaas.registry.provenance import source_sha256
+    from raymaas.registry.reports import Reports
     from raymaas.serve.control_api import ControlParts, build_app
     from raymaas.serve.controller import Controller
     from raymaas.serve.ray_serve import RayServe
@@ -131,6 +132,7 @@ def control(run_dir: Path) -> None:
             runs=registry.runs,
             resumption=Resumption(registry.store, registry.runs, registry.versions),
             lineages=Lineages(registry.store, card_of=partial(find_card, registry.store)),
+            reports=Reports(registry.store),
             submitter=jobs,
             deployments=controller,
             cluster=PlanView(plan),

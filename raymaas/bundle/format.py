@@ -27,6 +27,7 @@ from raymaas.bundle.graph import export_onnx
 from raymaas.bundle.probes import PROBES, write_probes
 from raymaas.bundle.rmz.container import read
 from raymaas.bundle.signature import check_inputs
+from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.networks import Network
 from raymaas.specs.base import canonical_json
@@ -86,14 +87,18 @@ def build(
         )
     try:
         graph = export_onnx(network, signature, example=torch.tensor(probes))
-    except (
-        Exception
-    ) as error:  # the exporter raises whatever its many parts raise, and torch alone serves as well
+    except Exception as error:  # the exporter raises whatever its many parts raise
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
+        if architecture.is_own_code:
+            raise InvalidInput(
+                f"{architecture.use} cannot be served: what serves it runs its graph and never its code, and torch"
+                f" cannot export one: {reason}"
+            ) from error
         return BuiltBundle(files, runtimes=("torch",), notes=(f"no ONNX graph: {reason}",))
-    return BuiltBundle(files | {GRAPH: graph}, runtimes=("onnx", "torch"))
+    runtimes = ("onnx",) if architecture.is_own_code else ("onnx", "torch")
+    return BuiltBundle(files | {GRAPH: graph}, runtimes=runtimes)
 
 
 def build_coded(

@@ -19,9 +19,11 @@ import psutil
 
 from raymaas import wiring
 from raymaas.cli.loglines import epoch_line, first_step_line, trial_line, version_line
+from raymaas.client.code import code_of
 from raymaas.client.jobfile import read_job
 from raymaas.cluster.lifecycle import driver_environment
 from raymaas.errors import AlreadyExists, OutOfBudget, RaymaasError, Refused
+from raymaas.registry.resolve import pinned
 from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings, ray_submission_id
 from raymaas.specs.names import new_run_id
@@ -65,7 +67,10 @@ def carry_out(
         settings = settings.model_copy(update={"storage": card.storage})
     registry = wiring.open_registry(settings.storage)
     runs, now = registry.runs, registry.store.now
-    if job is not None:
+    if job is not None and job_file is not None:
+        if (packed := code_of(job, folder=job_file.parent)) is not None:
+            job = job.model_copy(update={"code": runs.keep_code(packed)})
+        job = pinned(job, registry.versions, registry.states)
         spec = RunSpec(
             run_id=new_run_id(job.kind, job.model), job=job, who=getpass.getuser(), created_at=now()
         )

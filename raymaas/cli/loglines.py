@@ -99,16 +99,16 @@ def trial_line(trial: Trial) -> str:
 
 def version_line(version: ModelVersion) -> str:
     """What was registered; for a compressed version beside what it was made from."""
-    accuracy = version.evaluation.metrics["accuracy"]
+    name, figure = version.evaluation.leading()
     line = (
-        f"registered {version.model}@{version.version}: test accuracy {accuracy.value:.4f} "
-        f"[{accuracy.low:.4f}, {accuracy.high:.4f}], weights {version.weights_bytes} bytes"
+        f"registered {version.model}@{version.version}: test {name.replace('_', ' ')} {figure.value:.4f} "
+        f"[{figure.low:.4f}, {figure.high:.4f}], weights {version.weights_bytes} bytes"
     )
     compression = version.lineage.compression
     if compression is None:
         return line
     ratio = compression.original_bytes / version.weights_bytes
-    before = compression.parent_evaluation.metrics["accuracy"].value
+    before = compression.parent_evaluation.metrics[name].value
     return (
         f"{line}, 1/{ratio:.1f} of {version.model}@{compression.original}; "
         f"{version.model}@{version.lineage.parent} has {before:.4f} on the same rows in the same runtime"

@@ -13,6 +13,7 @@ from raymaas.cli import (
     compress,
     data,
     deploy,
+    evaluate,
     exchange,
     gc,
     init,
@@ -36,6 +37,7 @@ app.add_typer(train.app)
 app.add_typer(data.app, name="data")
 app.add_typer(compress.app)
 app.add_typer(sweep.app)
+app.add_typer(evaluate.app)
 runs.app.add_typer(run_comparison.app)
 runs.app.add_typer(run_files.app)
 app.add_typer(runs.app, name="runs")

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from raymaas.cli import policies
-from raymaas.cli.show import AsJson, aliases, client_of, moment, print_json, print_table, weights
+from raymaas.cli.evaluate import Data, Part, component_of
+from raymaas.cli.findings import print_comparison
+from raymaas.cli.show import AsJson, aliases, client_of, moment, notes, print_json, print_table, weights
 from raymaas.client import Client
+from raymaas.client.flow import LogText, RunEvent
 from raymaas.errors import InvalidInput
 from raymaas.specs.api import HistoryEntry
 from raymaas.specs.cards import licence_text
+from raymaas.specs.evaluating import Where
 from raymaas.specs.names import Reference
 from raymaas.specs.versions import ModelVersion, TensorSpec
 
@@ -77,6 +82,39 @@ def card(
     """
     with client_of(context) as client:
         typer.echo(client.models.card(reference), nl=False)
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="The version held against.")],
+    second: Annotated[str, typer.Argument(metavar="MODEL@VERSION", help="The one that may be better.")],
+    data: Data = None,
+    part: Part = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the second version is better than the first, on the same rows.
+
+    When both were evaluated on the same rows as they were published, that is enough. Else, and with --data, a run
+    asks both again about rows that neither was trained on; its log goes to stderr.
+
+    Examples:
+
+      raymaas models compare digits@2 digits@3
+
+      raymaas models compare digits@prod digits@3 --data digits_of_may
+    """
+    fields = {"data": None if data is None else component_of(data), "part": part}
+    where = Where.parse(fields, source="compare")
+    console = notes()
+
+    def show(event: RunEvent) -> None:
+        if isinstance(event, LogText):
+            console.print(Text(event.text.rstrip("\n")), soft_wrap=True)
+
+    with client_of(context) as client:
+        found = client.models.compare(first, second, where=where, on_event=show)
+    print_json(found) if as_json else print_comparison(found)
 
 
 @app.command()

@@ -60,6 +60,11 @@ def rows_of(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
     return rows
 
 
+def _settings(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
+    names = _names([run.settings for run in runs])
+    return [(name, *(_setting(run.settings.get(name)) for run in runs)) for name in names]
+
+
 def _figures(prefix: str, figures: Sequence[Mapping[str, float]]) -> list[tuple[str, ...]]:
     return [
         (

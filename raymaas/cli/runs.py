@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from raymaas.cli.findings import print_found
 from raymaas.cli.liveline import shown_on
 from raymaas.cli.loglines import first_step_line, used_line
 from raymaas.cli.show import (
@@ -20,6 +21,7 @@ from raymaas.cli.show import (
     state_detail,
 )
 from raymaas.cli.train import followed, summary
+from raymaas.specs.evaluating import EvaluateJob
 from raymaas.specs.runs import Failed, Run, Stopped, Succeeded
 
 app = typer.Typer(no_args_is_help=True, help="Runs: list them, show one, read its log, stop it, resume it.")
@@ -67,6 +69,8 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
     with client_of(context) as client:
         handle = client.run(run_id)
         run, epochs, progress, files = handle.status(), handle.metrics(), handle.progress(), handle.files()
+        measured = run.kind == EvaluateJob.kind and run.status.state == "succeeded"
+        found = handle.evaluation().found if measured else None
     if as_json:
         return print_json(
             run.model_dump(mode="json")
@@ -75,6 +79,7 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
                 "progress": progress.model_dump(mode="json") if progress else None,
                 "files": [file.model_dump(mode="json") for file in files],
             }
+            | ({"found": found.model_dump(mode="json")} if found else {})
         )
     typer.echo(f"{run.run_id}: {run.kind} {run.model}, by {run.who}, {moment(run.created_at)}")
     typer.echo(f"{run.status.state} {state_detail(run.status)}".rstrip())
@@ -85,6 +90,8 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
         typer.echo(used_line(progress))
         if progress.first_step:
             typer.echo(first_step_line(progress.first_step))
+    if found:
+        return print_found(found)
     names = sorted({name for epoch in epochs for name in epoch.metrics})
     rows = [(e.epoch, *(f"{e.metrics[n]:.4g}" if n in e.metrics else "" for n in names)) for e in epochs]
     print_table(("epoch", *names), rows, empty="no epoch has been measured yet")

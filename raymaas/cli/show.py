@@ -70,7 +70,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     if table.row_count:
         output().print(table)
     else:
-        notes().print(Text(empty))
+        notes().print(Text(empty), soft_wrap=True)
 
 
 def print_json(value: Spec | Sequence[Spec] | dict[str, Any]) -> None:

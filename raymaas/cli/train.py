@@ -40,7 +40,7 @@ def train(
     """
     document = read_job_as(TrainJob, job, settings=settings or ())
     with client_of(context) as client:
-        run = client.train(document)
+        run = client.train(document, folder=job.parent)
         if not wait:
             print_json(run.status()) if as_json else typer.echo(run.run_id)
             return

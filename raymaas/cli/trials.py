@@ -18,15 +18,18 @@ from raymaas.specs.runs import Run
 from raymaas.specs.search import Broken, Finished, Objective, Trial
 
 
-def follow(run: RunHandle, objectives: Sequence[Objective]) -> Run:
-    """Follow `run` until it has ended well. Raises RunFailed when it did not; Ctrl-C leaves the run alone."""
+def follow(run: RunHandle, objectives: Sequence[Objective] = ()) -> Run:
+    """Follow `run` until it has ended well. Raises RunFailed when it did not; Ctrl-C leaves the run alone.
+
+    Without objectives there is no table of trials.
+    """
     console = notes()
     console.print(
         Text(f"run {run.run_id} accepted; `raymaas runs stop {run.run_id}` stops it"), soft_wrap=True
     )
     trials: list[Trial] = []
     try:
-        if console.is_terminal:
+        if console.is_terminal and objectives:
             with Live(console=console, refresh_per_second=4) as live:
                 run.wait(on_event=lambda event: _show(event, console, trials, objectives, live))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -39,6 +40,7 @@ from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.policies import Policy, PolicyRevision
+from raymaas.specs.reports import EvaluationReport, RecordedComparison
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunSpec
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
@@ -92,6 +94,11 @@ def version(name: str, slot: int | str) -> Call[ModelVersion]:
 def card(name: str, slot: int | str) -> Call[str]:
     path = f"{_model_path(name)}/versions/{_segment(slot)}/card"
     return Call(Request("GET", path, repeatable=True), lambda answer: answer.body.decode())
+
+
+def comparison(name: str, slot: int | str, *, other: str) -> Call[RecordedComparison]:
+    path = f"{_model_path(name)}/versions/{_segment(slot)}/comparison"
+    return _get(path, RecordedComparison, {"other": other})
 
 
 def policies(name: str) -> Call[tuple[PolicyRevision, ...]]:
@@ -174,8 +181,8 @@ def rollback(name: str, *, to: int | None, why: str) -> Call[ModelState]:
     return _write("POST", f"{_model_path(name)}/rollback", ModelState, body)
 
 
-def submit(job: Job) -> Call[Run]:
-    body = SubmitRequest(job=job_fields(job))
+def submit(job: Job, *, code: bytes | None = None) -> Call[Run]:
+    body = SubmitRequest(job=job_fields(job), code=b64encode(code) if code else None)
     return _write("POST", f"{API}/runs", Run, body)
 
 
@@ -190,6 +197,10 @@ def run(run_id: str) -> Call[Run]:
 
 def run_spec(run_id: str) -> Call[RunSpec]:
     return _get(f"{_run_path(run_id)}/spec", RunSpec)
+
+
+def run_evaluation(run_id: str) -> Call[EvaluationReport]:
+    return _get(f"{_run_path(run_id)}/evaluation", EvaluationReport)
 
 
 def run_files(run_id: str) -> Call[tuple[RunFile, ...]]:

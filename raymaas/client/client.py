@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
 import numpy as np
 
-from raymaas.client import calls, comparing, waiting
+from raymaas.client import calls, comparing, evaluating, waiting
+from raymaas.client.code import code_of
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
 from raymaas.client.flow import LogText, RunEvent
-from raymaas.client.jobfile import JobSource, read_job_as
+from raymaas.client.jobfile import JobSource, folder_of, read_job_as
 from raymaas.client.link import Link
 from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
@@ -21,10 +23,12 @@ from raymaas.client.wire import server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.comparison import RunComparison
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.evaluating import EvaluateJob, Where
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference
 from raymaas.specs.policies import PolicyRevision
+from raymaas.specs.reports import Comparison, EvaluationReport
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec, Succeeded
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
@@ -72,9 +76,14 @@ class Client:
         """A run to follow. Asks nothing of the server yet."""
         return RunHandle(self._link, run_id)
 
-    def train(self, job: JobSource) -> RunHandle:
-        """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once accepted."""
-        return self.run(self._link.call(calls.submit(read_job_as(TrainJob, job))).run_id)
+    def train(self, job: JobSource, *, folder: Path | None = None) -> RunHandle:
+        """Start a run of a job: a TrainJob, a mapping, or the path of a YAML file. Returns once accepted.
+
+        Code of your own that the job names is looked for below `folder`: the job file's, or the current one.
+        """
+        document = read_job_as(TrainJob, job)
+        packed = code_of(document, folder=folder or folder_of(job))
+        return self.run((self._link.call(calls.submit(document, code=packed))).run_id)
 
     def compress(self, job: JobSource) -> RunHandle:
         """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted."""
@@ -83,6 +92,10 @@ class Client:
     def sweep(self, job: JobSource) -> RunHandle:
         """Start a search over the fields of another job: a SweepJob, a mapping, or a YAML file."""
         return self.run(self._link.call(calls.submit(read_job_as(SweepJob, job))).run_id)
+
+    def evaluate(self, job: JobSource) -> RunHandle:
+        """Start a run that measures and registers nothing: an EvaluateJob, a mapping, or a YAML file."""
+        return self.run(self._link.call(calls.submit(read_job_as(EvaluateJob, job))).run_id)
 
     def deploy(
         self,
@@ -198,6 +211,29 @@ class Models:
         target = Reference.parse(reference)
         return self._link.call(calls.card(target.model, waiting.pinned(target)))
 
+    def compare(
+        self,
+        first: str,
+        second: str,
+        *,
+        where: Where = Where(),  # noqa: B008 - it is frozen
+        timeout_s: float | None = None,
+        on_event: Callable[[RunEvent], None] | None = None,
+    ) -> Comparison:
+        """Whether `second`, digits@3, is better than `first`, digits@2, on rows held out from both, or on `where`.
+
+        From what they were published with, when that is of the same rows. Else a run asks both again; `on_event` is
+        called with its log.
+        """
+        flow = evaluating.compare(
+            Reference.parse(first),
+            Reference.parse(second),
+            where=where,
+            patience=self._link.patience(timeout_s),
+            url=self._link.url,
+        )
+        return self._link.run(flow, on_event=on_event)
+
     def policies(self, name: str) -> tuple[PolicyRevision, ...]:
         """The promotion policies in force, by alias."""
         return self._link.call(calls.policies(name))
@@ -285,6 +321,10 @@ class RunHandle:
     def file(self, name: str) -> bytes:
         """One of `files`, such as report/report.md. Raises NotFound."""
         return self._link.call(calls.run_file(self.run_id, name))
+
+    def evaluation(self) -> EvaluationReport:
+        """What an evaluate job found. Raises NotFound until it has ended well."""
+        return self._link.call(calls.run_evaluation(self.run_id))
 
     def trials(self) -> tuple[Trial, ...]:
         """How each trial of a sweep ended."""

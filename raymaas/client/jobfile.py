@@ -38,6 +38,11 @@ def read_job(job: JobSource, *, settings: Iterable[str] = ()) -> Job:
     return parse_job(data, source=source, places=places)
 
 
+def folder_of(job: JobSource) -> Path:
+    """Where the files that a job names beside itself are: in its file's folder, or in the current one."""
+    return Path(job).parent if isinstance(job, str | Path) else Path()
+
+
 def read_job_as(cls: type[JobT], job: JobSource, *, settings: Iterable[str] = ()) -> JobT:
     """`read_job` for a job of one kind. Raises InvalidInput, naming the right command, for another."""
     read = read_job(job, settings=settings)

@@ -21,8 +21,8 @@ log = logging.getLogger("raymaas.submission")
 _SUBMISSION_TAKES_S = 60.0
 
 
-# Their trials or checkpoints are in the store, so a second driver goes on where the first one died.
-_CARRIED_ON = ("compress", "sweep", "train")
+# Their trials, folds or checkpoints are in the store, so a second driver goes on where the first one died.
+_CARRIED_ON = ("compress", "evaluate", "sweep", "train")
 
 
 class JobsApi(Protocol):

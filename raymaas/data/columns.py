@@ -37,12 +37,9 @@ def cards_of(table: pa.Table, prefix: str, *, name: str) -> tuple[Column, ...]:
 
 
 def arrays_of(table: pa.Table, prefix: str) -> dict[str, np.ndarray]:
-    """The values of those columns, as they are in memory, by name."""
-    return {
-        field.name.removeprefix(prefix): _in_memory(table[field.name])
-        for field in table.schema
-        if field.name.startswith(prefix)
-    }
+    """The values of those columns, as they are in memory, by name. Raises InvalidInput for a list that is missing."""
+    names = [name for name in table.column_names if name.startswith(prefix)]
+    return {name.removeprefix(prefix): _in_memory(table[name], name) for name in names}
 
 
 def digest_columns(table: pa.Table) -> bytes:
@@ -53,16 +50,16 @@ def digest_columns(table: pa.Table) -> bytes:
     digest = hashlib.sha256()
     for name in names:
         column = table[name]
-        digest.update(canonical_json([name, str(column.type), len(column)]))
         if pa.types.is_string(column.type):
-            digest.update(canonical_json(column.to_pylist()))
+            digest.update(canonical_json([name, "text", column.to_pylist()]))
             continue
-        present_N = column.is_valid().to_numpy()
-        digest.update(np.packbits(present_N).data)
+        # Arrow's own names of types are not used: Parquet gives a list's values another one.
+        width = column.type.list_size if pa.types.is_fixed_size_list(column.type) else 1
         values = pc.list_flatten(column) if pa.types.is_fixed_size_list(column.type) else column
-        if pa.types.is_timestamp(values.type):
-            values = values.cast(pa.int64())
-        array = pc.fill_null(values, 0).to_numpy()
+        time = pa.types.is_timestamp(values.type)
+        array = pc.fill_null(values.cast(pa.int64()) if time else values, 0).to_numpy()
+        digest.update(canonical_json([name, "time" if time else array.dtype.name, len(column), width]))
+        digest.update(np.packbits(column.is_valid().to_numpy()).data)
         digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
     return digest.digest()
 
@@ -103,11 +100,14 @@ def _type(kind: pa.DataType, *, data: str, column: str) -> str:
     )
 
 
-def _in_memory(column: pa.ChunkedArray) -> np.ndarray:
+def _in_memory(column: pa.ChunkedArray, name: str) -> np.ndarray:
     kind = column.type
     if pa.types.is_string(kind):
         return np.array([*column.to_pylist(), None], dtype=object)[:-1]
     if pa.types.is_fixed_size_list(kind):
+        absent = np.flatnonzero(column.is_null().to_numpy())
+        if len(absent):
+            raise InvalidInput(f"column {name!r} has nothing in row {absent[0]}; a list cannot be missing")
         flat = np.asarray(pc.list_flatten(column).to_numpy())
         return flat.reshape(len(column), kind.list_size)
     values: np.ndarray = column.to_numpy()

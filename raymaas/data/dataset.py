@@ -86,8 +86,8 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
     learned = Learned.of(table, name=name)
     rows = rows_of(table, name=name, learned=learned)
     part_N = own_parts(table, name=name)
-    fingerprint = fingerprint_of(table, classes=learned.classes)
     columns, kept = (cards_of(table, prefix, name=name) for prefix in (INPUT, KEPT))
+    fingerprint = fingerprint_of(table, classes=learned.classes)
     shape = () if columns else rows.x_ND.shape[1:]
     card = DatasetCard.parse(
         {

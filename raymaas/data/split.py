@@ -123,15 +123,20 @@ def _divided(dataset: Dataset, how: Split, draw: Draw) -> tuple[np.ndarray, np.n
     for part in ("test", "validation"):
         share = getattr(how, part)
         if share != "given":
+            _require_rows(rest, part)
             # Rounded up, but for the hair that a quotient of shares may lie above a whole number of rows.
             rest, given[part] = draw(rest, math.ceil(share / left * len(rest) - 1e-6))
             left -= share
     parts = rest, given["validation"], given["test"]
     _check_kept_apart(dataset, how, parts)
     for part, positions in zip(PARTS, parts, strict=True):
-        if not len(positions):
-            raise ValueError(f"no rows are left for {part}; change the shares, or what rows are divided by")
+        _require_rows(positions, part)
     return parts
+
+
+def _require_rows(positions: np.ndarray, part: str) -> None:
+    if not len(positions):
+        raise ValueError(f"no rows are left for {part}; change the shares, or what rows are divided by")
 
 
 def _check_kept_apart(dataset: Dataset, how: Split, parts: tuple[np.ndarray, ...]) -> None:

@@ -35,9 +35,11 @@ class Contender:
 
     @classmethod
     def of_record(cls, name: str, row_N: np.ndarray, values: Mapping[str, np.ndarray]) -> Contender:
-        """From what a version was published with: `correct`, and values of which a metric is the mean. In order of rows."""
+        """From the values a version was published with, see `raymaas.bundle.correctness`; in order of rows."""
         order = np.argsort(row_N, kind="stable")
-        weighted = {"accuracy" if name == "correct" else name: mean_of(v[order]) for name, v in values.items()}
+        weighted = {
+            "accuracy" if name == "correct" else name: mean_of(v[order]) for name, v in values.items()
+        }
         if "mse" in weighted:
             squares = weighted["mse"]
             weighted["rmse"] = lambda w_RN: np.sqrt(squares(w_RN))

@@ -26,31 +26,28 @@ def folds(
     """Positions of the rows of each of `count` folds, every row in exactly one, drawn by `seed`.
 
     With `strata_N` each fold has about the same share of each of its values; with `group_N` the rows of a group
-    are all in one fold. Raises InvalidInput for fewer rows, rows of a class or groups than folds.
+    are all in one fold; at most one of them is given. Raises InvalidInput for fewer rows, rows of a class or groups
+    than folds.
     """
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import (  # a second to import, only needed here
+        GroupKFold,
+        KFold,
+        StratifiedKFold,
+    )
 
-    for what, values_N, least in (("rows", np.arange(rows), rows), *_scarce(strata_N, group_N)):
-        if least < count:
-            raise InvalidInput(
-                f"{count} folds need at least as many {what}, got {least} of {len(values_N)} rows"
-            )
-    if group_N is None:
-        kind = KFold if strata_N is None else StratifiedKFold
+    if group_N is not None:
+        kind, what, there = GroupKFold, "groups", len(np.unique(group_N))
+    elif strata_N is not None:
+        kind, what = StratifiedKFold, "rows of each class"
+        there = int(np.unique(strata_N, return_counts=True)[1].min())
     else:
-        kind = GroupKFold if strata_N is None else StratifiedGroupKFold
+        kind, what, there = KFold, "rows", rows
+    if there < count:
+        raise InvalidInput(
+            f"{count} folds need at least as many {what}, and of {rows} rows there are {there}"
+        )
     divided = kind(count, shuffle=True, random_state=seed).split(np.zeros(rows), strata_N, group_N)
     return [np.sort(held_out) for _, held_out in divided]
-
-
-def _scarce(strata_N: np.ndarray | None, group_N: np.ndarray | None) -> list[tuple[str, np.ndarray, int]]:
-    """What there must be enough of, and how many there are."""
-    found = []
-    if strata_N is not None and group_N is None:
-        found.append(("rows of each class", strata_N, int(np.unique(strata_N, return_counts=True)[1].min())))
-    if group_N is not None:
-        found.append(("groups", group_N, len(np.unique(group_N))))
-    return found
 
 
 def over_folds(values_K: Sequence[float], *, held_out: float, confidence: float) -> Metric:

@@ -49,9 +49,7 @@ def disturbed(
     images = frozenset(name for name, values in numbers.items() if values.ndim > 2)
     tables = frozenset(numbers) - images
     for share in _NOISE if numbers else ():
-        yield Disturbed(
-            NOISE, share, each(partial(noisy, share=share, seed=seed), images | tables)
-        )
+        yield Disturbed(NOISE, share, each(partial(noisy, share=share, seed=seed), images | tables))
     for factor in _BRIGHTNESS if images else ():
         yield Disturbed(BRIGHTNESS, factor, each(partial(brighter, factor=factor), images))
     for pixels in _SHIFTS if images else ():

@@ -45,12 +45,11 @@ def import_weights(
     division = split(dataset, job.split)
     numbers = fit_transforms((), division.train, dataset.card)
     rows = numbers.ready(division)
-    architecture = catalogue.resolve(
-        job.architecture, data_input=numbers.input, classes=dataset.card.classes, target=dataset.card.target
-    )
+    facts = numbers.facts(dataset.card)
+    architecture = catalogue.resolve(job.architecture, facts)
     network, changes = network_with(architecture, weights)
     task = catalogue.task_of(architecture)
-    signature = signature_of(task, numbers.input, dataset.card.classes)
+    signature = signature_of(task, facts)
     say("building the bundle")
     bundle = build(
         network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS]

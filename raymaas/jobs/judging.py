@@ -17,12 +17,19 @@ from raymaas.data.split import Parts
 from raymaas.evaluate import adversarial, classification, density, language, regression
 from raymaas.evaluate.answers import answers
 from raymaas.evaluate.scored import Scored
-from raymaas.models import catalogue
 from raymaas.registry.versions import Versions
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import Task
 from raymaas.specs.versions import ModelVersion, Signature
+
+_OUTPUTS: Mapping[Task, str] = {
+    "classification": "probabilities",
+    "regression": "prediction",
+    "language": "bits_per_byte",
+    "density": "elbo",
+    "adversarial": "real",
+}
 
 
 @dataclass(frozen=True)
@@ -31,52 +38,55 @@ class Subject:
 
     runtime: Runtime
     signature: Signature
-    task: Task
     architecture: Component
 
     @classmethod
     def of_files(cls, files: Mapping[str, bytes], signature: Signature, *, runtime: str) -> Subject:
-        """Verified `files` of a network of the catalogue, loaded."""
+        """Verified `files`, loaded."""
         architecture = Component.parse(orjson.loads(files[ARCHITECTURE]), source=ARCHITECTURE)
-        loaded = load_runtime(runtime, files, signature=signature)
-        return cls(loaded, signature, catalogue.task_of(architecture), architecture)
+        return cls(load_runtime(runtime, files, signature=signature), signature, architecture)
 
     @classmethod
     def of_version(cls, versions: Versions, manifest: ModelVersion) -> Subject:
         """A registered version in its first runtime. Raises as `open_runtime`."""
         opened = open_runtime(manifest, partial(versions.read_file, manifest))
-        return cls(opened, manifest.signature, manifest.task, manifest.architecture)
+        return cls(opened, manifest.signature, manifest.architecture)
 
-    def score(
-        self,
-        rows: Rows,
-        *,
-        inputs: Mapping[str, np.ndarray] | None = None,
-        constant: float | None = None,
-        brief: bool = False,
-    ) -> Scored:
-        """What it is worth on `rows`, or when asked `inputs` in place of what they are.
+    @property
+    def task(self) -> Task:
+        """What it is for: each task has an output that no other has."""
+        given = {spec.name for spec in self.signature.outputs}
+        return next(task for task, output in _OUTPUTS.items() if output in given)
 
-        `constant` is the prediction that a regression is held against. With `brief`, only what is cheap. Raises
-        RunFailed for answers that cannot be scored.
+    def answers(self, rows: Rows, *, inputs: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """The output by which its task is scored, [N, ...], for `rows`, or when asked `inputs` in their place.
+
+        Raises RunFailed for answers that cannot be scored.
         """
         asked = rows.inputs(self.signature.inputs) if inputs is None else inputs
         if self.task == "density" and self.architecture.config.get("binarize"):
             scale = float(str(self.architecture.config["input_scale"]))
             asked = {name: density.binarised(x_ND, scale=scale) for name, x_ND in asked.items()}
-        ask = partial(answers, self.runtime.run, asked, row_N=rows.id_N)
+        return answers(self.runtime.run, asked, row_N=rows.id_N, output=_OUTPUTS[self.task])
+
+    def score(
+        self, found_N: np.ndarray, rows: Rows, *, constant: float | None = None, brief: bool = False
+    ) -> Scored:
+        """What the answers `found_N` for `rows` are worth.
+
+        `constant` is the prediction that a regression is held against. With `brief`, only what is cheap.
+        """
         match self.task:
             case "classification":
-                p_NC = ask(output="probabilities")
-                return classification.score(p_NC, rows.y_N, labels=self.signature.classes, brief=brief)
+                return classification.score(found_N, rows.y_N, labels=self.signature.classes, brief=brief)
             case "regression":
-                return regression.score(ask(output="prediction"), rows.y_N, constant=constant, brief=brief)
+                return regression.score(found_N, rows.y_N, constant=constant, brief=brief)
             case "language":
-                return language.score(ask(output="bits_per_byte"), rows.x_ND)
+                return language.score(found_N, rows.x_ND)
             case "density":
-                return density.score(ask(output="elbo"))
+                return density.score(found_N)
             case "adversarial":
-                return adversarial.score(ask(output="real"))
+                return adversarial.score(found_N)
 
 
 def judged(
@@ -95,7 +105,7 @@ def on_test_rows(
     """The evaluation of verified `files` in `runtime`, after its probes, and all that was found."""
     subject = Subject.of_files(files, signature, runtime=runtime)
     check_probes(subject.runtime, files)
-    scored = subject.score(rows.test, constant=float(rows.train.y_N.mean()))
+    scored = subject.score(subject.answers(rows.test), rows.test, constant=float(rows.train.y_N.mean()))
     evaluation = evaluation_of(
         scored,
         dataset=dataset,

@@ -20,7 +20,7 @@ from raymaas.store import Store
 
 def trained_original(versions: Versions, version: ModelVersion) -> ModelVersion:
     """The version that was trained, not compressed, up the line of parents of `version`; maybe itself."""
-    while version.lineage.parent is not None:
+    while version.lineage.compression is not None and version.lineage.parent is not None:
         version = versions.get(version.model, version.lineage.parent)
     return version
 

@@ -15,9 +15,10 @@ from raymaas.registry.runs import Runs
 from raymaas.specs.budget import overspent
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.runs import EpochMetrics, FirstStep, RunProgress, RunSpec
+from raymaas.specs.telling import FirstStepTaken, Started, StepsTaken, Told, WorkerSpent
 from raymaas.train.checkpoint import EpochReport
 from raymaas.train.listening import Listener, out_of_budget
-from raymaas.train.telling import EVERY_S, Allowance, FirstStepTaken, Started, StepsTaken, Told, WorkerSpent
+from raymaas.train.telling import EVERY_S, Allowance
 
 
 def utc_now() -> datetime:

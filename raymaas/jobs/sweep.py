@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from pydantic import JsonValue
 
-from raymaas.data.dataset import prepare
 from raymaas.data.sources.base import DataFiles
-from raymaas.data.split import split
-from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.pareto import Candidate, front
 from raymaas.jobs.origin import trained_original
 from raymaas.jobs.parts import JobParts
+from raymaas.jobs.preparing import prepared
 from raymaas.jobs.recipes import RecipeTrial
-from raymaas.models import catalogue
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.evaluating import EvaluateJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import Job, parse_job
 from raymaas.specs.search import Point, Trial, extremes
@@ -86,8 +83,8 @@ def varied(job: SweepJob, point: Point) -> Job:
     for field, value in point.items():
         document = _with_field(document, field.split("."), value, field)
     made = parse_job(document, source="job")
-    if isinstance(made, SweepJob):
-        raise InvalidInput("a sweep varies another kind of job, not a sweep")
+    if isinstance(made, SweepJob | EvaluateJob):
+        raise InvalidInput(f"a sweep varies a job that makes a version, not a {made.kind!r} job")
     if isinstance(made, CompressJob) and made.space():
         raise InvalidInput(
             f"the recipe leaves {', '.join(made.space())} open; settle it, or name it among the sweep's fields"
@@ -112,23 +109,11 @@ def _with_field(document: JsonValue, path: Sequence[str], value: JsonValue, fiel
 def _prepared(job: Job, parts: JobParts) -> None:
     """Check that the job can begin; a training job's data set is in the store afterwards."""
     if isinstance(job, TrainJob):
-        dataset = prepare(parts.store, job.data, files=parts.files)
-        transforms = fit_transforms(job.transforms, split(dataset, job.split).train, dataset.card)
-        catalogue.resolve(
-            job.architecture,
-            data_input=transforms.input,
-            classes=dataset.card.classes,
-            target=dataset.card.target,
-        )
+        prepared(job, parts.store, parts.files)
 
 
 def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:
-    dataset = prepare(open_store(store_url), job.data, files=files)
-    division = split(dataset, job.split)
-    transforms = fit_transforms(job.transforms, division.train, dataset.card)
-    architecture = catalogue.resolve(
-        job.architecture, data_input=transforms.input, classes=dataset.card.classes, target=dataset.card.target
-    )
+    ready = prepared(job, open_store(store_url), files)
     best: list[EpochReport] = []
 
     def on_epoch(report: EpochReport, checkpoint: Checkpoint | None) -> None:
@@ -137,10 +122,4 @@ def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[
             best[:] = [report]
         tell(Report(best[0].metrics()))
 
-    fit(
-        partial(catalogue.build, architecture),
-        job.training,
-        parts=transforms.ready(division),
-        world=World.single(),
-        on_epoch=on_epoch,
-    )
+    fit(ready.start, job.training, parts=ready.rows, world=World.single(), on_epoch=on_epoch)

@@ -2,72 +2,62 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from raymaas.bundle.format import BuiltBundle, build
 from raymaas.bundle.transforming import put_in_front, transformed_signature
-from raymaas.data.dataset import Dataset, prepare
-from raymaas.data.split import Parts, split
-from raymaas.data.transforms.fitted import Fitted, fit_transforms
+from raymaas.exchange.identity import identity
 from raymaas.jobs.adoption import adopt
 from raymaas.jobs.judging import judged
 from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
+from raymaas.jobs.preparing import Prepared, prepared
 from raymaas.jobs.reporting import Trained, keep_report
-from raymaas.models import catalogue
+from raymaas.models import own
 from raymaas.models.base import signature_of
 from raymaas.registry.versions import VersionDraft
-from raymaas.specs.jobs import Component, TrainJob
-from raymaas.specs.versions import ModelVersion, Signature
+from raymaas.specs.datasets import DatasetCard
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.versions import Lineage, ModelVersion, Signature
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.distributed import train_distributed
 from raymaas.train.overfitting import overfitting
+from raymaas.train.starting import version_named
 
 
 def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     """Data, split, model, fit, evaluate, bundle, publish. Repeated for the same run, it publishes nothing twice."""
     parts.say(f"preparing data set {job.data.use}")
-    dataset = prepare(parts.store, job.data, files=parts.files)
-    division = split(dataset, job.split)
-    transforms = fit_transforms(job.transforms, division.train, dataset.card)
-    rows = transforms.ready(division)
-    architecture = catalogue.resolve(
-        job.architecture,
-        data_input=transforms.input,
-        classes=dataset.card.classes,
-        target=dataset.card.target,
-    )
-    task = catalogue.task_of(architecture)
+    ready = prepared(job, parts.store, parts.files)
+    if ready.start.origin:
+        parts.say(ready.start.told())
+    rows, architecture = ready.rows, ready.architecture
     parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
-    fitted = _fit(job, dataset, transforms, parts)
+    fitted = _fit(job, ready, parts)
     if warning := overfitting(fitted.history, job.training):
         parts.say(warning)
     parts.say("building the bundle")
-    network = signature_of(task, transforms.input, dataset.card.classes)
-    signature = transformed_signature(network, transforms)
+    network = signature_of(ready.task, ready.facts)
+    signature = transformed_signature(network, ready.transforms)
     bundle = put_in_front(
-        transforms,
-        _bundle(fitted, architecture, network, rows),
+        ready.transforms,
+        _bundle(fitted, ready, network),
         signature=signature,
         probes=rows.test.inputs(signature.inputs, count=PROBE_ROWS),
     )
     parts.say(f"evaluating on {len(rows.test)} test rows")
-    evaluation, bundle = judged(bundle, signature, dataset=dataset.card.name, rows=rows)
+    evaluation, bundle = judged(bundle, signature, dataset=ready.dataset.card.name, rows=rows)
     parts.say("publishing")
     draft = VersionDraft(
         model=job.model,
         run_id=parts.run_id,
         architecture=architecture,
         signature=signature,
-        task=task,
+        task=ready.task,
         methods=dict(bundle.methods),
         runtimes=bundle.runtimes,
         notes=bundle.notes,
         evaluation=evaluation,
-        lineage=lineage_of(
-            job,
-            parts.run_id,
-            dataset=dataset.card.name,
-            fingerprint=dataset.card.fingerprint,
-            seed=job.training.seed,
-        ),
+        lineage=_lineage(job, ready.dataset.card, parts),
         description=job.description,
         card=job.card,
     )
@@ -76,7 +66,20 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     return version
 
 
-def _fit(job: TrainJob, dataset: Dataset, transforms: Fitted, parts: JobParts) -> Checkpoint:
+def _lineage(job: TrainJob, data: DatasetCard, parts: JobParts) -> Lineage:
+    lineage = lineage_of(
+        job, parts.run_id, dataset=data.name, fingerprint=data.fingerprint, seed=job.training.seed
+    )
+    if job.init_from is None:
+        return lineage
+    origin = version_named(job.init_from, parts.versions)
+    descent: dict[str, Any] = {"init_from": f"{origin.model}@{origin.version}"}
+    if origin.model == job.model:
+        descent |= {"parent": origin.version, "parent_digest": identity(parts.versions, origin)}
+    return lineage.model_copy(update=descent)
+
+
+def _fit(job: TrainJob, ready: Prepared, parts: JobParts) -> Checkpoint:
     if parts.resumes is not None:
         adopt(parts.resumes, parts)
     allowance = parts.listener.called(job)
@@ -84,8 +87,8 @@ def _fit(job: TrainJob, dataset: Dataset, transforms: Fitted, parts: JobParts) -
         return train_distributed(
             job,
             store_url=parts.store.url,
-            dataset_fingerprint=dataset.card.fingerprint,
-            transforms=transforms,
+            dataset_fingerprint=ready.dataset.card.fingerprint,
+            transforms=ready.transforms,
             run_id=parts.run_id,
             on_epoch=parts.listener.epoch,
             on_told=parts.listener.told,
@@ -95,7 +98,8 @@ def _fit(job: TrainJob, dataset: Dataset, transforms: Fitted, parts: JobParts) -
         parts.listener.ended()
 
 
-def _bundle(fitted: Checkpoint, architecture: Component, signature: Signature, rows: Parts) -> BuiltBundle:
-    network = catalogue.build(architecture)
+def _bundle(fitted: Checkpoint, ready: Prepared, signature: Signature) -> BuiltBundle:
+    network = own.build(ready.architecture, target=ready.facts.target)
     network.load_state_dict(dict(fitted.best_weights))
-    return build(network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS])
+    probes = ready.rows.test.x_ND[:PROBE_ROWS]
+    return build(network, architecture=ready.architecture, signature=signature, probes=probes)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from pydantic import Field, PositiveInt, field_validator
 
 from raymaas.specs.base import Spec
+from raymaas.specs.facts import Facts
 from raymaas.specs.tasks import Task
 from raymaas.specs.versions import Signature, TensorSpec
 
@@ -115,8 +116,8 @@ class Architecture(Protocol):
     def __call__(self, config: Any) -> Network: ...
 
 
-def signature_of(task: Task, data_input: TensorSpec, classes: tuple[str, ...] = ()) -> Signature:
-    """What a version of that task takes and gives; for a classifier, `classes` are its labels.
+def signature_of(task: Task, facts: Facts) -> Signature:
+    """What a version of that task takes and gives.
 
     classification  logits, probabilities [-1, classes]
     regression      prediction [-1]
@@ -127,16 +128,16 @@ def signature_of(task: Task, data_input: TensorSpec, classes: tuple[str, ...] = 
     outputs: Mapping[str, tuple[int, ...]]
     match task:
         case "classification":
-            return classifier_signature(data_input, classes)
+            return classifier_signature(facts.input, facts.classes)
         case "regression":
             outputs = {"prediction": (-1,)}
         case "language":
             outputs = {"bits_per_byte": (-1,), "next": (-1, 256)}
         case "density":
-            outputs = {"elbo": (-1,), "reconstruction": data_input.shape}
+            outputs = {"elbo": (-1,), "reconstruction": facts.input.shape}
         case "adversarial":
             outputs = {"real": (-1,)}
-    return Signature(inputs=(data_input,), outputs=_tensors(outputs))
+    return Signature(inputs=(facts.input,), outputs=_tensors(outputs))
 
 
 def classifier_signature(data_input: TensorSpec, classes: tuple[str, ...]) -> Signature:

@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from pydantic import JsonValue
+
 from raymaas.errors import InvalidInput
 from raymaas.models.base import Architecture
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import Target, Task
-from raymaas.specs.versions import TensorSpec
 
 if TYPE_CHECKING:
     from raymaas.models.networks import Network
@@ -46,6 +48,10 @@ _SAID: Mapping[Target, str] = {"classes": "labels", "number": "numbers as labels
 
 def architecture(name: str) -> Architecture:
     """The family called `name`. Raises InvalidInput with the nearest known name."""
+    if ":" in name:
+        raise InvalidInput(
+            f"architecture {name!r} is its user's own code, which is imported for training only"
+        )
     if name not in ARCHITECTURES:
         near = difflib.get_close_matches(name, ARCHITECTURES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(ARCHITECTURES))}"
@@ -59,9 +65,7 @@ def task_of(component: Component) -> Task:
     return architecture(component.use).Config.task
 
 
-def resolve(
-    component: Component, *, data_input: TensorSpec, classes: tuple[str, ...], target: Target = "classes"
-) -> Component:
+def resolve(component: Component, facts: Facts) -> Component:
     """`component` with every setting written out: filled in from the data, or from the defaults.
 
     The result builds the same network for ever, whatever later defaults are. Raises InvalidInput for an
@@ -69,7 +73,7 @@ def resolve(
     take. Networks that need no labels take any target.
     """
     family = architecture(component.use)
-    wanted = _TARGETS.get(family.Config.task, target)
+    target, wanted = facts.target, _TARGETS.get(family.Config.task, facts.target)
     if target != wanted:
         fitting = [
             name for name in sorted(ARCHITECTURES) if _TARGETS.get(architecture(name).Config.task) == target
@@ -78,18 +82,26 @@ def resolve(
             f"architecture {component.use!r} learns {_SAID[wanted]}, but the data set has {_SAID[target]}; "
             f"use {' or '.join(fitting) or 'one that needs no labels'}, or another data set"
         )
-    row = data_input.shape[1:]
-    known = {"in_features": math.prod(row), "shape": list(row), "classes": len(classes)}
-    facts = {field: fact for field, fact in known.items() if field in family.Config.model_fields}
-    for field, fact in facts.items():
+    known = {field: fact for field, fact in named(facts).items() if field in family.Config.model_fields}
+    for field, fact in known.items():
         given = component.config.get(field, fact)
         if given != fact:
             raise InvalidInput(
                 f"architecture.config.{field} is {given}, but the data has {fact}; "
                 "leave it out to take it from the data"
             )
-    config = family.Config.parse(facts | component.config, source=f"architecture {component.use!r}")
+    config = family.Config.parse(known | component.config, source=f"architecture {component.use!r}")
     return Component(use=component.use, config=config.model_dump(mode="json"))
+
+
+def named(facts: Facts) -> dict[str, JsonValue]:
+    """The facts there are, by the names that settings of networks have for them."""
+    known: dict[str, JsonValue] = {"in_features": math.prod(facts.row), "shape": list(facts.row)}
+    if facts.classes:
+        known["classes"] = len(facts.classes)
+    if facts.vocabulary is not None:
+        known["vocabulary"] = facts.vocabulary
+    return known
 
 
 def build(component: Component) -> Network:

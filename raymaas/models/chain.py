@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from raymaas.errors import InvalidInput
+from raymaas.models.attention import Block
 from raymaas.models.networks import Network
 
 _TRAINED = 4  # a trained weight is kept with its gradient and, by Adam, two more numbers
@@ -70,9 +71,10 @@ def cut(network: Chained) -> int:
 
 def units(network: Network) -> tuple[nn.Module, ...]:
     """Modules that are called one after another, and so need their weights one after another; maybe none."""
-    if not isinstance(network, Chained):
-        return ()
-    modules = [module for link in network.chain() for module in link.modules]
+    if isinstance(network, Chained):
+        modules = [module for link in network.chain() for module in link.modules]
+    else:
+        modules = [module for module in network.modules() if isinstance(module, Block)]
     return tuple(module for module in modules if next(module.parameters(), None) is not None)
 
 

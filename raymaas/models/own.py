@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import ConfigDict
@@ -19,9 +18,9 @@ from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import NetworkConfig
 from raymaas.models.networks import Classifier, Network, Regressor
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import Target, Task
-from raymaas.specs.versions import TensorSpec
 
 
 class OwnConfig(NetworkConfig):
@@ -30,51 +29,29 @@ class OwnConfig(NetworkConfig):
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
-def is_own(component: Component) -> bool:
-    """Whether `component` names code of the user's own."""
-    return ":" in component.use
-
-
 def task_of(component: Component, *, target: Target) -> Task:
     """What `component` is for; a network of one's own learns what the data has: labels, or numbers."""
-    if not is_own(component):
+    if not component.is_own_code:
         return catalogue.task_of(component)
     return "regression" if target == "number" else "classification"
 
 
-def resolve(
-    component: Component,
-    *,
-    data_input: TensorSpec,
-    classes: tuple[str, ...],
-    target: Target = "classes",
-    vocabulary: int | None = None,
-) -> Component:
+def resolve(component: Component, facts: Facts) -> Component:
     """`catalogue.resolve`, also for a network of one's own.
 
     Of such a class, the parameters `in_features`, `shape`, `classes` and `vocabulary` that it has and the job leaves
     out are taken from the data. Raises InvalidInput when the class is not there, is no nn.Module, or does not take
     the config.
     """
-    if not is_own(component):
-        return catalogue.resolve(
-            component, data_input=data_input, classes=classes, target=target, vocabulary=vocabulary
-        )
-    if target == "none":
+    if not component.is_own_code:
+        return catalogue.resolve(component, facts)
+    if facts.target == "none":
         raise InvalidInput(f"{component.use} needs labels or numbers to learn, but the data set has neither")
-    made = _class(component.use)
-    parameters = inspect.signature(made).parameters
-    row = data_input.shape[1:]
-    facts: dict[str, Any] = {
-        "in_features": math.prod(row),
-        "shape": list(row),
-        "classes": len(classes) or None,
-        "vocabulary": vocabulary,
-    }
-    facts = {name: fact for name, fact in facts.items() if name in parameters and fact is not None}
-    config = facts | component.config
+    parameters = inspect.signature(_class(component.use)).parameters
+    known = {name: fact for name, fact in catalogue.named(facts).items() if name in parameters}
+    config = known | component.config
     try:
-        inspect.signature(made).bind(**config)
+        inspect.signature(_class(component.use)).bind(**config)
     except TypeError as error:
         raise InvalidInput(
             f"{component.use} does not take architecture.config: {error}; it takes {', '.join(parameters)}"
@@ -84,7 +61,7 @@ def resolve(
 
 def build(component: Component, *, target: Target = "classes") -> Network:
     """`catalogue.build`, also for a network of one's own, wrapped so that it answers as the catalogue's do."""
-    if not is_own(component):
+    if not component.is_own_code:
         return catalogue.build(component)
     network = _class(component.use)(**component.config)
     return OwnRegressor(network) if target == "number" else OwnClassifier(network)

@@ -70,7 +70,7 @@ class VAE(SelfSupervised):
         values = math.prod(config.shape)
         self.encoder = perceptron((values, *config.hidden, 2 * config.latent), between=_rectifier)
         self.decoder = perceptron((config.latent, *reversed(config.hidden), values), between=_rectifier)
-        self.log_deviation = nn.Parameter(torch.zeros(())) if config.likelihood == "gaussian" else None
+        self.log_deviation = nn.Parameter(torch.zeros(1)) if config.likelihood == "gaussian" else None
         half_KZ = torch.randn(
             config.draws // 2, config.latent, generator=torch.Generator().manual_seed(_DRAWS_SEED)
         )

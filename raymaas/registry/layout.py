@@ -64,6 +64,11 @@ def time_of(key: str) -> datetime:
     return _EPOCH_OF_TIME + (_LATEST - int(digits)) * _MICROSECOND
 
 
+def code_key(sha256: str) -> str:
+    """An archive of code of a user's own; see `raymaas.registry.code`."""
+    return f"code/{_fingerprint(sha256)}.zip"
+
+
 def blob_folder(sha256: str) -> str:
     return f"{BLOBS}{sha256}/"
 

@@ -7,6 +7,8 @@ import difflib
 from raymaas.errors import NotFound
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import Job
 from raymaas.specs.names import Reference
 
 
@@ -30,6 +32,15 @@ def resolve(ref: Reference, versions: Versions, states: States) -> int:
     else:
         return versions.newest(ref.model).version
     return versions.get(ref.model, version).version
+
+
+def pinned(job: Job, versions: Versions, states: States) -> Job:
+    """`job` with a number where `init_from` has an alias or nothing, so that it means the same tomorrow."""
+    if not isinstance(job, TrainJob) or job.init_from is None:
+        return job
+    reference = Reference.parse(job.init_from)
+    number = resolve(reference, versions, states)
+    return job.model_copy(update={"init_from": f"{reference.model}@{number}"})
 
 
 def _unknown_alias(alias: str, model: str, aliases: dict[str, int]) -> NotFound:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from raymaas.errors import AlreadyExists, InvalidInput, NotFound, Refused
 from raymaas.registry.artifacts import Artifacts
+from raymaas.registry.code import keep_code
 from raymaas.registry.layout import (
     epoch_key,
     epochs_folder,
@@ -38,6 +39,10 @@ class Runs:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.progresses = Progresses(store)
+
+    def keep_code(self, packed: bytes) -> str:
+        """Put the code of one's own that a job names into the store; its SHA-256. See `raymaas.registry.code`."""
+        return keep_code(self._store, packed)
 
     def create(self, spec: RunSpec) -> RunSpec:
         """Record a run; from then on it is pending. Returns the spec as written, with a write id.

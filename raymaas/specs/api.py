@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Base64Bytes, Field, JsonValue
 
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.names import AliasName, Name
@@ -65,6 +65,9 @@ class SubmitRequest(Spec):
     """Start a run of `job`, a job document such as `raymaas schema train` describes."""
 
     job: dict[str, JsonValue]
+    code: Base64Bytes | None = Field(
+        default=None, description="Archive of the code of your own that the job names, as Base64."
+    )
 
 
 class ResumeRequest(Spec):

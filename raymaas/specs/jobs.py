@@ -26,6 +26,11 @@ class Component(Spec):
     use: str = Field(description="Name in the catalogue, e.g. 'mlp'.")
     config: dict[str, JsonValue] = Field(default_factory=dict, description="Settings of that thing.")
 
+    @property
+    def is_own_code(self) -> bool:
+        """Whether it names a class of the user's, as `my_package.net:Net` does, and not one of a catalogue."""
+        return ":" in self.use
+
 
 def _share_or_given(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
     try:
@@ -188,6 +193,9 @@ class Training(Spec):
         ge=1,
         description="Keep checkpoints of epochs this divides; the newest two and the best stay anyway.",
     )
+    frozen: tuple[str, ...] = Field(
+        (), description="Parameters that keep their values, by patterns of their names such as 'hidden.*'."
+    )
     seed: int = Field(0, ge=0, description="Seed of initial weights and batch order.")
     deterministic: bool = Field(
         False,
@@ -305,10 +313,18 @@ class TrainJob(Document):
     architecture: Component = Field(
         description="The network, from the catalogue, e.g. {use: mlp, config: {hidden: [128]}}."
     )
+    init_from: str | None = Field(
+        default=None, description="Fine-tune: start from the weights of this version, such as digits@1."
+    )
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
     budget: Budget | None = Field(
         default=None, description="Stops the run between two epochs, e.g. {hours: 0.5}; absent: nothing does."
+    )
+    code: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the code that architecture.use names, if it is your own. Filled in on submission.",
     )
     description: str = Field("", description="Kept with the version.")
     card: Card | None = Field(

@@ -82,6 +82,10 @@ class Lineage(Spec):
     parent_digest: str | None = Field(
         default=None, description="Digest of the parent's first manifest: names it in every registry."
     )
+    init_from: str | None = Field(
+        default=None,
+        description="The version, maybe of another model, whose weights a training started from.",
+    )
     compression: CompressionLineage | None = Field(default=None, description="For a compressed version.")
     imported: ImportedFrom | None = Field(
         default=None,

@@ -144,7 +144,8 @@ def trial_at(run_id: str, point: Point, outcome: Finished | Broken) -> Trial:
     return Trial(run_id=run_id, trial=trial_name(point), point=dict(point), outcome=outcome)
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """What a failed trial is recorded with."""
     return str(error) if isinstance(error, RaymaasError) else f"{type(error).__name__}: {error}"
 
 
@@ -205,7 +206,7 @@ def _carry_out(
         function(point, tell)
     except Exception as error:
         # Here, since Tune tells its callbacks that a trial failed but not why.
-        book.add_trial(trial_at(run_id, point, Broken(error=_sentence(error))))
+        book.add_trial(trial_at(run_id, point, Broken(error=sentence_of(error))))
         raise
 
 

@@ -14,9 +14,8 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from raymaas.errors import RaymaasError
 from raymaas.specs.search import Broken, Finished, Point, Trial
-from raymaas.sweep.search import TrialBook, trial_at
+from raymaas.sweep.search import TrialBook, sentence_of, trial_at, trial_name
 
 _ATTEMPTS_MORE = 1  # for a process that died; more would repeat a fault of its own again and again
 
@@ -48,7 +47,7 @@ def carry_out_each(
     called in this process as each ends.
     """
     done = {trial.trial: trial for trial in book.trials(run_id)}
-    names = [trial_at(run_id, point, Broken(error="")).trial for point in points]
+    names = [trial_name(point) for point in points]
     waiting = [point for name, point in zip(names, points, strict=True) if name not in done]
     task = ray.remote(num_cpus=limits.cpus, max_retries=_ATTEMPTS_MORE)(_carry_out)
     running: dict[Any, Point] = {}
@@ -75,9 +74,7 @@ def _outcome(ended: Any) -> Finished | Broken:
     try:
         figures, seconds = ray.get(ended)
     except RayTaskError as error:
-        cause = error.cause
-        said = str(cause) if isinstance(cause, RaymaasError) else f"{type(cause).__name__}: {cause}"
-        return Broken(error=said)
+        return Broken(error=sentence_of(error.cause))
     except RayError as error:
         return Broken(error=f"its process died; see Ray's logs ({str(error).splitlines()[0]})")
     return Finished(metrics=figures, reports=1, seconds=seconds)

@@ -1,7 +1,8 @@
-"""Data-parallel training: the loop of `raymaas.train.loop` on the workers of Ray Train.
+"""Parallel training: the loop of `raymaas.train.loop` on the workers of Ray Train.
 
 Each worker reads the Parquet itself, through the store's URL. A worker that dies is replaced once, and the fit
-goes on from the run's newest checkpoint, as does a second call for the same run.
+goes on from the run's newest checkpoint, as does a second call for the same run. With `scaling.min_workers` the
+workers are as many as the cluster has room for when the fit begins, when one was lost, and whenever Ray Train looks.
 
 Checkpoints go to the store by `train.saving` and not through `ray.train.report`: that one waits for the Train
 controller's next look, and the controller keeps its list of checkpoints in one file which it overwrites in place,
@@ -11,9 +12,7 @@ so that a kill at the wrong moment leaves a run that Ray Train refuses to go on 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -31,22 +30,27 @@ from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.errors import RunFailed
-from raymaas.models import catalogue
+from raymaas.models import own
 from raymaas.registry.checkpoints import CheckpointId, Checkpoints
 from raymaas.registry.layout import train_path
-from raymaas.specs.jobs import TrainJob, Workers
+from raymaas.specs.jobs import Strategy, TrainJob, Workers
 from raymaas.specs.names import check_name
+from raymaas.specs.telling import BudgetSpent, Started, Told
 from raymaas.store import open_store
 from raymaas.train.checkpoint import Checkpoint, EpochReport
+from raymaas.train.hearing import heard_by, send
 from raymaas.train.listening import out_of_budget
 from raymaas.train.loop import fit
+from raymaas.train.own_code import bring_code
 from raymaas.train.saving import Saver, load, newest_intact
-from raymaas.train.telling import Allowance, BudgetSpent, Started, Told, WorkerWatch
+from raymaas.train.starting import start_of
+from raymaas.train.telling import Allowance, WorkerWatch
 from raymaas.train.world import World
 
 log = logging.getLogger("raymaas.train")
 
 _REPLACEMENTS = 1  # workers may die this often; more would repeat a fault of the job's own again and again
+_RESIZE_INTERVAL_S = 30.0  # between two looks whether the cluster has room for more workers
 
 
 def train_distributed(
@@ -82,7 +86,7 @@ def train_distributed(
             stopped.append(said)
         return on_told(said)
 
-    with _reports_to(hear) as queue:
+    with heard_by(hear) as queue:
         trainer = ray.train.torch.TorchTrainer(
             _train_on_worker,
             # The URL as the store spells it is absolute: Ray Train gives each worker its own directory.
@@ -100,7 +104,7 @@ def train_distributed(
                 name=check_name(run_id),
                 storage_path=f"{root}/{train_path(run_id)}",
                 storage_filesystem=filesystem,
-                failure_config=FailureConfig(max_failures=_REPLACEMENTS),
+                failure_config=FailureConfig(max_failures=_losses(job.scaling)),
             ),
         )
         try:
@@ -118,25 +122,21 @@ def train_distributed(
 
 def _train_on_worker(config: dict[str, Any]) -> None:
     job = TrainJob.unseal(config["job"], source="the job sent to a training worker")
-    world, queue = _world(), config["queue"]
-    watch = WorkerWatch(partial(_tell, queue), world, allowance=config["allowance"])
+    world, queue = _world(job.scaling.strategy), config["queue"]
+    watch = WorkerWatch(partial(send, queue, wait=False), world, allowance=config["allowance"])
     torch.set_num_threads(job.scaling.threads_per_worker)
     store = open_store(config["store_url"])
+    bring_code(job, store)
     dataset = open_dataset(store, dataset_name(job.data), config["fingerprint"])
     transforms = Fitted.unseal(config["transforms"], source="the transforms sent to a training worker")
-    architecture = catalogue.resolve(
-        job.architecture,
-        data_input=transforms.input,
-        classes=dataset.card.classes,
-        target=dataset.card.target,
-    )
+    architecture = own.resolve(job.architecture, transforms.facts(dataset.card))
     parts = transforms.ready(split(dataset, job.split))
     checkpoints = Checkpoints(store, config["run_id"])
     newest = _agreed_newest(checkpoints, world)
     watch.rows_read()
     with Saver(checkpoints, keep_every=job.training.keep_checkpoint_every) as saver:
         fit(
-            partial(catalogue.build, architecture),
+            start_of(job, architecture, target=dataset.card.target, store=store),
             job.training,
             parts=parts,
             world=world,
@@ -154,7 +154,7 @@ def _agreed_newest(checkpoints: Checkpoints, world: World) -> CheckpointId | Non
     return agreed
 
 
-def _world() -> World:
+def _world(strategy: Strategy) -> World:
     """This worker's place in the process group that Ray Train made: gloo on CPUs, nccl on GPUs."""
 
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
@@ -169,58 +169,39 @@ def _world() -> World:
         device=ray.train.torch.get_device(),
         all_reduce=all_reduce,
         wrap=ray.train.torch.prepare_model,
+        strategy=strategy,
     )
 
 
 def _report(queue: Queue, saver: Saver, report: EpochReport, checkpoint: Checkpoint | None) -> None:
     """Rank 0 tells the driver of every epoch, and keeps what is due."""
     saver.settle()
-    queue.put(report)
+    send(queue, report, wait=True)
     if checkpoint is not None:
         saver.save(checkpoint)
 
 
-def _tell(queue: Queue, told: Told) -> None:
-    """Send without waiting. What one worker sends arrives in order, its reports included."""
-    queue.actor.put_nowait.remote(told)  # type: ignore[attr-defined]
-
-
 def _silent(report: EpochReport, checkpoint: Checkpoint | None) -> None:
-    """The other ranks hold the same figures and the same weights."""
+    """The other ranks hold the same figures, and the same weights or none."""
 
 
 def _scaling(workers: Workers) -> ScalingConfig:
     resources = {"CPU": workers.cpus_per_worker}
     if workers.gpus_per_worker:
         resources["GPU"] = workers.gpus_per_worker
-    return ScalingConfig(
-        num_workers=workers.workers, use_gpu=workers.gpus_per_worker > 0, resources_per_worker=resources
+    least = workers.min_workers
+    return ScalingConfig(  # type: ignore[call-arg]  # what is annotated is its first version
+        num_workers=workers.workers if least is None else (least, workers.workers),  # type: ignore[arg-type]
+        elastic_resize_monitor_interval_s=_RESIZE_INTERVAL_S,
+        use_gpu=workers.gpus_per_worker > 0,
+        resources_per_worker=resources,
     )
 
 
-@contextmanager
-def _reports_to(hear: Callable[[EpochReport | Told], None]) -> Iterator[Queue]:
-    """A queue that a thread empties into `hear`. On leaving, all was said, or its error is raised."""
-    queue = Queue(actor_options={"num_cpus": 0})
-    raised: list[Exception] = []
-
-    def listen() -> None:
-        try:
-            while (said := queue.get()) is not None:
-                hear(said)
-        except Exception as error:
-            raised.append(error)
-
-    listener = threading.Thread(target=listen, name="epoch-reports", daemon=True)
-    listener.start()
-    try:
-        yield queue
-    finally:
-        queue.put(None)
-        listener.join()
-        queue.shutdown(force=True)
-    if raised:
-        raise raised[0]
+def _losses(workers: Workers) -> int:
+    """How often workers may be lost: elastic ones down to the least, and once more."""
+    spare = 0 if workers.min_workers is None else workers.workers - workers.min_workers
+    return spare + _REPLACEMENTS
 
 
 def _cause(error: TrainingFailedError) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from raymaas.errors import OutOfBudget
 from raymaas.specs.budget import Overspent
 from raymaas.specs.jobs import TrainJob
+from raymaas.specs.telling import Told
 from raymaas.train.checkpoint import EpochReport
-from raymaas.train.telling import Allowance, Told
+from raymaas.train.telling import Allowance
 
 
 class Listener:

@@ -265,7 +265,10 @@ class _Descent:
             before.append(loss_sum)
             # Rounded as what scales the gradient is: the line search notices the difference.
             scale = torch.tensor(1 / pieces[0].rows).double()
-            return float(self.world.all_reduce(loss_sum.clone()) * scale.to(loss_sum.device)) + self.penalty.value()
+            return (
+                float(self.world.all_reduce(loss_sum.clone()) * scale.to(loss_sum.device))
+                + self.penalty.value()
+            )
 
         self.optimizer.step(objective)
         return before[0]

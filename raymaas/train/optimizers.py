@@ -16,7 +16,7 @@ State = Mapping[int, Mapping[str, Any]]
 
 
 def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The update rule `training` names, in torch's fused form: one pass over the parameters, not several."""
+    """The update rule `training` names, in torch's fused form where there is one: one pass over the parameters."""
     rate, decay = training.learning_rate, training.weight_decay
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     betas = training.betas or (0.9, 0.999)
@@ -32,7 +32,9 @@ def make_optimizer(network: nn.Module, training: Training) -> torch.optim.Optimi
                 momentum=training.momentum,
                 nesterov=training.nesterov,
                 weight_decay=decay,
-                fused=True,
+                # torch 2.13 cannot run it fused on shards; Adam it can. Shards are known by a method of theirs: to
+                # import their class takes a second, of every worker.
+                fused=not any(hasattr(parameter, "to_local") for parameter in parameters),
             )
         case "lbfgs":
             # The change of a float32 loss is rounding long before it is 1e-9, torch's default.

@@ -15,51 +15,13 @@ from itertools import pairwise
 
 import torch
 
-from raymaas.specs.budget import Budget, Overspent, Spent, overspent
+from raymaas.specs.budget import Budget, Spent, overspent
+from raymaas.specs.telling import BudgetSpent, FirstStepTaken, Started, StepsTaken, Told, WorkerSpent
 from raymaas.train.watch import Watch
 from raymaas.train.world import World
 
 EVERY_S = 2.0
 """Seconds between two things told of one epoch, at least."""
-
-
-@dataclass(frozen=True)
-class Started:
-    """The worker's function runs; it has not read its rows yet."""
-
-
-@dataclass(frozen=True)
-class FirstStepTaken:
-    """The first step, and the seconds since the worker started: reading rows, building the model, the step."""
-
-    reading_s: float
-    building_s: float
-    step_s: float
-
-
-@dataclass(frozen=True)
-class StepsTaken:
-    """How far the epoch under way is; `epochs` is how many there are at most."""
-
-    epoch: int
-    epochs: int
-    share: float
-    samples_per_s: float | None
-
-
-@dataclass(frozen=True)
-class WorkerSpent:
-    """Processor seconds of one worker process since it began."""
-
-    worker: str
-    cpu_seconds: float
-
-
-@dataclass(frozen=True)
-class BudgetSpent:
-    """The budget stopped the fit after the epoch that is told of next."""
-
-    why: Overspent
 
 
 @dataclass(frozen=True)
@@ -76,7 +38,6 @@ class Allowance:
     gpus: float = 0.0
 
 
-Told = Started | FirstStepTaken | StepsTaken | WorkerSpent | BudgetSpent
 Tell = Callable[[Told], None]
 
 
@@ -120,9 +81,16 @@ class WorkerWatch(Watch):
         if first:
             moments = (self._started, self._read, self._built, now)
             # By a clock that may be set back meanwhile.
-            self._tell(FirstStepTaken(*(max(0.0, b - a) for a, b in pairwise(moments))))
-        share = min(1.0, rows / self._rows)
-        self._tell(StepsTaken(epoch, self._epochs, share, self._speed(epoch, rows, now)))
+            reading_s, building_s, step_s = (max(0.0, b - a) for a, b in pairwise(moments))
+            self._tell(FirstStepTaken(reading_s=reading_s, building_s=building_s, step_s=step_s))
+        self._tell(
+            StepsTaken(
+                epoch=epoch,
+                epochs=self._epochs,
+                share=min(1.0, rows / self._rows),
+                samples_per_s=self._speed(epoch, rows, now),
+            )
+        )
 
     def enough(self) -> bool:
         if self._allowance is None:
@@ -138,12 +106,13 @@ class WorkerWatch(Watch):
         )
         why = overspent(self._allowance.budget, self._allowance.spent + used)
         if why is not None and self._world.rank == 0:
-            self._tell(BudgetSpent(why))
+            self._tell(BudgetSpent(why=why))
         return why is not None
 
     def tell_spent(self) -> None:
         """Let the driver know of this process's processor time now."""
-        self._tell(WorkerSpent(f"{socket.gethostname()} {os.getpid()}", self._cpu_clock()))
+        worker = f"{socket.gethostname()} {os.getpid()}"
+        self._tell(WorkerSpent(worker=worker, cpu_seconds=self._cpu_clock()))
 
     def _speed(self, epoch: int, rows: int, now: float) -> float | None:
         """Rows per second since the last call; None when that was in another epoch."""

@@ -8,18 +8,13 @@ import psutil
 import pytest
 import ray
 import torch
+from digits_fits import JOB, assert_same_weights, run, trained_here
 
-from raymaas.data.dataset import Dataset, prepare
-from raymaas.data.split import split
-from raymaas.data.transforms.fitted import fit_transforms
+from raymaas.data.dataset import Dataset
 from raymaas.errors import RunFailed
-from raymaas.models import catalogue
-from raymaas.specs.jobs import Component, Training, TrainJob, Workers
+from raymaas.specs.jobs import TrainJob
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport
-from raymaas.train.distributed import train_distributed
-from raymaas.train.loop import fit
-from raymaas.train.world import World
 
 pytestmark = [
     pytest.mark.cluster,
@@ -28,15 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-# 1,167 training rows: the last batch of an epoch has 43, an odd number, so the shards of it are uneven.
-JOB = TrainJob(
-    model="digits",
-    data=Component(use="digits"),
-    architecture=Component(use="mlp", config={"hidden": [32], "input_scale": 0.0625}),
-    training=Training(epochs=40, batch_size=281, learning_rate=0.002, checkpoint_every=2, seed=4),
-    scaling=Workers(workers=2, cpus_per_worker=0.5),
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +45,6 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    return LocalStore(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
-def dataset(store: LocalStore) -> Dataset:
-    return prepare(store, JOB.data)
-
-
-@pytest.fixture(scope="module")
 def first_call(
     ray_cluster: None, store: LocalStore, dataset: Dataset
 ) -> tuple[Checkpoint, list[EpochReport]]:
@@ -77,34 +53,8 @@ def first_call(
     return run(JOB, store, dataset, run_id="two", on_epoch=heard.append), heard
 
 
-def run(job: TrainJob, store: LocalStore, dataset: Dataset, **rest: object) -> Checkpoint:
-    transforms = fit_transforms(job.transforms, split(dataset, job.split).train, dataset.card)
-    fingerprint = dataset.card.fingerprint
-    return train_distributed(
-        job, store_url=store.url, dataset_fingerprint=fingerprint, transforms=transforms, **rest
-    )
-
-
 def with_training(**changes: object) -> TrainJob:
     return JOB.model_copy(update={"training": JOB.training.model_copy(update=changes)})
-
-
-def trained_here(job: TrainJob, dataset: Dataset) -> Checkpoint:
-    """The same fit in this process, without Ray."""
-    component = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
-    return fit(
-        lambda: catalogue.build(component),
-        job.training,
-        parts=split(dataset, job.split),
-        world=World.single(),
-        clock=lambda: 0.0,
-    )
-
-
-def assert_same_weights(one: Checkpoint, other: Checkpoint) -> None:
-    assert one.best_weights.keys() == other.best_weights.keys()
-    for name, tensor in one.best_weights.items():
-        torch.testing.assert_close(other.best_weights[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_two_workers_equal_one(first_call, dataset):

@@ -28,6 +28,7 @@ from raymaas.errors import NotFound, RaymaasError
 from raymaas.registry import moves
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
+from raymaas.registry.reports import Reports
 from raymaas.registry.resolve import resolve
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
@@ -133,6 +134,7 @@ class World:
             runs=self.runs,
             resumption=Resumption(self.store, self.runs, self.versions),
             lineages=Lineages(self.store, card_of=partial(find_card, self.store)),
+            reports=Reports(self.store),
             submitter=self,
             deployments=self,
             cluster=self,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from families import FAMILIES, NAMES, C, facts, resolved, rows
 from safetensors.torch import load, save
 
 from raymaas.bundle.format import build
@@ -12,57 +13,11 @@ from raymaas.models import catalogue
 from raymaas.models.base import signature_of
 from raymaas.models.chance import Dropout
 from raymaas.specs.jobs import Component, Training
-from raymaas.specs.versions import TensorSpec
 from raymaas.train.objectives import make_objective
-
-FLAT, SEQUENCE, GREY, COLOUR, TEXT = (12,), (5, 4), (12, 12), (3, 12, 12), (9,)
-SMALL_BLOCKS = {"width": 16, "heads": 2, "depth": 2, "feed_forward": 16, "dropout": 0.1}
-FAMILIES = [  # name, the shape of a row, settings
-    ("cnn", GREY, {"layers": ["conv3x3-4", "pool", "conv5x3-8", "pool", "dropout-0.1", "dense-16"]}),
-    ("cnn", COLOUR, {"layers": ["conv3x3-8", "pool"]}),
-    ("gan", GREY, {"latent": 4, "generator": [16], "discriminator": [16]}),
-    ("gan", FLAT, {"latent": 4, "generator": [16], "discriminator": [16], "loss": "minimax"}),
-    ("gpt", TEXT, SMALL_BLOCKS),
-    ("lenet5", GREY, {"dropout": 0.1}),
-    ("linear_svm", FLAT, {}),
-    ("logistic", FLAT, {}),
-    ("logistic", GREY, {}),
-    ("mlp", FLAT, {"hidden": [16, 8], "dropout": 0.1}),
-    ("mlp", COLOUR, {"hidden": [16]}),
-    ("mlp_regressor", FLAT, {"hidden": [16], "target_mean": 2.0, "target_scale": 3.0}),
-    ("mobilenet", COLOUR, {"stem": 8, "blocks": [[16, 2], [12, 1]]}),
-    ("rbf_svm", FLAT, {"gamma": 0.05, "features": 64}),
-    ("recurrent", SEQUENCE, {"cell": "gru", "hidden": 16, "dropout": 0.1}),
-    ("recurrent", SEQUENCE, {"cell": "lstm", "hidden": 16, "layers": 2}),
-    ("resnet", GREY, {"widths": [8, 12], "blocks": [1, 2]}),
-    ("resnet", COLOUR, {"widths": [8, 16], "blocks": [1, 1], "stem": "7x7"}),
-    ("text_recurrent", TEXT, {"vocabulary": 20, "embedding": 8, "hidden": 16, "dropout": 0.1}),
-    ("text_transformer", TEXT, {"vocabulary": 20, **SMALL_BLOCKS}),
-    ("vae", GREY, {"latent": 4, "hidden": [16], "binarize": True}),
-    ("vae", FLAT, {"latent": 4, "hidden": [16], "likelihood": "gaussian"}),
-    ("vit", COLOUR, {"patch": 4, **SMALL_BLOCKS}),
-]
-NAMES = [
-    " ".join([use, *(str(config[key]) for key in ("cell", "loss", "likelihood") if key in config), "x".join(map(str, row))])
-    for use, row, config in FAMILIES
-]  # fmt: skip
-CLASSES = tuple("abcd")
-C = len(CLASSES)
-TARGETS = {"classification": "classes", "regression": "number"}
 
 
 def test_every_architecture_is_under_this_contract():
     assert {use for use, _, _ in FAMILIES} == catalogue.ARCHITECTURES.keys()
-
-
-def rows(use: str, count: int, row: tuple[int, ...], *, seed: int = 0) -> torch.Tensor:
-    """Rows such a family takes: bytes or tokens for text, shares for densities, or any numbers."""
-    chance = torch.Generator().manual_seed(seed)
-    if use == "gpt" or use.startswith("text_"):
-        return torch.randint(1, 20, (count, *row), generator=chance).float()
-    if use in ("gan", "vae"):
-        return torch.rand(count, *row, generator=chance)
-    return torch.randn(count, *row, generator=chance)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -81,24 +36,11 @@ class TestModelContract:
         return catalogue.architecture(use).Config.task
 
     @pytest.fixture
-    def data_input(self, row):
-        return TensorSpec(name="x", dtype="FP32", shape=(-1, *row))
-
-    @pytest.fixture
-    def classes(self, task):
-        return CLASSES if task == "classification" else ()
-
-    @pytest.fixture
-    def component(self, use, row, config, task, data_input, classes):
+    def component(self, use, row, config):
         scaled = (
             {"input_scale": 0.5} if "input_scale" in catalogue.architecture(use).Config.model_fields else {}
         )
-        return catalogue.resolve(
-            Component(use=use, config=config | scaled),
-            data_input=data_input,
-            classes=classes,
-            target=TARGETS.get(task, "none"),
-        )
+        return resolved(use, row, config | scaled)
 
     @pytest.fixture
     def network(self, component):
@@ -110,8 +52,8 @@ class TestModelContract:
         return network.eval()
 
     @pytest.fixture
-    def signature(self, task, data_input, classes):
-        return signature_of(task, data_input, classes)
+    def signature(self, use, row, task):
+        return signature_of(task, facts(use, row))
 
     @pytest.mark.parametrize("count", [0, 1, 5])
     def test_rows_become_the_outputs_of_the_signature_whatever_their_number(

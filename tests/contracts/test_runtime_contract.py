@@ -17,6 +17,7 @@ from raymaas.models.base import classifier_signature
 from raymaas.registry.layout import blob_key
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.evaluation import Evaluation
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, TensorSpec
 from raymaas.store import MemoryStore
@@ -51,8 +52,7 @@ def built() -> tuple[torch.nn.Module, Component, BuiltBundle]:
     """Made once: the exporter takes seconds."""
     component = catalogue.resolve(
         Component(use="mlp", config={"hidden": [16, 8], "dropout": 0.5, "input_scale": 0.5}),
-        data_input=INPUT,
-        classes=CLASSES,
+        Facts(input=INPUT, classes=CLASSES),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

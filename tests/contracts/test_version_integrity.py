@@ -17,6 +17,7 @@ from raymaas.models.base import classifier_signature
 from raymaas.registry.layout import blob_key, version_key
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.specs.evaluation import Evaluation
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import CodeVersion, Lineage, TensorSpec
 from raymaas.store import MemoryStore, Store
@@ -27,7 +28,7 @@ SIGNATURE = classifier_signature(TensorSpec(name="x", dtype="FP32", shape=(-1, 5
 
 def small_bundle() -> tuple[Component, BuiltBundle]:
     component = catalogue.resolve(
-        Component(use="logistic"), data_input=SIGNATURE.inputs[0], classes=SIGNATURE.classes
+        Component(use="logistic"), Facts(input=SIGNATURE.inputs[0], classes=SIGNATURE.classes)
     )
     rows = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     bundle = build(catalogue.build(component), architecture=component, signature=SIGNATURE, probes=rows)

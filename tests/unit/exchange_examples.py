@@ -18,13 +18,14 @@ from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
 from raymaas.registry.versions import Versions
 from raymaas.specs.base import canonical_json, sha256_hex
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import CompressionLineage, ModelVersion, TensorSpec
 
 INPUT = TensorSpec(name="x", dtype="FP32", shape=(-1, 12))
 SIGNATURE = classifier_signature(INPUT, tuple("abcd"))
 MLP = catalogue.resolve(
-    Component(use="mlp", config={"hidden": [8]}), data_input=INPUT, classes=SIGNATURE.classes
+    Component(use="mlp", config={"hidden": [8]}), Facts(input=INPUT, classes=SIGNATURE.classes)
 )
 
 

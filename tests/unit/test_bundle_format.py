@@ -13,6 +13,7 @@ from raymaas.bundle.format import ARCHITECTURE, GRAPH, PROBES, WEIGHTS, BuiltBun
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
 
@@ -22,7 +23,7 @@ PROBE_ROWS = np.arange(15, dtype=np.float32).reshape(3, 5)
 
 
 def logistic() -> tuple[torch.nn.Module, Component]:
-    component = catalogue.resolve(Component(use="logistic"), data_input=INPUT, classes=("no", "yes"))
+    component = catalogue.resolve(Component(use="logistic"), Facts(input=INPUT, classes=("no", "yes")))
     network = catalogue.build(component)
     with torch.no_grad():
         for parameter in network.parameters():

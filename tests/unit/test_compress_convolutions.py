@@ -15,6 +15,7 @@ from raymaas.data.rows import Rows
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
 from raymaas.specs.compression import FineTuning
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
 
@@ -29,8 +30,7 @@ RECIPE = [
 def test_a_recipe_works_on_the_dense_layers_and_the_file_serves_the_whole_network() -> None:
     component = catalogue.resolve(
         Component(use="cnn", config={"layers": ["conv3x3-4", "pool", "dense-8"], "input_scale": 0.1}),
-        data_input=INPUT,
-        classes=CLASSES,
+        Facts(input=INPUT, classes=CLASSES),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -21,6 +21,7 @@ from raymaas.jobs.compress import smallest_within
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
 from raymaas.specs.compression import FineTuning
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.search import Broken, Finished, Trial
 from raymaas.specs.versions import TensorSpec
@@ -29,7 +30,7 @@ D, CLASSES = 10, ("a", "b", "c")
 INPUT = TensorSpec(name="x", dtype="FP32", shape=(-1, D))
 SIGNATURE = classifier_signature(INPUT, CLASSES)
 ARCHITECTURE_OF = catalogue.resolve(
-    Component(use="mlp", config={"hidden": [24], "dropout": 0.3}), data_input=INPUT, classes=CLASSES
+    Component(use="mlp", config={"hidden": [24], "dropout": 0.3}), Facts(input=INPUT, classes=CLASSES)
 )
 PRUNE = Component(use="prune", config={"sparsity": 0.75, "epochs": 5})
 QUANTIZE = Component(use="quantize", config={"bits": 3, "epochs": 3})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -16,6 +17,7 @@ from PIL import Image
 
 from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.split import split
+from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.specs.jobs import Component, Split
 from raymaas.store import MemoryStore
@@ -26,9 +28,14 @@ def load(use: str, **config: Any) -> Dataset:
     return prepare(store, Component(use=use, config=config))
 
 
+def x_of(dataset: Dataset) -> np.ndarray:
+    """What a job without transforms makes of the rows."""
+    return fit_transforms((), dataset.rows, dataset.card).apply(dataset.rows).x_ND
+
+
 @pytest.fixture
 def csv(tmp_path: Path) -> Callable[..., Dataset]:
-    def load_csv(text: str, **config: Any) -> Dataset:
+    def load_csv(text: str, /, **config: Any) -> Dataset:
         path = tmp_path / "people.csv"
         path.write_text(text)
         return load("csv", **{"path": str(path), "label": "kind"} | config)
@@ -59,7 +66,7 @@ def npz(tmp_path: Path) -> Callable[..., Dataset]:
 def test_csv_columns_become_features_and_classes(csv):
     dataset = csv("age,kind,weight\n30,old, 1.5e1 \n7,young,-.5\n40,old,20\n")
     assert dataset.card.classes == ("old", "young")
-    assert dataset.rows.x_ND.tolist() == [[30, 15], [7, -0.5], [40, 20]]
+    assert x_of(dataset).tolist() == [[30, 15], [7, -0.5], [40, 20]]
     assert dataset.rows.y_N.tolist() == [0, 1, 0]
     assert dataset.card.name == "csv"
 
@@ -71,14 +78,14 @@ def test_chosen_features_come_in_their_order_and_others_may_be_anything(csv):
         delimiter=";",
         name="people",
     )
-    assert dataset.rows.x_ND.tolist() == [[1, 30], [2, 7]]
+    assert x_of(dataset).tolist() == [[1, 30], [2, 7]]
     assert dataset.card.name == "people"
 
 
 def test_every_way_to_write_a_number_is_read(csv):
     written = ["1", "+5", "-.5", "1.", "2e3", "1.5E-1", " 7 ", "007"]
     dataset = csv("a,kind\n" + "\n".join(f"{text},{row % 2}" for row, text in enumerate(written)))
-    assert dataset.rows.x_ND[:, 0].tolist() == pytest.approx([1, 5, -0.5, 1, 2000, 0.15, 7, 7])
+    assert x_of(dataset)[:, 0].tolist() == pytest.approx([1, 5, -0.5, 1, 2000, 0.15, 7, 7])
 
 
 def test_whole_number_classes_are_sorted_as_numbers(csv):
@@ -93,7 +100,7 @@ def test_given_classes_set_the_order(csv):
 def test_a_column_may_say_which_part_a_row_is_in(csv):
     lines = [f"{row},{'ab'[row % 2]},{'test' if row < 4 else 'train'}" for row in range(24)]
     dataset = csv("a,kind,fold\n" + "\n".join(lines), part="fold")
-    assert dataset.card.features == 1
+    assert [column.name for column in dataset.card.columns] == ["a"]
     assert split(dataset, Split(test="given")).test.id_N.tolist() == [0, 1, 2, 3]
 
 
@@ -101,7 +108,7 @@ def test_a_number_late_in_a_large_file_may_have_a_fraction(csv):
     """Types are not guessed from the beginning of the file."""
     lines = [f"{row},{row % 2}" for row in range(200_000)]
     dataset = csv("a,kind\n" + "\n".join(lines) + "\n0.5,1\n")
-    assert dataset.rows.x_ND[-1].tolist() == [0.5]
+    assert x_of(dataset)[-1].tolist() == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -109,9 +116,8 @@ def test_a_number_late_in_a_large_file_may_have_a_fraction(csv):
     [
         (
             "age,kind\n30,a\nn/a,b\n7,a\n",
-            "column 'age' of .*people.csv has 'n/a' in row 1, which is no number",
+            "column 'age' of .*people.csv has 'n/a' in row 1, which is no number; .* data.config.text",
         ),
-        ("age,kind\n30,a\n,b\n,a\n", "column 'age' .* has nothing in row 1; .*2 such values"),
         ("age,kind\n30,a\nnan,b\n", "column 'age' .* has 'nan' in row 1"),
         ("age,kind\n30,a\n1e99,b\n", "column 'age' .* has 1e99 in row 1, which is no finite float32"),
         ("age,kind\n30,a\n7,\n", "column 'kind' of .*people.csv has no label in row 1"),
@@ -119,7 +125,7 @@ def test_a_number_late_in_a_large_file_may_have_a_fraction(csv):
         ("age,kind\n30,a\n7,b,c\n", "is not a CSV table: .*Row #3: Expected 2 columns, got 3"),
         ("age,sort\n30,a\n", "has no column 'kind'; its columns are age, sort"),
         ("kind,kind\n30,a\n", "has 2 columns 'kind'"),
-        ("kind\na\nb\n", "has no column besides the label 'kind'"),
+        ("kind\na\nb\n", "has no column besides kind; rows need features"),
         ("age,kind\n", "people.csv has no rows"),
         ("", "people.csv is not a CSV table: Empty CSV file"),
     ],
@@ -135,7 +141,7 @@ def test_settings_that_contradict_the_file_are_refused(csv):
         csv(text, classes=["a", "c"], features=["age"])
     with pytest.raises(InvalidInput, match=r"column 'fold' .* has 'dev' in row 1, which is none of 'train'"):
         csv(text, part="fold")
-    with pytest.raises(InvalidInput, match="'kind' is the label or part and cannot be a feature"):
+    with pytest.raises(InvalidInput, match="'kind' is the label or part, or only kept, and cannot"):
         csv(text, features=["age", "kind"])
     with pytest.raises(InvalidInput, match="data set 'csv': lable: unknown field; did you mean 'label'"):
         csv(text, lable="kind")
@@ -160,7 +166,7 @@ def test_parquet_takes_every_kind_of_number_and_lists_of_them(parquet):
         "half": pa.array(np.array([1, 2], np.float16)),
     }
     dataset = parquet(columns)
-    assert dataset.rows.x_ND.tolist() == [[1, 1, 1.5, 0.5, 1.5, 1], [2, 0, 2.5, 2.5, 3.5, 2]]
+    assert x_of(dataset).tolist() == [[1, 1, 1.5, 0.5, 1.5, 1], [2, 0, 2.5, 2.5, 3.5, 2]]
     assert (dataset.card.classes, dataset.rows.y_N.tolist()) == (("false", "true"), [1, 0])
 
 
@@ -172,15 +178,15 @@ def test_labels_of_a_category_column_and_of_a_float_column_without_fractions(par
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"a": [1.0, float("nan")]}, "column 'a' of .*people.parquet has nan in row 1"),
-        ({"a": [1.0, None]}, "column 'a' .* has nothing in row 1"),
         ({"a": [[1.0, 2.0], [3.0]]}, "column 'a' .* has 1 values in row 1, but 2 in row 0"),
         ({"a": pa.array([[], []], pa.list_(pa.float32()))}, r"column 'a' .* has an empty list in row 0"),
+        ({"a": [[1.0, 2.0], None]}, "column 'a' .* has nothing in row 1"),
         ({"a": [[1.0, 2.0], [3.0, None]]}, "column 'a' .* lacks a value in row 1"),
+        ({"a": [[1.0, 2.0], [3.0, float("nan")]]}, "column 'a' .* lacks a value in row 1"),
         ({"a": [[1.0, 2.0], [3.0, float("inf")]]}, "column 'a' .* has inf in row 1"),
         (
             {"a": [datetime(2026, 1, 1), datetime(2026, 1, 2)]},
-            "column 'a' .* is timestamp.*features are numbers",
+            "column 'a' .* is timestamp.*features are numbers or text",
         ),
         (
             {"a": [1, 2], "kind": [0.5, 1.0]},
@@ -282,3 +288,117 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         load("images", path=str(tmp_path))
     with pytest.raises(NotFound, match="does not exist where the job runs"):
         load("images", path=str(tmp_path / "none"))
+
+
+def test_columns_stay_raw_under_their_names_with_what_is_missing(csv):
+    dataset = csv("age,city,kind\n30,Rome,a\n,Oslo,b\n41.5,,a\n")
+    assert [(column.name, column.type) for column in dataset.card.columns] == [
+        ("age", "number"),
+        ("city", "text"),
+    ]
+    assert (dataset.card.shape, dataset.card.features) == ((), 0)
+    np.testing.assert_array_equal(dataset.rows.columns["age"], np.float32([30, np.nan, 41.5]))
+    assert dataset.rows.columns["city"].tolist() == ["Rome", "Oslo", None]
+
+
+def test_numbers_can_be_text_and_other_words_can_mean_missing(csv):
+    dataset = csv("code,size,kind\n007,?,a\n12,3,b\n", text=["code"], missing=["", "?"])
+    assert dataset.rows.columns["code"].tolist() == ["007", "12"]
+    np.testing.assert_array_equal(dataset.rows.columns["size"], np.float32([np.nan, 3]))
+
+
+def test_a_column_with_one_number_is_one_of_numbers(csv):
+    with pytest.raises(InvalidInput, match=r"column 'note' .* has 'fine' in row 0, which is no number"):
+        csv("note,kind\nfine,a\n12,b\n")
+    assert csv("note,kind\nfine,a\n12,b\n", text=["note"]).card.columns[0].type == "text"
+
+
+def test_kept_columns_are_no_features(csv, parquet):
+    dataset = csv("a,patient,day,kind\n1,9,2026-01-02,x\n2,10,2026-01-01,y\n", keep=["patient", "day"])
+    assert [column.name for column in dataset.card.columns] == ["a"]
+    assert dataset.rows.kept["patient"].tolist() == [9, 10]
+    assert dataset.rows.kept["day"].tolist() == ["2026-01-02", "2026-01-01"]
+    days = [datetime(2026, 1, 2, tzinfo=UTC), None]
+    dataset = parquet({"a": [1, 2], "day": days, "kind": ["x", "y"]}, keep=["day"])
+    assert dataset.card.kept[0].type == "time"
+    assert dataset.rows.kept["day"].astype(str).tolist() == ["2026-01-02T00:00:00.000000", "NaT"]
+
+
+def test_a_kept_column_of_names_with_zeros_in_front_stays_text(csv):
+    dataset = csv("a,patient,kind\n1,007,x\n2,7,y\n", keep=["patient"])
+    assert dataset.rows.kept["patient"].tolist() == ["007", "7"]
+
+
+def test_a_number_can_be_what_is_learned(csv, parquet, npz):
+    for dataset in (
+        csv("a,price\n1,2.5\n2,-3\n", label="price", target="number"),
+        parquet({"a": [1, 2], "price": [2.5, -3.0]}, label="price", target="number"),
+        npz({"target": "number"}, x=[[1.0], [2.0]], y=[2.5, -3.0]),
+    ):
+        assert (dataset.card.target, dataset.card.classes) == ("number", ())
+        assert dataset.rows.y_N.dtype == np.float32
+        assert dataset.rows.y_N.tolist() == [2.5, -3.0]
+
+
+def test_rows_may_have_nothing_to_be_learned(csv, npz):
+    dataset = csv("a,b\n1,2\n3,4\n", label=None, target="none")
+    assert (dataset.card.target, x_of(dataset).tolist()) == ("none", [[1, 2], [3, 4]])
+    assert dataset.rows.y_N.tolist() == [0, 0]
+    assert npz({"target": "none"}, x=[[1.0], [2.0]]).card.target == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "config", "message"),
+    [
+        ("a,y\n1,2\n2,\n", {"label": "y", "target": "number"}, "column 'y' .* has no number in row 1"),
+        ("a,y\n1,2\n2,x\n", {"label": "y", "target": "number"}, "column 'y' .* has 'x' in row 1"),
+        ("a,y\n1,2\n", {"label": "y", "target": "none"}, "with target none nothing is learned"),
+        ("a,y\n1,2\n", {"label": None}, "label is missing: name the column to be learned"),
+        ("a,kind\n1,x\n2,y\n", {"keep": ["day"]}, "has no column 'day'; its columns are a, kind"),
+        ("a,kind\n1,x\n2,y\n", {"text": ["b"]}, "has no column 'b'"),
+        (
+            "a,y\n1,2\n",
+            {"label": "y", "target": "number", "classes": ["1", "2"]},
+            "classes belong to target classes",
+        ),
+    ],
+)
+def test_a_target_or_column_that_does_not_fit_is_refused(csv, text, config, message):
+    with pytest.raises(InvalidInput, match=message):
+        csv(text, **config)
+
+
+def test_text_files_are_rows_by_line_and_named_after_their_label(tmp_path):
+    (tmp_path / "spam.txt").write_text("buy now\n\nwin big\r\n", newline="")
+    (tmp_path / "ham.txt.gz").write_bytes(gzip.compress("see you at café\n".encode()))
+    dataset = load("lines", folder=str(tmp_path))
+    assert dataset.card.classes == ("ham", "spam")
+    assert dataset.rows.columns["text"].tolist() == ["see you at café", "buy now", "win big"]
+    assert dataset.rows.y_N.tolist() == [0, 1, 1]
+
+
+def test_a_text_file_may_say_the_label_before_a_tab(tmp_path):
+    path = tmp_path / "mail.tsv"
+    path.write_text("spam\tbuy\tnow\nham\thello\n")
+    dataset = load("lines", path=str(path), classes=["spam", "ham"])
+    assert dataset.rows.columns["text"].tolist() == ["buy\tnow", "hello"]
+    assert dataset.rows.y_N.tolist() == [0, 1]
+    assert load("lines", path=str(path), target="none").rows.columns["text"][0] == "spam\tbuy\tnow"
+
+
+@pytest.mark.parametrize(
+    ("content", "config", "message"),
+    [
+        (b"spam\tbuy\nhello\n", {}, "line 2: expected a label, a tab and a text, got 'hello'"),
+        (b"spam\tbuy\nham\tcaf\xe9\n", {}, "line 2: not UTF-8"),
+        (b"\n\n", {}, "has no lines of text"),
+        (b"spam\tbuy\n", {"target": "number"}, "a line has no number to be learned"),
+        (b"spam\tbuy\n", {"folder": "there"}, "give folder or path, one of them"),
+        (b"spam\tbuy\n", {"target": "none", "classes": ["a", "b"]}, "classes belong to target classes"),
+    ],
+)
+def test_text_lines_that_cannot_be_used_are_refused_with_their_line(tmp_path, content, config, message):
+    path = tmp_path / "mail.tsv"
+    path.write_bytes(content)
+    with pytest.raises(InvalidInput, match=message):
+        load("lines", path=str(path), **config)

@@ -10,8 +10,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from raymaas.data.catalogue import source_of
+from raymaas.data.columns import INPUT, KEPT, TIME
 from raymaas.data.dataset import open_dataset, prepare, put_table
-from raymaas.data.table import table_of
+from raymaas.data.table import Learned, table_of, table_of_columns, table_of_numbers, table_of_rows
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
 from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.datasets import DatasetCard
@@ -84,6 +85,98 @@ def test_a_card_of_the_first_format_describes_vectors():
     body = fields | {"kind": "dataset", "format": 1}
     sealed = canonical_json(body | {"digest": sha256_hex(canonical_json(body))})
     assert DatasetCard.unseal(sealed, source="old card").shape == (64,)
+
+
+def test_a_card_of_the_second_format_has_classes():
+    fields = {"name": "old", "fingerprint": "0" * 64, "rows": 3, "features": 4, "shape": [2, 2]}
+    body = fields | {"classes": ["0", "1"], "own_parts": {}, "kind": "dataset", "format": 2}
+    sealed = canonical_json(body | {"digest": sha256_hex(canonical_json(body))})
+    card = DatasetCard.unseal(sealed, source="old card")
+    assert (card.target, card.columns, card.kept) == ("classes", (), ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "number"}, "a set with classes has at least two, and others have none"),
+        ({"classes": ()}, "a set with classes has at least two, and others have none"),
+        ({"shape": (), "features": 0}, "rows have either a shape or named columns"),
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused(store, changes, message):
+    card = put_table(store, small_table(), name="small").card
+    with pytest.raises(InvalidInput, match=message):
+        DatasetCard.parse(card.model_dump() | changes, source="card")
+
+
+def people(**changes: pa.Array) -> pa.Table:
+    """Raw columns of every type."""
+    columns = {
+        INPUT + "age": pa.array([30, None, 7], pa.float32()),
+        INPUT + "city": pa.array(["Rome", None, "Oslo"]),
+        INPUT + "face": pa.array([[1, 2], [3, 4], [5, 6]], pa.list_(pa.float32(), 2)),
+        KEPT + "born": pa.array([0, 1, None], TIME),
+    }
+    return table_of_columns(columns | changes, Learned("number"), np.array([0.5, 1.5, 2.5]))
+
+
+def test_raw_columns_come_back_as_they_were(store):
+    card = put_table(store, people(), name="people").card
+    rows = open_dataset(store, "people", card.fingerprint).rows
+    assert [(c.name, c.type, c.shape) for c in card.columns] == [
+        ("age", "number", ()),
+        ("city", "text", ()),
+        ("face", "number", (2,)),
+    ]
+    np.testing.assert_array_equal(rows.columns["age"], np.float32([30, np.nan, 7]))
+    assert rows.columns["city"].tolist() == ["Rome", None, "Oslo"]
+    assert rows.columns["face"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert rows.kept["born"].astype(str).tolist()[1:] == ["1970-01-01T00:00:00.000001", "NaT"]
+    assert (rows.x_ND.shape, rows.y_N.tolist()) == ((3, 0), [0.5, 1.5, 2.5])
+    assert rows.take(np.array([2])).columns["city"].tolist() == ["Oslo"]
+
+
+def test_the_fingerprint_follows_every_value_of_raw_columns(store):
+    tables = [
+        people(),
+        people(**{INPUT + "age": pa.array([30, 0, 7], pa.float32())}),
+        people(**{INPUT + "city": pa.array(["Rome", "", "Oslo"])}),
+        people(**{INPUT + "face": pa.array([[1, 2], [3, 4], [6, 5]], pa.list_(pa.float32(), 2))}),
+        people(**{KEPT + "born": pa.array([0, 2, None], TIME)}),
+        people(**{KEPT + "born": pa.array([0, 1, None], pa.int64())}),
+        people()
+        .rename_columns(["row", INPUT + "years", *people().column_names[2:]])
+        .replace_schema_metadata(people().schema.metadata),
+    ]
+    assert len({put_table(store, table, name="people").card.fingerprint for table in tables}) == len(tables)
+
+
+def test_raw_columns_that_are_infinite_or_of_another_type_are_refused(store):
+    with pytest.raises(InvalidInput, match="column 'age' has an infinite number in row 1"):
+        put_table(store, people(**{INPUT + "age": pa.array([1, np.inf, 2], pa.float32())}), name="bad")
+    with pytest.raises(InvalidInput, match=r"column 'column.age' must be numbers, text or times, got bool"):
+        put_table(store, people(**{INPUT + "age": pa.array([True, False, True])}), name="bad")
+
+
+def test_a_number_to_learn_is_finite_float32(store):
+    x = np.zeros((3, 2))
+    dataset = put_table(store, table_of_numbers(x, np.array([1, 2.5, 3])), name="numbers")
+    assert (dataset.card.target, dataset.rows.y_N.dtype) == ("number", np.float32)
+    with pytest.raises(InvalidInput, match="column 'y' has inf in row 1"):
+        put_table(store, table_of_numbers(x, np.array([1, 1e99, 3])), name="bad")
+    table = table_of_numbers(x, np.arange(3))
+    with pytest.raises(InvalidInput, match="column 'y' must be float, got int64"):
+        put_table(store, table.set_column(2, "y", pa.array([1, 2, 3])), name="bad")
+
+
+def test_rows_with_nothing_to_learn_have_no_y(store):
+    table = table_of_rows(images())
+    assert "y" not in table.column_names
+    dataset = put_table(store, table, name="pictures")
+    opened = open_dataset(store, "pictures", dataset.card.fingerprint)
+    assert (opened.card.target, opened.rows.y_N.tolist()) == ("none", [0] * 6)
+    labelled = put_table(store, table_of(images(), np.arange(6) % 2, classes=("a", "b")), name="pictures")
+    assert labelled.card.fingerprint != dataset.card.fingerprint
 
 
 def test_a_shape_that_does_not_hold_the_features_is_refused(store):

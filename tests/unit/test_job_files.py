@@ -14,7 +14,10 @@ from raymaas.client.jobfile import read_job
 from raymaas.data.dataset import prepare
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts, split
-from raymaas.models import catalogue
+from raymaas.data.transforms.fitted import fit_transforms
+from raymaas.models import own
+from raymaas.models.base import signature_of
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.versions import TensorSpec
 from raymaas.store import MemoryStore
@@ -26,23 +29,21 @@ TRAIN_JOBS = sorted(FOLDER.glob("train_*.yaml"))
 MNIST = TensorSpec(name="x", dtype="FP32", shape=(-1, 28, 28))
 
 
-def data_of(job: TrainJob) -> tuple[TensorSpec, tuple[str, ...], Parts]:
-    """Input, classes and a few rows; for MNIST, which is not at hand without a network, rows made like its own."""
+def data_of(job: TrainJob) -> tuple[Facts, Parts]:
+    """The facts and a few rows; for MNIST, which is not at hand without a network, rows made like its own."""
     if job.data.use != "mnist":
         dataset = prepare(MemoryStore(lambda: datetime(2026, 1, 1, tzinfo=UTC)), job.data)
-        parts = split(dataset, job.split)
-        return dataset.input, dataset.card.classes, few(parts)
+        division = split(dataset, job.split)
+        transforms = fit_transforms(job.transforms, division.train, dataset.card)
+        return transforms.facts(dataset.card), transforms.ready(few(division))
     draw = np.random.default_rng(0)
     rows = Rows(
         x_ND=draw.integers(0, 256, (60, 28, 28)).astype(np.float32),
         y_N=np.arange(60, dtype=np.int64) % 10,
         id_N=np.arange(60, dtype=np.int64),
     )
-    return (
-        MNIST,
-        tuple("0123456789"),
-        few(Parts(train=rows, validation=rows, test=rows, fingerprint="0" * 64)),
-    )
+    facts = Facts(input=MNIST, classes=tuple("0123456789"))
+    return facts, few(Parts(train=rows, validation=rows, test=rows, fingerprint="0" * 64))
 
 
 def few(parts: Parts) -> Parts:
@@ -60,18 +61,20 @@ def test_every_job_file_is_a_job_of_the_kind_it_is_named_after() -> None:
 def test_its_network_fits_its_data_and_a_step_trains_it(path: Path) -> None:
     job = read_job(path)
     assert isinstance(job, TrainJob)
-    data_input, classes, parts = data_of(job)
-    component = catalogue.resolve(job.architecture, data_input=data_input, classes=classes)
+    facts, parts = data_of(job)
+    component = own.resolve(job.architecture, facts)
     started = torch.random.get_rng_state()
     once = job.training.model_copy(update={"epochs": None, "steps": 1, "early_stopping": None})
-    fitted = fit(partial(catalogue.build, component), once, parts=parts, world=World.single())
+    fitted = fit(partial(own.build, component), once, parts=parts, world=World.single())
     assert torch.equal(started, torch.random.get_rng_state())
-    moved = catalogue.build(component)
+    moved = own.build(component)
     moved.load_state_dict(dict(fitted.weights))
     with torch.no_grad():
-        logits = moved.eval()(torch.tensor(parts.test.x_ND))
-    assert logits.shape == (len(parts.test), len(classes))
-    assert logits.isfinite().all()
+        outputs = moved.eval().infer(torch.tensor(parts.test.x_ND))
+    signature = signature_of(own.task_of(component, target=facts.target), facts)
+    for spec, output in zip(signature.outputs, outputs, strict=True):
+        assert output.shape == (len(parts.test), *spec.shape[1:])
+        assert output.isfinite().all()
 
 
 @pytest.mark.parametrize("path", TRAIN_JOBS, ids=lambda path: path.stem)

@@ -24,6 +24,7 @@ from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
 from raymaas.specs.cards import Card
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.search import Finished, Trial
 from raymaas.store import LocalStore, Store
@@ -52,7 +53,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
     def fit_here(job: TrainJob, **_: Any) -> Checkpoint:
         dataset = prepare(store, job.data)
-        found = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+        found = catalogue.resolve(job.architecture, Facts(input=dataset.input, classes=dataset.card.classes))
         return fit(
             partial(catalogue.build, found),
             job.training,

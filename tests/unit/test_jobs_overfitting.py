@@ -13,6 +13,7 @@ from raymaas.jobs.parts import JobParts
 from raymaas.models import catalogue
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import TrainJob
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
@@ -46,7 +47,7 @@ def test_the_log_names_overfitting(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def fit_here(job: TrainJob, **_: object) -> Checkpoint:
         dataset = prepare(store, job.data)
-        found = catalogue.resolve(job.architecture, data_input=dataset.input, classes=dataset.card.classes)
+        found = catalogue.resolve(job.architecture, Facts(input=dataset.input, classes=dataset.card.classes))
         network, rows = partial(catalogue.build, found), split(dataset, job.split)
         return replace(
             fit(network, job.training, parts=rows, world=World.single()), progress=progress(validation)

@@ -9,6 +9,7 @@ import torch
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
 
@@ -17,7 +18,7 @@ CLASSES = tuple("0123456789")
 
 
 def resolve(use: str, **config: object) -> Component:
-    return catalogue.resolve(Component(use=use, config=config), data_input=IMAGE, classes=CLASSES)
+    return catalogue.resolve(Component(use=use, config=config), Facts(input=IMAGE, classes=CLASSES))
 
 
 def test_data_fills_what_the_job_leaves_out_and_defaults_are_written_out():
@@ -61,13 +62,13 @@ def test_a_family_for_images_refuses_rows_without_neighbours(use):
     with pytest.raises(
         InvalidInput, match=rf"'{use}': shape: a row must be \[height, width\] or .*got \[64\]"
     ):
-        catalogue.resolve(Component(use=use), data_input=flat, classes=CLASSES)
+        catalogue.resolve(Component(use=use), Facts(input=flat, classes=CLASSES))
 
 
 def test_a_recurrent_network_reads_steps_of_values():
     colour = TensorSpec(name="x", dtype="FP32", shape=(-1, 3, 8, 8))
     with pytest.raises(InvalidInput, match=r"'recurrent': shape: a row must be \[steps, values\]"):
-        catalogue.resolve(Component(use="recurrent"), data_input=colour, classes=CLASSES)
+        catalogue.resolve(Component(use="recurrent"), Facts(input=colour, classes=CLASSES))
 
 
 def test_a_shape_that_contradicts_the_data_is_refused():
@@ -118,8 +119,7 @@ def test_the_published_networks_have_their_published_sizes():
     def parameters(use: str, data_input: TensorSpec, classes: int, **config: object) -> int:
         found = catalogue.resolve(
             Component(use=use, config=config),
-            data_input=data_input,
-            classes=tuple(str(index) for index in range(classes)),
+            Facts(input=data_input, classes=tuple(str(index) for index in range(classes))),
         )
         return sum(parameter.numel() for parameter in catalogue.build(found).parameters())
 

@@ -36,7 +36,7 @@ class Caller:
     def __init__(self, failure: Exception | None = None) -> None:
         self.recorded = Recorded()
 
-        async def compute(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        async def compute(method: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             if failure:
                 raise failure
             return {"double": inputs["x"] * 2}

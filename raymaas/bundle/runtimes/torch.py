@@ -57,14 +57,15 @@ def load_network(files: Mapping[str, bytes]) -> Network:
     with torch.random.fork_rng(devices=[]):
         network = catalogue.build(component)
     try:
-        network.load_state_dict(_weights(files))
+        network.load_state_dict(load_weights(files))
     except (SafetensorError, RuntimeError) as error:
         kept = CODED if CODED in files else WEIGHTS
         raise IntegrityError(f"{kept} does not fit architecture {component.use!r}: {error}") from None
     return network
 
 
-def _weights(files: Mapping[str, bytes]) -> dict[str, torch.Tensor]:
+def load_weights(files: Mapping[str, bytes]) -> dict[str, torch.Tensor]:
+    """The tensors in `files`, from either kind of weights, by name."""
     if CODED not in files:
         return load(files[WEIGHTS])
     return {name: torch.from_numpy(array) for name, array in read(files[CODED]).dense().items()}

@@ -51,8 +51,8 @@ class Npz(Importer):
         kinds = "iuf" if self.target == "number" else "biufU"
         if y_N.shape != (len(x),) or y_N.dtype.kind not in kinds:
             raise InvalidInput(
-                f"array {self.y!r} of {self.path} must be {len(x)} {_SAID[self.target]}, one for each row of {self.x!r}, "
-                f"got {y_N.dtype} {list(y_N.shape)}"
+                f"array {self.y!r} of {self.path} must be {len(x)} {_SAID[self.target]}, "
+                f"one for each row of {self.x!r}, got {y_N.dtype} {list(y_N.shape)}"
             )
         if self.target == "number":
             return table_of_numbers(x, y_N)

@@ -21,7 +21,8 @@ from raymaas.store.places import read_folder, read_place
 class Lines(Importer):
     """Text, a row a line: in a folder a file named after each label, or in one file a label, a tab and the text.
 
-    Files are UTF-8, gzipped or not. The column is `text`. Empty lines are no rows. With `target: none` a line is nothing but its text.
+    Files are UTF-8, gzipped or not. The column is `text`. Empty lines are no rows. With `target: none` a line is
+    nothing but its text.
     """
 
     folder: str | None = Field(

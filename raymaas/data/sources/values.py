@@ -103,10 +103,8 @@ def _float32(column: _Column, *, otherwise: str) -> pa.Array:
     exact = values.cast(pa.float64(), safe=False)
     exact = pc.if_else(pc.is_nan(exact), None, exact)
     flat = exact.cast(pa.float32(), safe=False)
-    _Column(exact, column.where, column.width).refuse(
-        pc.fill_null(pc.is_inf(flat), False),
-        "has {value} in row {row}, which is no finite float32; fill or drop it",
-    )
+    infinite = pc.fill_null(pc.is_inf(flat), False)
+    column.refuse(infinite, "has {value} in row {row}, which is no finite float32; fill or drop it")
     return flat.combine_chunks()
 
 

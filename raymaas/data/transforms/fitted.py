@@ -17,6 +17,7 @@ from raymaas.data.transforms.frame import Frame, is_text
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document
 from raymaas.specs.datasets import Column, DatasetCard
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
 
@@ -75,13 +76,19 @@ class Fitted:
         """How many different tokens a row may hold; None where a row is no tokens, or not only tokens."""
         return self.steps[-1].vocabulary if self.steps and len(self.document.inputs) == 1 else None
 
+    def facts(self, card: DatasetCard) -> Facts:
+        """What a network can know of the data before it is built."""
+        return Facts(input=self.input, classes=card.classes, target=card.target, vocabulary=self.vocabulary)
+
     def x_of(self, sent: Mapping[str, np.ndarray], *, row_N: np.ndarray | None = None) -> np.ndarray:
         """float32 [N, *shape] of what a client sent.
 
         Raises InvalidInput, naming column and row, for a missing value that is not filled.
         """
         count = len(next(iter(sent.values())))
-        frame = Frame(sent, np.arange(count) if row_N is None else row_N)
+        # In the order they were fitted in: what a client sends is in any.
+        columns = {column.name: sent[column.name] for column in self.document.inputs}
+        frame = Frame(columns, np.arange(count) if row_N is None else row_N)
         for step in self.steps:
             frame = step.apply(frame)
         return _side_by_side(frame)

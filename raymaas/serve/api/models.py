@@ -15,6 +15,7 @@ from raymaas.registry.resolve import resolve
 from raymaas.registry.states import Step
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
+from raymaas.serve.comparison import recorded_comparison
 from raymaas.specs.api import (
     AliasRequest,
     Deployment,
@@ -31,6 +32,7 @@ from raymaas.specs.api import (
     VersionList,
 )
 from raymaas.specs.names import Reference
+from raymaas.specs.reports import RecordedComparison
 from raymaas.specs.serving import ModelState
 from raymaas.specs.versions import ModelVersion
 
@@ -95,6 +97,13 @@ def models_router(parts: ControlParts) -> APIRouter:
         """The model card as Markdown."""
         page = card.render(versions.get(model, resolved(model, slot)))
         return Response(page, media_type="text/markdown; charset=utf-8")
+
+    @router.get("/{model}/versions/{slot}/comparison")
+    def get_comparison(model: str, slot: str, other: str) -> RecordedComparison:
+        """The figures of `other`, such as digits@3, minus this version's, from what both were published with."""
+        target = Reference.parse(other)
+        second = versions.get(target.model, resolve(target, versions, states))
+        return recorded_comparison(versions, versions.get(model, resolved(model, slot)), second)
 
     @router.get("/{model}/history")
     def get_history(model: str, limit: Limit = 100, before: Before = None) -> History:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
+from raymaas.registry.reports import Reports
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
@@ -64,6 +65,7 @@ class ControlParts:
     runs: Runs
     resumption: Resumption
     lineages: Lineages
+    reports: Reports
     submitter: JobSubmitter
     deployments: DeploymentView
     cluster: ClusterView

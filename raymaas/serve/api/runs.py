@@ -11,11 +11,14 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from raymaas.client.jobfile import read_job
 from raymaas.errors import Refused, Unavailable
+from raymaas.registry.resolve import pinned
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
 from raymaas.specs.api import LogPart, ResumeRequest, RunFiles, RunList, RunMetrics, SubmitRequest
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Name, new_run_id
+from raymaas.specs.reports import EvaluationReport
 from raymaas.specs.runs import FINAL_STATES, Failed, Run, RunSpec
 
 Who = Annotated[str, Depends(caller)]
@@ -29,6 +32,9 @@ def runs_router(parts: ControlParts) -> APIRouter:
     @router.post("", status_code=201)
     def submit_run(body: SubmitRequest, who: Who) -> Run:
         job = parse_job(body.job, source="job")
+        if body.code is not None and isinstance(job, TrainJob):
+            job = job.model_copy(update={"code": runs.keep_code(body.code)})
+        job = pinned(job, parts.versions, parts.states)
         return start(
             RunSpec(run_id=new_run_id(job.kind, job.model), job=job, who=who, created_at=parts.now())
         )
@@ -72,6 +78,11 @@ def runs_router(parts: ControlParts) -> APIRouter:
     def get_file(run_id: str, name: str) -> Response:
         data = runs.artifacts(run_id).read(name)
         return Response(data, media_type=guess_type(name)[0] or "application/octet-stream")
+
+    @router.get("/{run_id}/evaluation")
+    def get_evaluation(run_id: str) -> EvaluationReport:
+        runs.spec(run_id)
+        return parts.reports.of_run(run_id)
 
     @router.get("/{run_id}/logs")
     def get_logs(run_id: str, after: Annotated[int, Query(ge=0)] = 0) -> LogPart:

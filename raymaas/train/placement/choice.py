@@ -6,7 +6,6 @@ from raymaas.errors import InvalidInput
 from raymaas.models.chain import Chained
 from raymaas.models.networks import Network
 from raymaas.train.placement.base import Placed
-from raymaas.train.placement.sharded import Sharded
 from raymaas.train.placement.staged import Staged
 from raymaas.train.placement.whole import Whole
 from raymaas.train.world import World
@@ -21,6 +20,9 @@ def place(network: Network, world: World) -> Placed:
         case "ddp":
             return Whole(network, world)
         case "fsdp":
+            # Importing it takes each worker a second, for torch's distributed tensors.
+            from raymaas.train.placement.sharded import Sharded
+
             return Sharded(network, world)
         case "pipeline":
             if not isinstance(network, Chained):

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grad_norm_
 
+from raymaas.errors import InvalidInput
 from raymaas.models.chain import units
 from raymaas.models.networks import Network
 from raymaas.train.optimizers import State, restore
@@ -25,9 +26,17 @@ from raymaas.train.world import World
 
 
 class Sharded(Placed):
-    """Over the workers of torch's default process group, which must be those of `world`."""
+    """Over the workers of torch's default process group, which must be those of `world`.
+
+    Raises InvalidInput for a network with a parameter that has no dimension to be cut along.
+    """
 
     def __init__(self, network: Network, world: World) -> None:
+        for name, weight in network.named_parameters():
+            if weight.dim() == 0:
+                raise InvalidInput(
+                    f"scaling.strategy fsdp cannot shard the number {name!r}; give it the shape [1], or use ddp"
+                )
         mesh = init_device_mesh(world.device.type, (world.size,))
         for module in (*units(network), network):
             fully_shard(module, mesh=mesh)

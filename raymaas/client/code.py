@@ -1,19 +1,21 @@
 """Code of the user's own on its way to the workers: one archive, named by its digest, the same bytes each time.
 
-It holds the top-level package, or the one module, that `my_package.net:Net` names. Whoever trains unpacks it into a
-folder of its own and imports from there. Nothing of it runs where jobs are accepted or versions are served.
+It holds the top-level package, or the one module, that `my_package.net:Net` names. Whoever trains unpacks it and
+imports from there; nothing of it runs where jobs are accepted or versions are served.
 """
 
 from __future__ import annotations
 
 import io
-import sys
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from raymaas.errors import InvalidInput
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import Job
 
 MAX_CODE_BYTES = 8 * 1024 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that only content changes the digest
@@ -43,16 +45,25 @@ def pack(use: str, root: Path) -> bytes:
     return packed.getvalue()
 
 
-def importable(packed: bytes) -> Path:
-    """Unpack an archive of `pack` into a new folder, and make this process import from there first.
-
-    The folder stays for as long as the process may need it, as its working directory's files would.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="raymaas-code-"))
+def unpack(packed: bytes, folder: Path) -> None:
+    """Put the files of an archive of `pack` below `folder`, which appears with all of them at once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=folder.parent))
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-        archive.extractall(folder)
-    sys.path.insert(0, str(folder))
-    return folder
+        archive.extractall(unfinished)
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        shutil.rmtree(unfinished)  # another process was first
+
+
+def code_of(job: Job, *, folder: Path) -> bytes | None:
+    """The archive a job must be submitted with: of the code of one's own that it names, below `folder`; else None."""
+    if not isinstance(job, TrainJob) or not job.architecture.is_own_code or job.code is not None:
+        return None
+    return pack(job.architecture.use, folder)
 
 
 def _files(root: Path, top: str) -> Iterator[Path]:

@@ -1,0 +1,76 @@
+"""Training over two simulated nodes: it equals one worker's, and goes on with one when the other is lost."""
+
+import tempfile
+from collections.abc import Iterator
+
+import pytest
+import ray
+from digits_fits import JOB, assert_same_weights, run, trained_here
+from ray.cluster_utils import Cluster
+
+from raymaas.specs.jobs import TrainJob, Workers
+from raymaas.train.checkpoint import EpochReport
+from raymaas.train.telling import Started, Told, WorkerSpent
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray Train reads a deprecated setting of Ray Data, and leaves sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+def on(**workers: int) -> TrainJob:
+    """The job on workers that need a whole CPU each, so that no node has room for two."""
+    return JOB.model_copy(update={"scaling": Workers(cpus_per_worker=1, **workers)})
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes of one CPU."""
+    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
+        environment.delenv("RAY_AUTH_MODE", raising=False)
+        # Ray Train's controller looks every 2 s by default.
+        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        nodes = Cluster(
+            initialize_head=True,
+            head_node_args={"num_cpus": 1, "include_dashboard": False, "temp_dir": folder},
+        )
+        nodes.add_node(num_cpus=1)
+        ray.init(address=nodes.address, log_to_driver=False)
+        try:
+            yield nodes
+        finally:
+            ray.shutdown()
+            nodes.shutdown()
+
+
+def test_two_nodes_equal_one_worker(cluster, store, dataset):
+    job = on(workers=2)
+    assert_same_weights(run(job, store, dataset, run_id="nodes"), trained_here(job, dataset))
+
+
+def test_elastic_workers_are_as_many_as_there_is_room_for_and_go_on_when_a_node_is_lost(
+    cluster, store, dataset
+):
+    job = on(workers=3, min_workers=1)
+    workers: list[set[str]] = []
+    heard: list[int] = []
+
+    def count(told: Told) -> None:
+        if isinstance(told, Started):
+            workers.append(set())
+        elif isinstance(told, WorkerSpent) and workers:
+            workers[-1].add(told.worker)
+
+    def lose_a_node(report: EpochReport) -> None:
+        heard.append(report.epoch)
+        if report.epoch == 6 and len(workers) == 1:
+            (other,) = cluster.worker_nodes
+            cluster.remove_node(other, allow_graceful=False)
+
+    end = run(job, store, dataset, run_id="elastic", on_epoch=lose_a_node, on_told=count)
+    assert [len(each) for each in workers] == [2, 1]
+    assert len(heard) - len(set(heard)) <= job.training.checkpoint_every
+    assert_same_weights(end, trained_here(job, dataset))
