@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
 
-.PHONY: quickstart test test-cluster lint bench soak clean
+.PHONY: quickstart test test-cluster lint bench soak train-all gpu clean
 
 quickstart: $(SETUP)  ## the main job: one real model from data to a served answer
 	$(BIN)/raymaas quickstart $(ARGS)
@@ -24,6 +24,12 @@ bench: $(SETUP)  ## figures, as ratios measured in one run
 soak: $(SETUP)  ## the registry under kill -9, lost replies and random histories, for minutes
 	$(BIN)/python tests/soak.py $(ARGS)
 	$(BIN)/pytest -m soak
+
+train-all: $(SETUP)  ## train the job files on a running cluster; what they reached goes into jobs/README.md
+	$(BIN)/python jobs/train_all.py $(ARGS)
+
+gpu: $(SETUP)  ## the checks and benchmarks that need a GPU; without one it says so
+	PYTHONPATH=tests:tests/unit $(BIN)/python -m tests.bench.gpu $(ARGS)
 
 $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -18,6 +20,8 @@ from raymaas.specs.jobs import Component, Strategy, Training
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.loop import fit
 from raymaas.train.world import World
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -46,23 +50,48 @@ class Case:
 
 def together(cases: Mapping[str, Case], *, size: int, folder: Path) -> dict[str, list[Checkpoint]]:
     """The last checkpoint of each case on each of `size` workers, by rank."""
+    on_ranks = on_workers(partial(_run_all, cases), size=size, folder=folder)
+    return {name: [Checkpoint.from_files(files[name], source=name) for files in on_ranks] for name in cases}
+
+
+def on_workers(work: Callable[[GlooWorld], Result], *, size: int, folder: Path) -> list[Result]:
+    """What `work` returns on each of `size` processes with one thread, by rank, who meet in `folder`.
+
+    Raises EOFError when one of them failed.
+    """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["raymaas.train.loop", "torch.distributed.fsdp"])
-    processes = [context.Process(target=_worker, args=(rank, size, folder, cases)) for rank in range(size)]
-    for process in processes:
+    context.set_forkserver_preload(["raymaas.train.loop"])
+    pipes = [context.Pipe(duplex=False) for _ in range(size)]
+    processes = [
+        context.Process(target=_worker, args=(work, rank, size, folder, answer))
+        for rank, (_, answer) in enumerate(pipes)
+    ]
+    for process, (_, answer) in zip(processes, pipes, strict=True):
         process.start()
+        answer.close()  # so that a worker that dies is the end of its pipe
+    results = [results.recv() for results, _ in pipes]
     for process in processes:
-        process.join(300)
-        assert process.exitcode == 0
-    return {name: [_read(folder / f"{name} {rank}") for rank in range(size)] for name in cases}
+        process.join()
+    return results
 
 
-def gloo_world(rank: int, size: int, folder: Path, strategy: Strategy = "ddp") -> World:
-    """This process's place among `size`, who meet in `folder`."""
-    if not torch.distributed.is_initialized():
-        meet = (folder / "meet").as_uri()
-        torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=size)
+class GlooWorld(Protocol):
+    """The world of this process, for networks that lie on the workers in that way."""
 
+    def __call__(self, strategy: Strategy) -> World: ...
+
+
+def _worker(
+    work: Callable[[GlooWorld], Result], rank: int, size: int, folder: Path, answer: Connection
+) -> None:
+    torch.set_num_threads(1)
+    meet = (folder / "meet").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=size)
+    answer.send(work(partial(_gloo_world, rank, size)))
+    torch.distributed.destroy_process_group()
+
+
+def _gloo_world(rank: int, size: int, strategy: Strategy) -> World:
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
         summed = tensor.clone()
         torch.distributed.all_reduce(summed)
@@ -71,17 +100,5 @@ def gloo_world(rank: int, size: int, folder: Path, strategy: Strategy = "ddp") -
     return World(rank, size, torch.device("cpu"), all_reduce, DistributedDataParallel, strategy)
 
 
-def _worker(rank: int, size: int, folder: Path, cases: Mapping[str, Case]) -> None:
-    torch.set_num_threads(1)
-    for name, case in cases.items():
-        files = case.run(gloo_world(rank, size, folder, case.strategy)).to_files()
-        (folder / f"{name} {rank}").with_suffix(".state").write_bytes(files.state)
-        (folder / f"{name} {rank}").with_suffix(".progress").write_bytes(files.progress)
-    torch.distributed.destroy_process_group()
-
-
-def _read(path: Path) -> Checkpoint:
-    files = CheckpointFiles(
-        state=path.with_suffix(".state").read_bytes(), progress=path.with_suffix(".progress").read_bytes()
-    )
-    return Checkpoint.from_files(files, source=path.name)
+def _run_all(cases: Mapping[str, Case], world: GlooWorld) -> dict[str, CheckpointFiles]:
+    return {name: case.run(world(case.strategy)).to_files() for name, case in cases.items()}

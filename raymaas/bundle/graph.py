@@ -28,8 +28,8 @@ class _Served(nn.Module):
 def export_onnx(network: Network, signature: Signature, *, example: torch.Tensor) -> bytes:
     """One self-contained ONNX file, weights inside (so at most 2 GiB), for any number of rows.
 
-    `example` has at least 2 rows: with 1, torch takes the batch for a constant. Raises torch's own error when
-    the network cannot be exported.
+    `example` has at least 2 rows: with 1, torch takes the batch for a constant. Raises ValueError when the
+    network made a constant of it itself, and torch's own error when it cannot be exported.
     """
     with _quietly():
         program = torch.onnx.export(
@@ -43,6 +43,11 @@ def export_onnx(network: Network, signature: Signature, *, example: torch.Tensor
         )
     assert program is not None  # only without dynamo
     proto = program.model_proto
+    rows = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    if not rows.dim_param:
+        raise ValueError(
+            f"its graph takes {rows.dim_value} rows and no other number; use no len(x) in `forward`"
+        )
     # The exporter's notes hold stack traces with paths of the machine that trained; a published file must
     # not.
     for noted in (proto, proto.graph, *proto.graph.node, *proto.graph.input, *proto.graph.output,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,14 +15,17 @@ from raymaas.specs.jobs import Component, TrainJob
 
 if TYPE_CHECKING:
     from raymaas.data.split import Parts
-    from raymaas.specs.datasets import DatasetCard
+    from raymaas.specs.datasets import Column, DatasetCard
 
-app = typer.Typer(no_args_is_help=True, help="Data sets: what there is, and preparing one.")
+app = typer.Typer(no_args_is_help=True, help="Data sets and transforms: what there is, and preparing one.")
 
 
 @app.command("list")
 def list_sources(as_json: AsJson = False) -> None:
-    """List the built-in data sets, and the importers of your own, by the name that `data.use` takes in a job.
+    """List the built-in data sets, the importers of your own, and the transforms that make numbers of columns.
+
+    Their names are what `use` takes in a job: under `data` one of the first two kinds, under `transforms` a list
+    of the third.
 
     Example:
 
@@ -30,15 +33,15 @@ def list_sources(as_json: AsJson = False) -> None:
     """
     from raymaas.data.catalogue import SOURCES, summary_of
     from raymaas.data.sources.base import Importer
+    from raymaas.data.transforms.catalogue import TRANSFORMS
 
-    kinds = {
-        name: "importer" if issubclass(source, Importer) else "built in" for name, source in SOURCES.items()
-    }
+    rows = [
+        (name, "importer" if issubclass(source, Importer) else "built in", summary_of(source))
+        for name, source in SOURCES.items()
+    ]
+    rows += [(name, "transform", summary_of(settings)) for name, (settings, _) in TRANSFORMS.items()]
     if as_json:
-        return print_json(
-            {name: {"kind": kinds[name], "says": summary_of(SOURCES[name])} for name in SOURCES}
-        )
-    rows = [(name, kinds[name], summary_of(source)) for name, source in SOURCES.items()]
+        return print_json({name: {"kind": kind, "says": says} for name, kind, says in rows})
     return print_table(("name", "kind", "what it is"), rows, empty="")
 
 
@@ -47,23 +50,26 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As `raymaas data list` has it.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a data set or importer is, and the settings that `data.config` takes for it.
+    """Show what a data set, importer or transform is, and the settings that its `config` takes.
 
-    Example:
+    Examples:
 
       raymaas data show csv
+
+      raymaas data show impute
     """
     from raymaas.data.catalogue import described
+    from raymaas.data.transforms.catalogue import TRANSFORMS
 
-    source = described(name)
-    schema = source.model_json_schema()
+    shown = TRANSFORMS[name][0] if name in TRANSFORMS else described(name)
+    schema = shown.model_json_schema()
     if as_json:
         return print_json(schema)
     typer.echo(schema["description"])
     needed = schema.get("required", [])
     rows = [
-        (field, "needed" if field in needed else about.get("default"), about.get("description"))
-        for field, about in schema["properties"].items()
+        (field, "needed" if field in needed else about.get("default"), _meaning(about))
+        for field, about in schema.get("properties", {}).items()
     ]
     if rows:
         typer.echo()
@@ -83,7 +89,7 @@ def prepare(
     storage: StorageInUse = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put a data set into the store, check all of it, and show its card and how the job divides it.
+    """Put a data set into the store, check all of it, and show its card and how the job divides and transforms it.
 
     A training does this itself; here you see what is wrong with data before a cluster runs. Paths in the job
     are read on this machine.
@@ -98,6 +104,7 @@ def prepare(
     from raymaas.data.catalogue import SOURCES
     from raymaas.data.dataset import prepare
     from raymaas.data.split import split
+    from raymaas.data.transforms.fitted import fit_transforms
     from raymaas.store import open_store
 
     chosen = settings_from_environment(storage=storage)
@@ -108,14 +115,19 @@ def prepare(
         job.data if job else Component(use=what),
         files=wiring.data_files(chosen),
     )
-    parts = split(dataset, job.split) if job else None
+    said: dict[str, Any] = {}
+    if job:
+        parts = split(dataset, job.split)
+        transforms = fit_transforms(job.transforms, parts.train, dataset.card)
+        transforms.ready(parts)
+        said = {"split": _sizes(parts), "input_shape": list(transforms.document.shape)}
     if as_json:
-        print_json(dataset.card.model_dump(mode="json") | ({"split": _sizes(parts)} if parts else {}))
+        print_json(dataset.card.model_dump(mode="json") | said)
     else:
-        _print_card(dataset.card, parts)
+        _print_card(dataset.card, said)
 
 
-def _print_card(card: DatasetCard, parts: Parts | None) -> None:
+def _print_card(card: DatasetCard, said: Mapping[str, Any]) -> None:
     def counted(sizes: Iterable[tuple[str, int]]) -> str:
         return ", ".join(f"{size} {part}" for part, size in sizes)
 
@@ -123,14 +135,27 @@ def _print_card(card: DatasetCard, parts: Parts | None) -> None:
         "name": card.name,
         "fingerprint": card.fingerprint,
         "rows": str(card.rows),
-        "shape of one": str(list(card.shape)),
-        "classes": ", ".join(card.classes),
+        "shape of one": str(list(card.shape)) if card.shape else "",
+        "columns": _names(card.columns),
+        "kept beside": _names(card.kept),
+        "to be learned": ", ".join(card.classes) or card.target,
         "its own parts": counted(card.own_parts.items()),
-        "this job's parts": counted(_sizes(parts).items()) if parts else "",
+        "this job's parts": counted(said["split"].items()) if said else "",
+        "this job's input": str(said["input_shape"]) if said else "",
     }
     for name, text in lines.items():
         if text:
             typer.echo(f"{name:<17} {text}")
+
+
+def _meaning(about: Mapping[str, Any]) -> str:
+    """A setting's description, and what it may be when that is one of a few."""
+    choices = f" One of {', '.join(about['enum'])}." if "enum" in about else ""
+    return f"{about.get('description', '')}{choices}"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(f"{column.name} ({column.type})" for column in columns)
 
 
 def _sizes(parts: Parts) -> dict[str, int]:

@@ -69,7 +69,9 @@ def _data(origin: DataOrigin) -> Text:
     card = origin.card
     if card is None:
         return text.append("  not in this store", style="dim")
-    return text.append(f"  {card.rows} rows of {card.features} values, {len(card.classes)} classes")
+    values = f"{len(card.columns)} columns" if card.columns else f"{card.features} values"
+    learned = f"{len(card.classes)} classes" if card.classes else f"target {card.target}"
+    return text.append(f"  {card.rows} rows of {values}, {learned}")
 
 
 def _run(generation: Generation) -> Text:

@@ -117,6 +117,8 @@ def service_environment(plan: ClusterPlan, *, inherited: dict[str, str]) -> dict
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
         # A worker's checkpoint waits for the next poll of its controller, 2 s apart by default.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        # After a node was lost Ray Train first tries with the room it remembers, and gives up after a minute by default.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     }
     if plan.token_file:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": plan.token_file}

@@ -19,6 +19,7 @@ from raymaas.data.sources.python_help import PythonHelp
 from raymaas.data.sources.scikit import BreastCancer, Diabetes, Digits, Iris, Synthetic, Wine
 from raymaas.data.sources.tables import Csv, Parquet
 from raymaas.errors import InvalidInput
+from raymaas.specs.base import Spec
 from raymaas.specs.jobs import Component
 
 SOURCES: Mapping[str, type[Source]] = {
@@ -65,6 +66,6 @@ def dataset_name(component: Component) -> str:
     return (source.name if isinstance(source, Importer) else None) or component.use
 
 
-def summary_of(settings: type[Source]) -> str:
+def summary_of(settings: type[Spec]) -> str:
     """One line for people."""
     return (settings.__doc__ or "").partition("\n")[0]

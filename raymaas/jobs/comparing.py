@@ -9,7 +9,7 @@ from raymaas.evaluate.comparing import Contender, compare
 from raymaas.evaluate.slices import FEW_ROWS
 from raymaas.jobs.asked import Asked, rows_for
 from raymaas.jobs.judging import Subject
-from raymaas.jobs.measuring import version_named
+from raymaas.jobs.measuring import version_meant
 from raymaas.jobs.parts import JobParts
 from raymaas.specs.evaluating import Against
 from raymaas.specs.reports import Comparison
@@ -22,7 +22,7 @@ def compare_versions(how: Against, parts: JobParts) -> Comparison:
     Of their own data these are the rows held out from both. Raises InvalidInput when there are few, when the
     versions are for different tasks or classes, and as `rows_for`.
     """
-    versions = [version_named(name, parts) for name in (how.version, how.other)]
+    versions = [version_meant(name, parts) for name in (how.version, how.other)]
     _check_alike(*versions)
     first, second = (rows_for(version, how, parts) for version in versions)
     if first.data_fingerprint != second.data_fingerprint:

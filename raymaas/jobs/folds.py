@@ -154,6 +154,11 @@ def begin(job: TrainJob, dataset: Dataset, *, count: int, repeat: int, number: i
 
     Of those, about the job's share is for validation. Raises InvalidInput as training itself would.
     """
+    if job.init_from is not None:
+        raise InvalidInput(
+            f"{job.init_from} may have learned from rows that a fold holds out; leave init_from out, or evaluate "
+            "by test rows"
+        )
     rows = rows_to_divide(dataset, job.split)
     held_out = _folds(rows, job.split, count=count, seed=_derived(job.split.seed, repeat))[number - 1]
     rest = rows.take(np.setdiff1d(np.arange(len(rows)), held_out))

@@ -23,7 +23,7 @@ CLASS = "class"
 """The label, as a column to slice by."""
 
 
-def version_named(reference: str, parts: JobParts) -> ModelVersion:
+def version_meant(reference: str, parts: JobParts) -> ModelVersion:
     """The version that `digits@2`, `digits@prod` or `digits` means now. Raises NotFound."""
     named = Reference.parse(reference)
     return parts.versions.get(named.model, resolve(named, parts.versions, States(parts.store)))
@@ -31,7 +31,7 @@ def version_named(reference: str, parts: JobParts) -> ModelVersion:
 
 def measure(how: OnData, parts: JobParts) -> VersionFigures:
     """The figures of a version in its first runtime. Raises as `rows_for`, and InvalidInput for an unknown column."""
-    version = version_named(how.version, parts)
+    version = version_meant(how.version, parts)
     name = f"{version.model}@{version.version}"
     asked = rows_for(version, how, parts)
     columns = _columns(version, asked)

@@ -10,7 +10,7 @@ from raymaas.evaluate.adversarial import histogram_entropy
 from raymaas.evaluate.answers import answers
 from raymaas.evaluate.intervals import CONFIDENCE, mean
 from raymaas.jobs.judging import Subject
-from raymaas.jobs.measuring import version_named
+from raymaas.jobs.measuring import version_meant
 from raymaas.jobs.parts import JobParts
 from raymaas.specs.evaluating import BySamples
 from raymaas.specs.reports import SamplesFigures
@@ -24,7 +24,7 @@ def judge_samples(how: BySamples, parts: JobParts) -> SamplesFigures:
 
     Raises InvalidInput for a version that draws none, a judge that is no classifier, or takes other rows.
     """
-    version, judge = (version_named(name, parts) for name in (how.version, how.judge))
+    version, judge = (version_meant(name, parts) for name in (how.version, how.judge))
     name, judge_name = (f"{v.model}@{v.version}" for v in (version, judge))
     if judge.task != "classification":
         raise InvalidInput(f"{judge_name} is for {judge.task} and cannot judge; name a classifier")

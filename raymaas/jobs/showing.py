@@ -15,7 +15,7 @@ from raymaas.bundle.signature import with_defaults
 from raymaas.data.rows import Rows
 from raymaas.evaluate.answers import answers
 from raymaas.report.confusion import confusion_png, worst_pairs
-from raymaas.report.images import Tile, grid_png, is_image
+from raymaas.report.images import LINE_CHARACTERS, Tile, grid_png, is_image
 from raymaas.report.page import Picture, Section, block, table
 from raymaas.report.reliability import reliability_png
 from raymaas.report.residuals import residuals_png
@@ -96,16 +96,29 @@ def _examples(rows: Rows, p_NC: np.ndarray, labels: tuple[str, ...]) -> Section:
     tiles = [
         Tile(
             rows.x_ND[n],
-            f"{labels[rows.y_N[n]]} → {labels[answer_N[n]]} {sure_N[n]:.0%}"
-            if wrong_N[n]
-            else f"{labels[answer_N[n]]} {sure_N[n]:.0%}",
-            bool(wrong_N[n]),
+            _told(
+                labels[answer_N[n]], float(sure_N[n]), instead_of=labels[rows.y_N[n]] if wrong_N[n] else None
+            ),
+            marked=bool(wrong_N[n]),
         )
         for n in order
     ]
     said = f"Of the first {len(rows):,} test rows {int(wrong_N.sum()):,} are answered wrongly. The surest come first."
-    png = grid_png(tiles, columns=_COLUMNS, title="true class → answer, with its probability")
+    png = grid_png(
+        tiles, columns=_COLUMNS, title="Answers with their probability; in red true class → answer"
+    )
     return Section(title, (said,), (Picture("examples.png", "Test rows with the answers they got", png),))
+
+
+def _told(answer: str, probability: float, *, instead_of: str | None) -> str:
+    """The answer with its probability; after a mistake below what would have been right."""
+    percent = f" {probability:.0%}"
+    said = _cut(answer, LINE_CHARACTERS - len(percent)) + percent
+    return said if instead_of is None else f"{_cut(instead_of, LINE_CHARACTERS - 2)} →\n{said}"
+
+
+def _cut(label: str, longest: int) -> str:
+    return label if len(label) <= longest else f"{label[: longest - 1]}…"
 
 
 def _reconstructions(rows: Rows, remade_ND: np.ndarray) -> Section:

@@ -32,6 +32,11 @@ class Link:
         self._direct = tuple(part for part in weighted if isinstance(part, nn.Parameter))
 
     @property
+    def is_one_module(self) -> bool:
+        """Whether that is one module and nothing else."""
+        return len(self.modules) == 1 and not self._direct
+
+    @property
     def parameters(self) -> tuple[nn.Parameter, ...]:
         return (*self._direct, *(weight for module in self.modules for weight in module.parameters()))
 
@@ -72,7 +77,7 @@ def cut(network: Chained) -> int:
 def units(network: Network) -> tuple[nn.Module, ...]:
     """Modules that are called one after another, and so need their weights one after another; maybe none."""
     if isinstance(network, Chained):
-        modules = [module for link in network.chain() for module in link.modules]
+        modules = [link.modules[0] for link in network.chain() if link.is_one_module]
     else:
         modules = [module for module in network.modules() if isinstance(module, Block)]
     return tuple(module for module in modules if next(module.parameters(), None) is not None)

@@ -47,6 +47,11 @@ class GANConfig(ScaledConfig):
     generator: tuple[PositiveInt, ...] = Field((256, 512), min_length=1, description="Its hidden units.")
     discriminator: tuple[PositiveInt, ...] = Field((512, 256), min_length=1, description="Its hidden units.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Of the discriminator's hidden units, in training.")
+    noise: float = Field(
+        0.0,
+        ge=0,
+        description="Deviation of what is added to all rows that the discriminator sees in training, after scaling.",
+    )
     real_label: float = Field(
         0.9,
         gt=0.5,
@@ -81,13 +86,24 @@ class GAN(SelfSupervised):
         x_BD = x_B.flatten(1) * self.config.input_scale
         z_BZ = self.chance.normal(x_BD.new_empty(len(x_BD), self.config.latent))
         made_BD = self.generator(z_BZ).sigmoid()
-        real_B, made_B = (self.discriminator(rows_BD)[:, 0] for rows_BD in (x_BD, made_BD.detach()))
+        real_B, made_B = (
+            self.discriminator(self._blurred(rows_BD))[:, 0] for rows_BD in (x_BD, made_BD.detach())
+        )
         held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        judged_B = functional_call(self.discriminator, held, (made_BD,))[:, 0]
+        judged_B = functional_call(self.discriminator, held, (self._blurred(made_BD),))[:, 0]
         smooth = self.config.real_label
         discriminator_B = smooth * softplus(-real_B) + (1 - smooth) * softplus(real_B) + softplus(made_B)
         fooled_B = softplus(-judged_B) if self.config.loss == "non_saturating" else -softplus(judged_B)
         return torch.stack([discriminator_B, fooled_B], dim=1)
+
+    def _blurred(self, rows_BD: torch.Tensor) -> torch.Tensor:
+        """With noise, so that both kinds of rows overlap and the discriminator cannot tell all of them apart.
+
+        M. Arjovsky, L. Bottou, Towards Principled Methods for Training Generative Adversarial Networks (2017).
+        """
+        if not self.config.noise:
+            return rows_BD
+        return rows_BD + self.config.noise * self.chance.normal(rows_BD)
 
     def infer(self, x_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return (self.discriminator(x_B.flatten(1) * self.config.input_scale)[:, 0].sigmoid(),)

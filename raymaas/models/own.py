@@ -91,7 +91,7 @@ class OwnRegressor(Regressor):
         self.network = network
 
     def forward(self, x_B: torch.Tensor) -> torch.Tensor:
-        prediction_B: torch.Tensor = self.network(x_B).reshape(len(x_B))
+        prediction_B: torch.Tensor = self.network(x_B).flatten()
         return prediction_B
 
 

@@ -11,11 +11,15 @@ from raymaas.report.canvas import BAD, figure, png
 
 _LEAST_SIDE = 4  # pixels; what is smaller shows nothing
 _CELL_IN = 0.85
+LINE_CHARACTERS = 13
 
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """An image, [height, width] or [channels, height, width], and what stands above it; `marked` stands in red."""
+    """An image, [height, width] or [channels, height, width], and what stands above it; `marked` stands in red.
+
+    A line has room for `LINE_CHARACTERS`.
+    """
 
     pixels: np.ndarray
     text: str = ""
@@ -31,7 +35,8 @@ def is_image(shape: Sequence[int]) -> bool:
 def grid_png(tiles: Sequence[Tile], *, columns: int, title: str) -> bytes:
     """The tiles row by row. All images are drawn from the least to the greatest value that any of them has."""
     rows = -(-len(tiles) // columns)
-    drawn = figure(max(3.0, _CELL_IN * columns), 0.5 + (_CELL_IN + 0.22) * rows)
+    lines = max(tile.text.count("\n") + 1 for tile in tiles)
+    drawn = figure(max(3.0, _CELL_IN * columns), 0.5 + (_CELL_IN + 0.1 + 0.13 * lines) * rows)
     drawn.suptitle(title, fontsize="medium")
     cells = drawn.subplots(rows, columns, squeeze=False).ravel()
     low, high = (float(end([end(tile.pixels) for tile in tiles])) for end in (np.min, np.max))

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from raymaas.client.code import unpack
 from raymaas.registry.code import read_code
 from raymaas.specs.jobs import TrainJob
 from raymaas.store import Store
@@ -24,5 +23,8 @@ def bring_code(job: TrainJob, store: Store) -> None:
     if str(folder) in sys.path:
         return
     if not folder.exists():
+        # Here, so that workers of other jobs do not import the client, which takes them half a second.
+        from raymaas.client.code import unpack
+
         unpack(read_code(store, job.code), folder)
     sys.path.insert(0, str(folder))

@@ -6,7 +6,6 @@ from raymaas.data.dataset import Dataset
 from raymaas.data.split import split
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.models import catalogue
-from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component, Training, TrainJob, Workers
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint
@@ -36,11 +35,13 @@ def run(job: TrainJob, store: LocalStore, dataset: Dataset, **rest: object) -> C
 
 def trained_here(job: TrainJob, dataset: Dataset) -> Checkpoint:
     """The same fit in this process, without Ray."""
-    component = catalogue.resolve(job.architecture, Facts(input=dataset.input, classes=dataset.card.classes))
+    division = split(dataset, job.split)
+    transforms = fit_transforms(job.transforms, division.train, dataset.card)
+    component = catalogue.resolve(job.architecture, transforms.facts(dataset.card))
     return fit(
         lambda: catalogue.build(component),
         job.training,
-        parts=split(dataset, job.split),
+        parts=transforms.ready(division),
         world=World.single(),
         clock=lambda: 0.0,
     )

@@ -12,7 +12,7 @@ from digits_fits import JOB, assert_same_weights, run, trained_here
 
 from raymaas.data.dataset import Dataset
 from raymaas.errors import RunFailed
-from raymaas.specs.jobs import TrainJob
+from raymaas.specs.jobs import Component, TrainJob
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport
 
@@ -63,6 +63,11 @@ def test_two_workers_equal_one(first_call, dataset):
     assert_same_weights(together, alone)
     for one, two in zip(alone.history, together.history, strict=True):
         assert two.validation_loss == pytest.approx(one.validation_loss, rel=1e-4)
+
+
+def test_workers_apply_the_transforms_that_were_fitted_to_the_training_rows(ray_cluster, store, dataset):
+    job = with_training(epochs=3).model_copy(update={"transforms": (Component(use="standardize"),)})
+    assert_same_weights(run(job, store, dataset, run_id="standardized"), trained_here(job, dataset))
 
 
 def test_the_driver_hears_every_epoch(first_call):

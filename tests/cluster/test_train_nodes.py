@@ -33,6 +33,8 @@ def cluster() -> Iterator[Cluster]:
         environment.delenv("RAY_AUTH_MODE", raising=False)
         # Ray Train's controller looks every 2 s by default.
         environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        # For as long it waits for a node that is gone, a minute by default.
+        environment.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "10")
         nodes = Cluster(
             initialize_head=True,
             head_node_args={"num_cpus": 1, "include_dashboard": False, "temp_dir": folder},

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from control_server import JOB, Switch, World, http_answer, scripted, serving
+from control_server import JOB, Switch, World, http_answer, scripted, serving, utc_now
 
 from raymaas.client import AsyncClient, Client
 from raymaas.client.flow import LogText
@@ -30,8 +30,9 @@ from raymaas.errors import (
     Unavailable,
 )
 from raymaas.registry.checkpoints import CheckpointFiles, Checkpoints
+from raymaas.specs.budget import Spent
 from raymaas.specs.kinds import parse_job
-from raymaas.specs.runs import EpochMetrics, Resumes, Succeeded
+from raymaas.specs.runs import EpochMetrics, Resumes, RunProgress, Stopped, Succeeded
 from raymaas.specs.serving import Scaling
 
 ROWS = [[1.0, 2.0], [-3.0, 0.5]]
@@ -266,6 +267,60 @@ def test_events_end_with_the_run(client: Any) -> None:
 
 def test_metrics_are_those_of_the_epochs(client: Any) -> None:
     assert [(e.epoch, e.metrics["loss"]) for e in client.train(JOB).metrics()] == [(1, 1.0), (2, 0.5)]
+
+
+def test_what_a_run_was_asked_and_left_is_read(world: World, client: Any) -> None:
+    run = client.train(JOB)
+    assert run.progress() is None
+    world.runs.progresses.replace(RunProgress(run_id=run.run_id, at=utc_now(), epoch=2, epochs=2))
+    world.runs.artifacts(run.run_id).keep("report/report.md", b"# digits@1\n")
+    assert run.spec().job == parse_job(JOB, source="job")
+    assert run.progress().epoch == 2
+    assert run.progress() in list(run.events())
+    assert [file.name for file in run.files()] == ["report/report.md"]
+    assert run.file("report/report.md") == b"# digits@1\n"
+    with pytest.raises(NotFound, match=r"no file 'report/other\.png'"):
+        run.file("report/other.png")
+    with pytest.raises(InvalidInput, match="no file of a run"):
+        run.file("spec.json")
+
+
+def test_runs_are_compared_by_what_differs(world: World, client: Any) -> None:
+    one = client.train(JOB)
+    other = client.train(JOB | {"training": {"epochs": 3}})
+    world.runs.progresses.replace(
+        RunProgress(run_id=other.run_id, at=utc_now(), spent=Spent(seconds=60, cpu_seconds=90))
+    )
+    first, second = client.runs.compare(one.run_id, other.run_id).runs
+    assert (first.run_id, second.run_id) == (one.run_id, other.run_id)
+    assert (first.settings, second.settings) == ({"training.epochs": 2}, {"training.epochs": 3})
+    assert (first.version, second.version) == ("digits@1", "digits@2")
+    assert (first.epochs, second.epochs) == (2, 3)
+    assert second.test == {"accuracy": 0.97}
+    assert (first.spent, second.spent) == (None, Spent(seconds=60, cpu_seconds=90))
+    with pytest.raises(InvalidInput, match="takes two runs at least"):
+        client.runs.compare(one.run_id)
+    with pytest.raises(NotFound, match="run-z"):
+        client.runs.compare(one.run_id, "run-z")
+
+
+def test_a_run_that_its_budget_stopped_says_so_and_goes_on_with_a_larger_one(
+    world: World, client: Any
+) -> None:
+    world.outcome = "never ends"
+    run = client.train(JOB | {"budget": {"hours": 1}})
+    world.runs.progresses.replace(RunProgress(run_id=run.run_id, at=utc_now(), spent=Spent(seconds=3700)))
+    world.runs.set_status(
+        run.run_id, Stopped(at=utc_now(), who="its budget", why="the run used 1.03 of its budget of 1 hours")
+    )
+    with pytest.raises(
+        RunFailed, match=r"was stopped by its budget: the run used 1\.03 of its budget of 1 hours"
+    ):
+        run.wait()
+    with pytest.raises(Refused, match=r"--set budget\.hours=MORE"):
+        run.resume()
+    again = run.resume(settings=["budget.hours=2"])
+    assert again.spec().job.budget.hours == 2
 
 
 def test_deploy_waits_until_the_version_answers(world: World, client: Any) -> None:

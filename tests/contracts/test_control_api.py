@@ -297,6 +297,9 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
         "/runs/{run_id}",
         "/runs/{run_id}/metrics",
         "/runs/{run_id}/logs",
+        "/runs/{run_id}/spec",
+        "/runs/{run_id}/files",
+        "/runs/{run_id}/files/{name}",
         "/runs/{run_id}/stop",
         "/runs/{run_id}/resume",
     }

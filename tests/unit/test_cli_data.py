@@ -10,6 +10,7 @@ import pytest
 from raymaas.cli.main import main
 from raymaas.data.catalogue import SOURCES
 from raymaas.data.dataset import open_dataset
+from raymaas.data.transforms.catalogue import TRANSFORMS
 from raymaas.store import open_store
 
 JOB = """
@@ -48,10 +49,10 @@ def status_of(*arguments: str) -> int:
     return 0
 
 
-def test_every_source_is_listed_with_its_line(capsys):
+def test_every_source_and_transform_is_listed_with_its_line(capsys):
     assert status_of("data", "list") == 0
     shown = capsys.readouterr().out
-    assert all(f"\n{name} " in shown for name in SOURCES)
+    assert all(f"\n{name} " in shown for name in (*SOURCES, *TRANSFORMS))
     assert status_of("data", "list", "--json") == 0
     assert json.loads(capsys.readouterr().out)["csv"]["kind"] == "importer"
 
@@ -62,6 +63,8 @@ def test_a_source_is_shown_with_its_settings(capsys):
     assert "A CSV file with a header line" in shown
     assert "label" in shown
     assert "needed" in shown
+    assert status_of("data", "show", "impute") == 0
+    assert "One of mean, median, most_frequent, constant." in " ".join(capsys.readouterr().out.split())
     assert status_of("data", "show", "cvs") == 1
     assert "did you mean 'csv'" in capsys.readouterr().err
 
@@ -79,6 +82,18 @@ def test_a_jobs_data_is_put_into_the_store_and_its_parts_are_told(home, job, cap
 def test_a_set_is_prepared_by_its_name(home, capsys):
     assert status_of("data", "prepare", "iris") == 0
     assert "setosa, versicolor, virginica" in capsys.readouterr().out
+
+
+def test_a_jobs_transforms_are_tried_on_its_rows(home, job, capsys):
+    lines = [f"{row or ''},{'ab'[row % 2]},{'test' if row < 5 else 'train'}" for row in range(30)]
+    (home / "people.csv").write_text("\n".join(["age,kind,fold", *lines]))
+    assert status_of("data", "prepare", str(job)) == 1
+    assert "column 'age' has nothing in row 0" in capsys.readouterr().err
+    job.write_text(job.read_text() + "transforms: [{use: impute}]\n")
+    assert status_of("data", "prepare", str(job)) == 0
+    shown = capsys.readouterr().out
+    assert "age (number)" in shown
+    assert "this job's input  [1]" in shown
 
 
 def test_bad_data_is_one_sentence(home, job, capsys):

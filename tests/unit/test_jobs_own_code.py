@@ -38,6 +38,10 @@ class Moody(Net):
     def forward(self, x):
         return super().forward(x if x.sum().item() > 0 else -x)
 
+class Fixed(Net):
+    def forward(self, x):
+        return super().forward(x).reshape(len(x), 10)
+
 class NotANetwork:
     pass
 """
@@ -138,6 +142,7 @@ def test_code_that_was_changed_in_the_store_is_not_run(store, package):
         ({"use": "tiny_nets.nets:Net"}, "cannot be imported"),
         ({"use": "tiny_nets.net:Net", "config": {"width": 3}}, "unexpected keyword argument 'width'"),
         ({"use": "tiny_nets.net:Moody"}, "cannot be served"),
+        ({"use": "tiny_nets.net:Fixed"}, "takes 8 rows and no other number"),
     ],
 )
 def test_what_cannot_be_trained_or_served_is_said(store, package, architecture, sentence):

@@ -14,8 +14,19 @@ from raymaas.registry.checkpoints import CheckpointFiles, Checkpoints
 from raymaas.registry.resumption import Resumption, continuation_id
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
+from raymaas.specs.budget import Budget, Spent
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import parse_job
-from raymaas.specs.runs import Failed, Resumes, Running, RunSpec, RunState, Stopped, Succeeded
+from raymaas.specs.runs import (
+    Failed,
+    Resumes,
+    Running,
+    RunProgress,
+    RunSpec,
+    RunState,
+    Stopped,
+    Succeeded,
+)
 from raymaas.store import Store
 
 RUNNING = Running(at=START, step="training")
@@ -41,8 +52,14 @@ class Scene:
     def has_checkpoint(self, epoch: int) -> None:
         Checkpoints(self.store, "run-a").add(epoch, CheckpointFiles(state=b"s", progress=b"p"))
 
-    def continued(self, run_id: str = "run-a") -> RunSpec:
-        return self.resumption.continued(run_id, who="eve", at=START)
+    def continued(self, run_id: str = "run-a", *settings: str) -> RunSpec:
+        changed = partial(read_job, settings=settings)
+        return self.resumption.continued(run_id, who="eve", at=START, changed=changed)
+
+    def used(self, hours: float, *, run_id: str = "run-a", before: float = 0.0) -> None:
+        spent, earlier = (Spent(seconds=3600 * part) for part in (hours, before))
+        progress = RunProgress(run_id=run_id, at=START, spent=spent, before=earlier)
+        self.runs.progresses.replace(progress)
 
     def branched(self, epoch: int, *settings: str) -> RunSpec:
         changed = partial(read_job, settings=settings)
@@ -151,3 +168,32 @@ def test_continuations_are_counted() -> None:
     assert ids[1::8] == ["train-digits-0123456789-r2", "train-digits-0123456789-r10"]
     with pytest.raises(InvalidInput, match="cannot be continued"):
         continuation_id("x" * 62)
+
+
+def test_a_run_that_its_budget_stopped_goes_on_with_a_larger_one(scene: Scene) -> None:
+    scene.used(1.0)
+    scene.ended(STOPPED)
+    with pytest.raises(
+        Refused, match=r"used 1 of its budget of 0\.5 hours; give more with --set budget\.hours=MORE"
+    ):
+        scene.continued("run-a", "budget.hours=0.5")
+    spec = scene.continued("run-a", "budget.hours=1.5")
+    assert isinstance(spec.job, TrainJob)
+    assert spec.job.budget == Budget(hours=1.5)
+    assert spec.job.model_copy(update={"budget": None}) == scene.asked.job
+
+
+def test_a_continuation_of_a_continuation_counts_all_of_them(scene: Scene) -> None:
+    scene.ended(FAILED)
+    scene.runs.create(scene.continued())
+    scene.used(1.0, run_id="run-a-r2", before=3.0)
+    scene.ended(FAILED, "run-a-r2")
+    with pytest.raises(Refused, match="used 4 of its budget of 4 hours"):
+        scene.continued("run-a-r2", "budget.hours=4")
+    assert scene.continued("run-a-r2", "budget.hours=4.5").run_id == "run-a-r3"
+
+
+def test_nothing_but_the_budget_of_a_continued_run_can_be_set(scene: Scene) -> None:
+    scene.ended(FAILED)
+    with pytest.raises(InvalidInput, match="only its budget can be set; add from_epoch"):
+        scene.continued("run-a", "budget.hours=1", "training.epochs=3")

@@ -155,3 +155,59 @@ def test_no_json_makes_decoding_fail_in_another_way(inputs: object, rest: dict[s
         except InvalidInput:
             continue
         assert all(isinstance(array, np.ndarray) for array in request.inputs.values())
+
+
+RAW = Signature(
+    inputs=(
+        TensorSpec(name="age", dtype="FP32", shape=(-1,), nullable=True),
+        TensorSpec(name="city", dtype="BYTES", shape=(-1,), nullable=True),
+        TensorSpec(name="note", dtype="BYTES", shape=(-1,)),
+    ),
+    outputs=(TensorSpec(name="y", dtype="FP32", shape=(-1,)),),
+)
+
+
+def raw_tensors(**data: list[object]) -> bytes:
+    datatypes = {spec.name: spec.dtype for spec in RAW.inputs}
+    return orjson.dumps(
+        {
+            "inputs": [
+                {"name": name, "shape": [len(values)], "datatype": datatypes[name], "data": values}
+                for name, values in data.items()
+            ]
+        }
+    )
+
+
+@pytest.mark.parametrize("in_tensors", [False, True])
+def test_texts_and_what_is_missing_are_read_in_both_forms(in_tensors: bool) -> None:
+    columns: dict[str, list[object]] = {"age": [40, None], "city": [None, "Ålesund"], "note": ["", "b"]}
+    body = raw_tensors(**columns) if in_tensors else orjson.dumps({"inputs": columns})
+
+    inputs = oip.decode(body, RAW).inputs
+
+    np.testing.assert_array_equal(inputs["age"], np.float32([40, np.nan]))
+    assert inputs["age"].dtype == np.float32
+    assert inputs["city"].tolist() == [None, "Ålesund"]
+    assert inputs["note"].tolist() == ["", "b"]
+    assert oip.decode(b'{"inputs": {"city": []}}', RAW).inputs["city"].dtype == object
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"note": ["a", None]}, "input 'note': expected strings, got null"),
+        ({"note": [["a"]]}, "input 'note': expected strings, got a list"),
+        ({"age": [40, "x"]}, "input 'age': expected numbers of FP32, got a string"),
+        ({"age": [1e39, None]}, "input 'age': a number is too large for FP32"),
+        ({"age": None}, "input 'age': expected nested lists of FP32, got null"),
+    ],
+)
+def test_texts_and_numbers_that_are_none_are_refused(columns: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        oip.decode(orjson.dumps({"inputs": columns}), RAW)
+
+
+def test_null_is_refused_where_nothing_may_be_missing() -> None:
+    with pytest.raises(InvalidInput, match="expected numbers of FP32, got null"):
+        oip.decode(b'{"inputs": [[1, null]]}', SIGNATURE)

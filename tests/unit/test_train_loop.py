@@ -1,19 +1,16 @@
 """The loop: several workers give what one gives, a resumed fit ends the same, the best epoch is kept."""
 
-import multiprocessing
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn.parallel import DistributedDataParallel
+from training_workers import Case, together
 
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.errors import RunFailed
 from raymaas.models import catalogue
-from raymaas.registry.checkpoints import CheckpointFiles
 from raymaas.specs.jobs import Component, EarlyStopping, Training
 from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.loop import finished, fit
@@ -54,60 +51,31 @@ def assert_same_weights(one: Checkpoint, other: Checkpoint, **tolerance: float) 
         torch.testing.assert_close(other.weights[name], tensor, **tolerance)
 
 
-def one_of_many(rank: int, size: int, folder: str) -> None:
-    """What one process of `size` does: each training in turn, over gloo, its last checkpoint into `folder`."""
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size
-    )
-
-    def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
-        torch.distributed.all_reduce(tensor)
-        return tensor
-
-    world = World(
-        rank=rank, size=size, device=torch.device("cpu"), all_reduce=all_reduce, wrap=DistributedDataParallel
-    )
-    for name, training in TOGETHER.items():
-        files = run(training, world=world).to_files()
-        Path(folder, f"{name}-{rank}-state").write_bytes(files.state)
-        Path(folder, f"{name}-{rank}-progress").write_bytes(files.progress)
-    torch.distributed.destroy_process_group()
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small only wait for a second one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def fits_together(request, tmp_path_factory):
     """Checkpoints of each rank, by training, made by real processes."""
-    size, folder = request.param, tmp_path_factory.mktemp("together")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["raymaas.train.loop", "raymaas.models.mlp"])
-    processes = [context.Process(target=one_of_many, args=(rank, size, str(folder))) for rank in range(size)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
-
-    def read(name: str) -> list[Checkpoint]:
-        return [
-            Checkpoint.from_files(
-                CheckpointFiles(
-                    state=(folder / f"{name}-{rank}-state").read_bytes(),
-                    progress=(folder / f"{name}-{rank}-progress").read_bytes(),
-                ),
-                source=name,
-            )
-            for rank in range(size)
-        ]
-
-    return read
+    cases = {
+        name: Case(CONVEX if training.optimizer == "lbfgs" else SMALL, training, PARTS)
+        for name, training in TOGETHER.items()
+    }
+    return together(cases, size=request.param, folder=tmp_path_factory.mktemp("together"))
 
 
 @pytest.mark.parametrize("name", TOGETHER)
 def test_several_workers_train_as_one_does_on_the_same_global_batch(fits_together, name):
     alone = run(TOGETHER[name])
-    for together in fits_together(name):
-        assert_same_weights(alone, together, rtol=1e-4, atol=1e-5)
-        for one, other in zip(alone.history, together.history, strict=True):
+    for many in fits_together[name]:
+        assert_same_weights(alone, many, rtol=1e-4, atol=1e-5)
+        for one, other in zip(alone.history, many.history, strict=True):
             assert other.metrics() == pytest.approx(one.metrics(), rel=1e-5, abs=1e-6)
 
 

@@ -41,7 +41,7 @@ def open_runtime(
 
 def choose_runtime(available: tuple[str, ...], *, wanted: str, device: str) -> str:
     """`wanted`; or for 'auto' the first one available that this raymaas knows and that can use `device`."""
-    usable = [name for name in available if name in FILES_OF_RUNTIME and (device == "cpu" or name == "torch")]
+    usable = [name for name in available if name in FILES_OF_RUNTIME and _can_use(name, device)]
     if wanted == "auto" and usable:
         return usable[0]
     if wanted in usable:
@@ -50,6 +50,14 @@ def choose_runtime(available: tuple[str, ...], *, wanted: str, device: str) -> s
         f"runtime {wanted!r} cannot serve this version on {device}; "
         f"it can be served with {', '.join(usable) or 'none that this raymaas knows'}"
     )
+
+
+def _can_use(name: str, device: str) -> bool:
+    if device == "cpu" or name == "torch":
+        return True
+    from raymaas.bundle.runtimes.onnx import can_use
+
+    return can_use(device)
 
 
 def load_runtime(
@@ -74,7 +82,7 @@ def _load(
     if name == "onnx":
         from raymaas.bundle.runtimes.onnx import OnnxRuntime
 
-        return OnnxRuntime(files, signature=signature, threads=threads)
+        return OnnxRuntime(files, signature=signature, threads=threads, device=device)
     if name == "torch":
         from raymaas.bundle.runtimes.torch import TorchRuntime
 

@@ -1,0 +1,134 @@
+"""Folds as Ray tasks: recorded as trials, not repeated by a second driver, and with the reason of those that fail."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from raymaas.errors import RunFailed
+from raymaas.jobs.evaluate import evaluate
+from raymaas.jobs.parts import JobParts
+from raymaas.registry.runs import Runs
+from raymaas.registry.versions import Versions
+from raymaas.specs.evaluating import EvaluateJob
+from raymaas.specs.reports import FoldsFigures
+from raymaas.specs.runs import RunSpec
+from raymaas.specs.search import Broken, Finished, Point, Trial
+from raymaas.store import LocalStore
+from raymaas.sweep.tasks import TaskLimits, carry_out_each
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray reads deprecated settings of its own, and leaves sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+LIMITS = TaskLimits(concurrent=2, threads=1, cpus=0.5)
+DIGITS = {
+    "model": "digits",
+    "data": {"use": "digits"},
+    "architecture": {"use": "logistic", "config": {"input_scale": 0.0625}},
+    "training": {"epochs": 3, "learning_rate": 0.01, "keep": "last"},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_cluster() -> Iterator[None]:
+    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
+    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
+        token = Path(folder, "token")
+        token.touch(mode=0o600)
+        token.write_text("0123456789abcdef" * 4)
+        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        # Ray read the mode when it was imported; set now, it would be half believed. Unset, init turns it on.
+        environment.delenv("RAY_AUTH_MODE", raising=False)
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def asked(store: LocalStore, run_id: str, **how: Any) -> EvaluateJob:
+    """The job of a new run of 3 folds."""
+    job = EvaluateJob.parse(
+        {"model": "digits", "how": {"by": "folds", "job": DIGITS, "folds": 3, **how}}, source="job"
+    )
+    Runs(store).create(RunSpec(run_id=run_id, job=job, who="me", created_at=store.now()))
+    return job
+
+
+def parts(store: LocalStore, run_id: str, told: list[Trial]) -> JobParts:
+    return JobParts(
+        store=store,
+        versions=Versions(store),
+        runs=Runs(store),
+        run_id=run_id,
+        say=lambda sentence: None,
+        on_trial=told.append,
+    )
+
+
+def test_a_job_is_cross_validated_and_a_second_driver_repeats_no_fold(store: LocalStore) -> None:
+    told: list[Trial] = []
+    job = asked(store, "three")
+    found = evaluate(job, parts(store, "three", told)).found
+    assert isinstance(found, FoldsFigures)
+    assert sorted(str(trial.point) for trial in told) == [f"{{'repeat': 1, 'fold': {n}}}" for n in (1, 2, 3)]
+    assert {trial.trial for trial in Runs(store).trials("three")} == {trial.trial for trial in told}
+    accuracies = [trial.metrics["accuracy"] for trial in told]
+    metric = found.metrics["accuracy"]
+    assert metric.value == pytest.approx(sum(accuracies) / 3)
+    assert 0.85 < metric.low < metric.value < metric.high
+    assert metric.method == "corrected t"
+    assert found.deviations["accuracy"] > 0
+    assert found.rows == 1797 - 360
+    before = len(told)
+    assert evaluate(job, parts(store, "three", told)).found == found
+    assert len(told) == before
+
+
+def test_a_point_that_fails_is_recorded_with_its_reason_and_the_others_go_on(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    asked(store, "odd")
+    points: list[Point] = [{"number": number} for number in (1, 2, 3, 4, 5)]
+    book, tried = Runs(store), tmp_path / "tried"
+
+    def function(point: Point) -> Mapping[str, float]:
+        """Figures for odd numbers; 2 is an error, and the process of 4 dies as often as it is tried."""
+        number = int(str(point["number"]))
+        with tried.open("a") as file:
+            file.write(f"{number}\n")
+        if number == 2:
+            raise ValueError("two is even")
+        if number == 4:
+            os._exit(1)
+        return {"number": float(number)}
+
+    first = carry_out_each(function, points[:2], limits=LIMITS, run_id="odd", book=book)
+    trials = carry_out_each(function, points, limits=LIMITS, run_id="odd", book=book)
+    assert trials[:2] == first
+    assert [trial.point for trial in trials] == points, "in the order they were asked"
+    errors = {t.point["number"]: t.outcome.error for t in trials if isinstance(t.outcome, Broken)}
+    assert errors[2] == "ValueError: two is even"
+    assert "its process died; see Ray's logs" in errors[4]
+    figures = [t.outcome.metrics for t in trials if isinstance(t.outcome, Finished)]
+    assert figures == [{"number": 1.0}, {"number": 3.0}, {"number": 5.0}]
+    assert sorted(tried.read_text().split()) == ["1", "2", "3", "4", "4", "5"]
+
+
+def test_a_fold_that_fails_fails_the_run_and_is_named(store: LocalStore) -> None:
+    job = asked(store, "broken", job=DIGITS | {"training": {"class_weights": [1, 2]}})
+    with pytest.raises(RunFailed, match=r"fold \d failed: .*class_weights"):
+        evaluate(job, parts(store, "broken", []))
