@@ -110,17 +110,12 @@ def prepare(
     chosen = settings_from_environment(storage=storage)
     named = what in SOURCES and not settings and not Path(what).exists()
     job = None if named else read_job_as(TrainJob, what, settings=settings or ())
-    dataset = prepare(
-        open_store(storage_in_use(chosen, storage)),
-        job.data if job else Component(use=what),
-        files=wiring.data_files(chosen),
-    )
-    said: dict[str, Any] = {}
+    store, said = open_store(storage_in_use(chosen, storage)), dict[str, Any]()
     if job:
-        parts = split(dataset, job.split)
-        transforms = fit_transforms(job.transforms, parts.train, dataset.card)
-        transforms.ready(parts)
-        said = {"split": _sizes(parts), "input_shape": list(transforms.document.shape)}
+        ready = ready_rows(job, store, wiring.data_files(chosen))
+        card = ready.card
+        said = {"split": _sizes(ready.rows), "input_shape": list(ready.transforms.document.shape)}
+        said |= {"streamed": True} if ready.streamed else {}
     if as_json:
         print_json(dataset.card.model_dump(mode="json") | said)
     else:

@@ -193,9 +193,9 @@ def _show_model(client: Client, model: str, *, limit: int, as_json: bool) -> Non
         deployed = deployments.get(version.version)
         status = f"{deployed.status} {deployed.message}".strip() if deployed else ""
         weight = f"{deployed.weight} %" if deployed else ""
-        rows.append(
-            (version.version, version.architecture.use, _figures(version), status, weight, version.run_id)
-        )
+        name, figure = version.evaluation.leading()
+        score = f"{name} {figure.value:.4f}"
+        rows.append((version.version, version.architecture.use, score, status, weight, version.run_id))
     columns = ("version", "architecture", "evaluation", "deployment", "traffic", "run")
     print_table(columns, rows, empty=f"{model} has no versions")
     return None

@@ -50,7 +50,7 @@ def rows_of(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
         ),
         ("epochs", *(str(run.epochs) for run in runs)),
         ("best epoch", *(str(run.best_epoch or "") for run in runs)),
-        *_figures("", [run.figures for run in runs]),
+        *_figures("", [_measured(run) for run in runs]),
         *_figures("test ", [run.test for run in runs]),
         ("time", *(duration(run.spent.seconds) if run.spent else "" for run in runs)),
         ("CPU hours", *(f"{run.spent.cpu_hours:.4f}" if run.spent else "" for run in runs)),
@@ -63,6 +63,13 @@ def rows_of(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
 def _settings(runs: Sequence[ComparedRun]) -> list[tuple[str, ...]]:
     names = _names([run.settings for run in runs])
     return [(name, *(_setting(run.settings.get(name)) for run in runs)) for name in names]
+
+
+def _measured(run: ComparedRun) -> dict[str, float]:
+    """The figures of the best epoch, its speed in place of its rows and seconds."""
+    rows, seconds = run.figures.get("rows", 0), run.figures.get("seconds", 0)
+    shown = {name: value for name, value in run.figures.items() if name not in ("rows", "seconds")}
+    return shown | ({"samples/s": rows / seconds} if rows and seconds else {})
 
 
 def _figures(prefix: str, figures: Sequence[Mapping[str, float]]) -> list[tuple[str, ...]]:

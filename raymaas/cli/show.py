@@ -106,5 +106,5 @@ def state_detail(state: RunState) -> str:
         case Failed(error=error):
             return error.splitlines()[0] if error else ""
         case Stopped(who=who, why=why):
-            return f"by {who}: {why}" if why else f"by {who}"
+            return f"by {who}: {why.partition(';')[0]}" if why else f"by {who}"
     return ""

@@ -66,10 +66,8 @@ def followed(client: Client, run: RunHandle) -> ModelVersion:
 
 
 def summary(version: ModelVersion) -> str:
-    """A version and its scores, in one line."""
+    """A version and its leading score, in one line."""
     evaluation = version.evaluation
-    figures = ", ".join(
-        f"{name} {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})"
-        for name, metric in sorted(evaluation.metrics.items())
-    )
-    return f"{version.model}@{version.version}: {figures} on {evaluation.rows} {evaluation.part} rows"
+    name, metric = evaluation.leading()
+    figure = f"{name} {metric.value:.4f} ({metric.low:.4f} to {metric.high:.4f})"
+    return f"{version.model}@{version.version}: {figure} on {evaluation.rows} {evaluation.part} rows"

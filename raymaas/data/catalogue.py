@@ -10,14 +10,15 @@ from collections.abc import Mapping
 
 from raymaas.data.sources.arrays import Npz
 from raymaas.data.sources.base import Importer, Source
+from raymaas.data.sources.csv_table import Csv
 from raymaas.data.sources.docstrings import Docstrings
 from raymaas.data.sources.idx import Idx
 from raymaas.data.sources.images import Images
 from raymaas.data.sources.lines import Lines
 from raymaas.data.sources.mnist import Mnist
+from raymaas.data.sources.parquet import Parquet
 from raymaas.data.sources.python_help import PythonHelp
 from raymaas.data.sources.scikit import BreastCancer, Diabetes, Digits, Iris, Synthetic, Wine
-from raymaas.data.sources.tables import Csv, Parquet
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Spec
 from raymaas.specs.jobs import Component

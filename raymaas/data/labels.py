@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,22 +12,16 @@ from raymaas.errors import InvalidInput
 
 
 def class_indices(
-    labels: pa.ChunkedArray, *, classes: tuple[str, ...] | None, where: str
+    labels: pa.ChunkedArray, *, classes: tuple[str, ...] | None, where: str, first_row: int = 0
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """int64 [N] and the classes they index: those given, or the different labels found, sorted.
 
-    Whole numbers are sorted as such, all else as text. `where` says in a message which labels these are.
+    `where` says in a message which labels these are, and `first_row` what the first row is called.
     Raises InvalidInput for a missing label, one outside `classes`, fractions, and fewer than two classes.
     """
-    texts = _as_text(labels, where=where)
-    missing = np.flatnonzero(texts.is_null().to_numpy())
-    if len(missing):
-        raise InvalidInput(
-            f"{where} has no label in row {missing[0]}; fill or drop it ({len(missing)} in all)"
-        )
+    texts = label_texts(labels, where=where, first_row=first_row)
     if classes is None:
-        found = pc.unique(texts).to_pylist()
-        classes = tuple(sorted(found, key=_whole) if all(map(_is_whole, found)) else sorted(found))
+        classes = in_order(pc.unique(texts).to_pylist())
     if len(set(classes)) < max(2, len(classes)):
         raise InvalidInput(
             f"{where} has the classes {', '.join(map(repr, classes)) or 'of no row'}; "
@@ -35,13 +31,29 @@ def class_indices(
     outside = np.flatnonzero(index_N.is_null().to_numpy())
     if len(outside):
         raise InvalidInput(
-            f"{where} has {texts[int(outside[0])].as_py()!r} in row {outside[0]}, which is none of "
+            f"{where} has {texts[int(outside[0])].as_py()!r} in row {first_row + outside[0]}, which is none of "
             f"{', '.join(map(repr, classes))}; correct it"
         )
     return index_N.to_numpy().astype(np.int64), classes
 
 
-def _as_text(labels: pa.ChunkedArray, *, where: str) -> pa.ChunkedArray:
+def label_texts(labels: pa.ChunkedArray, *, where: str, first_row: int = 0) -> pa.ChunkedArray:
+    """Labels as text. Raises InvalidInput for a missing one, and for fractions."""
+    texts = _as_text(labels, where=where, first_row=first_row)
+    missing = np.flatnonzero(texts.is_null().to_numpy())
+    if len(missing):
+        raise InvalidInput(
+            f"{where} has no label in row {first_row + missing[0]}; fill or drop it ({len(missing)} in all)"
+        )
+    return texts
+
+
+def in_order(labels: Collection[str]) -> tuple[str, ...]:
+    """Different labels in the order of their class indices: whole numbers as such, all else as text."""
+    return tuple(sorted(labels, key=_whole) if all(map(_is_whole, labels)) else sorted(labels))
+
+
+def _as_text(labels: pa.ChunkedArray, *, where: str, first_row: int) -> pa.ChunkedArray:
     if pa.types.is_dictionary(labels.type):
         labels = labels.cast(labels.type.value_type)
     kind = labels.type
@@ -51,7 +63,8 @@ def _as_text(labels: pa.ChunkedArray, *, where: str) -> pa.ChunkedArray:
         broken = np.flatnonzero(pc.fill_null(pc.not_equal(labels, pc.round(labels)), False).to_numpy())
         if len(broken):
             raise InvalidInput(
-                f"{where} has {labels[int(broken[0])].as_py()} in row {broken[0]}; labels are whole numbers or text"
+                f"{where} has {labels[int(broken[0])].as_py()} in row {first_row + broken[0]}; "
+                "labels are whole numbers or text"
             )
         labels = labels.cast(pa.int64())
     elif not (

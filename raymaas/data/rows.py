@@ -7,7 +7,7 @@ Legend: N rows, D features; `x_ND` is [N, *shape] for rows that are no vectors. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +53,24 @@ class Rows:
         """What a client sends for these rows, or the first `count`, to a version that takes `specs`."""
         known = {spec.name: self.columns.get(spec.name, self.x_ND) for spec in specs}
         return {name: values[:count] for name, values in known.items()}
+
+
+def joined(pieces: Sequence[Rows]) -> Rows:
+    """The rows of all `pieces`, one after the other; they have the same columns. At least one piece is needed."""
+    if len(pieces) == 1:
+        return pieces[0]
+    first = pieces[0]
+
+    def of_all(values: Callable[[Rows], np.ndarray]) -> np.ndarray:
+        return np.concatenate([values(piece) for piece in pieces])
+
+    return Rows(
+        x_ND=of_all(lambda piece: piece.x_ND),
+        y_N=of_all(lambda piece: piece.y_N),
+        id_N=of_all(lambda piece: piece.id_N),
+        columns={name: of_all(lambda piece, name=name: piece.columns[name]) for name in first.columns},  # type: ignore[misc]
+        kept={name: of_all(lambda piece, name=name: piece.kept[name]) for name in first.kept},  # type: ignore[misc]
+    )
 
 
 def rows_of(table: pa.Table, *, name: str, learned: Learned) -> Rows:

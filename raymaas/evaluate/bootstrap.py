@@ -61,11 +61,6 @@ class Resampled:
         high = float(np.quantile(drawn_R, (1 + confidence) / 2))
         return self._metric(max(0.0, low), max(self.value, high), confidence, "bootstrap less its noise")
 
-    def share_above(self, bound: float) -> float:
-        """The share of resamples in which the metric is above `bound`; those that equal it count half."""
-        drawn_R = self.drawn_R[np.isfinite(self.drawn_R)]
-        return float(((drawn_R > bound).mean() + (drawn_R >= bound).mean()) / 2)
-
     def _metric(self, low: float, high: float, confidence: float, method: str) -> Metric:
         return Metric(value=self.value, low=low, high=high, confidence=confidence, method=method)
 

@@ -20,47 +20,26 @@ _LEAST_CHANCE = float(np.finfo(np.float64).eps)  # one certain mistake must not 
 
 
 def score(
-    p_NC: np.ndarray,
-    y_N: np.ndarray,
-    *,
-    labels: tuple[str, ...],
-    confidence: float = CONFIDENCE,
-    brief: bool = False,
+    p_NC: np.ndarray, y_N: np.ndarray, *, labels: tuple[str, ...], confidence: float = CONFIDENCE
 ) -> Scored:
     """The figures of probabilities float [N, C] where the classes were `y_N`.
 
-    `accuracy` has Wilson's interval, `log_loss` (natural logarithm) that of a mean, `roc_auc` DeLong's. Macro
-    `precision`, `recall` and `f1` are means over the classes that have rows or answers, with BCa bootstrap intervals;
-    `calibration_error` has one made for distances. With `brief`, only what needs no bootstrap.
+    Besides those of `brief`, macro `precision`, `recall` and `f1`, means over the classes that have rows or answers,
+    with BCa bootstrap intervals, and `calibration_error` with one made for distances.
     """
-    p_NC = p_NC.astype(np.float64)
-    p_NC = p_NC / p_NC.sum(axis=1, keepdims=True)
+    confidence_N, correct_N, loss_N = _read(p_NC, y_N)
     answer_N = p_NC.argmax(axis=1)
-    correct_N = (answer_N == y_N).astype(np.uint8)
-    loss_N = -np.log(np.maximum(p_NC[np.arange(len(y_N)), y_N], _LEAST_CHANCE))
     shares = _Shares(answer_N, y_N, classes=len(labels))
+    miscalibrated = weighted_calibration_error(confidence_N, correct_N)
+    metrics = brief(p_NC, y_N, confidence=confidence)
     weighted: dict[str, Weighted] = {
         "accuracy": mean_of(correct_N),
         "log_loss": mean_of(loss_N),
-        "roc_auc": weighted_roc_auc(p_NC, y_N),
+        **({"roc_auc": weighted_roc_auc(p_NC, y_N)} if "roc_auc" in metrics else {}),
         **{name: shares.macro(name) for name in _MACRO},
-        "calibration_error": weighted_calibration_error(p_NC.max(axis=1), correct_N),
+        "calibration_error": miscalibrated,
     }
-    metrics = {
-        "accuracy": proportion(int(correct_N.sum()), len(y_N), confidence=confidence),
-        "log_loss": mean(loss_N, confidence=confidence, least=0.0),
-    }
-    area = roc_auc(p_NC, y_N, confidence=confidence)
-    if area is None:
-        del weighted["roc_auc"]
-    else:
-        metrics["roc_auc"] = area
-    kept = {"correct": correct_N, "log_loss": loss_N}
-    if brief:
-        return Scored(metrics, {name: weighted[name] for name in metrics}, kept)
-    drawn = resample(
-        lambda w_RN: np.column_stack([shares.all(w_RN), weighted["calibration_error"](w_RN)]), len(y_N)
-    )
+    drawn = resample(lambda w_RN: np.column_stack([shares.all(w_RN), miscalibrated(w_RN)]), len(y_N))
     for name, one in zip(_MACRO, drawn, strict=False):
         metrics[name] = one.bca(confidence=confidence)
     metrics["calibration_error"] = drawn[-1].of_distances(confidence=confidence)
@@ -69,12 +48,33 @@ def score(
     return Scored(
         metrics,
         weighted,
-        kept,
+        {"correct": correct_N, "log_loss": loss_N},
         classes=shares.by_class(labels, f1_C, confidence=confidence) if listed else (),
         confusion=_confusion(answer_N, y_N, classes=len(labels)) if listed else (),
-        reliability=reliability(p_NC.max(axis=1), correct_N),
+        reliability=reliability(confidence_N, correct_N),
         baselines={"the most frequent class": {"accuracy": float(np.bincount(y_N).max() / len(y_N))}},
     )
+
+
+def brief(p_NC: np.ndarray, y_N: np.ndarray, *, confidence: float = CONFIDENCE) -> dict[str, Metric]:
+    """What needs no bootstrap: `accuracy` with Wilson's interval, `log_loss` (natural logarithm) with that of a mean,
+    and, where rows of at least two classes are there, `roc_auc` with DeLong's."""
+    _, correct_N, loss_N = _read(p_NC, y_N)
+    # Of what was answered, as it was: rounding must not tear equal scores apart.
+    area = roc_auc(p_NC, y_N, confidence=confidence)
+    return {
+        "accuracy": proportion(int(correct_N.sum()), len(y_N), confidence=confidence),
+        "log_loss": mean(loss_N, confidence=confidence, least=0.0),
+        **({"roc_auc": area} if area else {}),
+    }
+
+
+def _read(p_NC: np.ndarray, y_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each row the probability of the answer, whether it was right (uint8), and the loss; in double precision."""
+    exact_NC = p_NC.astype(np.float64)
+    exact_NC /= exact_NC.sum(axis=1, keepdims=True)
+    loss_N = -np.log(np.maximum(exact_NC[np.arange(len(y_N)), y_N], _LEAST_CHANCE))
+    return exact_NC.max(axis=1), (p_NC.argmax(axis=1) == y_N).astype(np.uint8), loss_N
 
 
 class _Shares:

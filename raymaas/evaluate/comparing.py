@@ -88,20 +88,20 @@ def compare(
 
 
 def verdict(first: str, second: str, differences: Mapping[str, Metric], test: McNemar | None) -> str:
-    """What the leading difference means, in a sentence."""
-    name, difference = leading(differences)
-    sign = -1 if name in LESS_IS_BETTER else 1
-    if difference.low <= 0 <= difference.high:
+    """What the leading difference means, in a sentence: the better one's figure minus the other's."""
+    name, found = leading(differences)
+    value, low, high = found.value, found.low, found.high
+    if low <= 0 <= high:
         says = f"{first} and {second} cannot be told apart on these rows"
+    elif (value > 0) == (name not in LESS_IS_BETTER):
+        says = f"{second} is better than {first}"
     else:
-        better, worse = (second, first) if sign * difference.value > 0 else (first, second)
-        says = f"{better} is better than {worse}"
+        says, value, low, high = f"{first} is better than {second}", -value, -high, -low
     if test is None:
-        return f"{says}: {name} {difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
-    points = [f"{100 * end:+.1f}" for end in (difference.value, difference.low, difference.high)]
+        return f"{says}: {name} {value:+.4g} [{low:+.4g}, {high:+.4g}]"
     return (
-        f"{says}: {points[0]} points [{points[1]}, {points[2]}], McNemar p = {test.mid_p:.2g}; "
-        f"{test.second_only} rows only {second} gets right, {test.first_only} only {first}"
+        f"{says}: {100 * value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], McNemar p = {test.exact_p:.2g} "
+        f"(mid-p {test.mid_p:.2g}); {test.second_only} rows only {second} gets right, {test.first_only} only {first}"
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from raymaas.evaluate.bootstrap import resample, side_by_side
 from raymaas.evaluate.intervals import CONFIDENCE, mean
 from raymaas.evaluate.scored import Scored, Weighted, mean_of
+from raymaas.specs.evaluation import Metric
 
 
 def score(
@@ -18,36 +19,41 @@ def score(
     *,
     constant: float | None = None,
     confidence: float = CONFIDENCE,
-    brief: bool = False,
 ) -> Scored:
     """The figures of predictions where the truth was `y_N`, in its unit.
 
     `mse` and `mae` have the normal interval of a mean, `rmse` and `r2` a BCa bootstrap one. `r2` is
     1 - mse / variance of these rows, and left out where they are all equal. `constant` is the prediction of the
-    baseline, the mean of the training rows; without it there is none. With `brief`, only `rmse`, and that by its mean.
+    baseline, the mean of the training rows; without it there is none.
     """
     y_N = y_N.astype(np.float64)
     error_N = prediction_N.astype(np.float64) - y_N
     squared_N, absolute_N = error_N**2, np.abs(error_N)
     squares = mean_of(squared_N)
-    weighted: dict[str, Weighted] = {
-        "mse": squares,
-        "mae": mean_of(absolute_N),
-        "rmse": lambda w_RN: np.sqrt(squares(w_RN)),
-    }
+    curved: dict[str, Weighted] = {"rmse": lambda w_RN: np.sqrt(squares(w_RN))}
     if np.ptp(y_N) > 0:
-        weighted["r2"] = _explained(squared_N, y_N)
+        curved["r2"] = _explained(squared_N, y_N)
+    drawn = resample(side_by_side(*curved.values()), len(y_N))
+    metrics = {
+        "mse": mean(squared_N, confidence=confidence, least=0.0),
+        "mae": mean(absolute_N, confidence=confidence, least=0.0),
+        **{name: one.bca(confidence=confidence) for name, one in zip(curved, drawn, strict=True)},
+    }
+    return Scored(
+        metrics,
+        {"mse": squares, "mae": mean_of(absolute_N), **curved},
+        {"mse": squared_N, "mae": absolute_N},
+        baselines={} if constant is None else {"the mean of the training rows": _of(constant, y_N)},
+    )
+
+
+def brief(prediction_N: np.ndarray, y_N: np.ndarray, *, confidence: float = CONFIDENCE) -> dict[str, Metric]:
+    """`rmse` alone, its interval the root of that of the mean square."""
+    squared_N = (prediction_N.astype(np.float64) - y_N) ** 2
     mse = mean(squared_N, confidence=confidence, least=0.0)
-    kept = {"mse": squared_N, "mae": absolute_N}
-    if brief:
-        ends = {end: float(np.sqrt(getattr(mse, end))) for end in ("value", "low", "high")}
-        return Scored({"rmse": mse.model_copy(update=ends)}, {"rmse": weighted["rmse"]}, kept)
-    metrics = {"mse": mse, "mae": mean(absolute_N, confidence=confidence, least=0.0)}
-    curved = [name for name in ("rmse", "r2") if name in weighted]
-    drawn = resample(side_by_side(*(weighted[name] for name in curved)), len(y_N))
-    metrics |= {name: one.bca(confidence=confidence) for name, one in zip(curved, drawn, strict=True)}
-    baselines = {} if constant is None else {"the mean of the training rows": _of(constant, y_N)}
-    return Scored(metrics, weighted, kept, baselines=baselines)
+    return {
+        "rmse": mse.model_copy(update={end: getattr(mse, end) ** 0.5 for end in ("value", "low", "high")})
+    }
 
 
 def _explained(squared_N: np.ndarray, y_N: np.ndarray) -> Weighted:

@@ -67,7 +67,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         f"evaluating {chosen.trial}, {chosen.metrics['bytes']:.0f} bytes, on {len(rows.test)} test rows"
     )
     coded = Blobs(parts.store).get(chosen.outcome.files[CODED], name=f"{CODED} of trial {chosen.trial}")
-    bundle = _bundle(coded, parent, parts.versions, rows, notes=notes_on(network))
+    bundle = coded_bundle(coded, parent, parts.versions, rows, notes=notes_on(network))
     dataset = original.lineage.dataset
     evaluation, bundle = judged(bundle, parent.signature, dataset=dataset, rows=rows)
     parent_evaluation, _ = on_test_rows(
@@ -110,7 +110,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
 
 
-def _bundle(
+def coded_bundle(
     coded: bytes, parent: ModelVersion, versions: Versions, rows: Parts, *, notes: tuple[str, ...]
 ) -> BuiltBundle:
     """The files of the coded network, behind the transforms that its parent has."""

@@ -18,7 +18,7 @@ from raymaas.evaluate import adversarial, classification, density, language, reg
 from raymaas.evaluate.answers import answers
 from raymaas.evaluate.scored import Scored
 from raymaas.registry.versions import Versions
-from raymaas.specs.evaluation import Evaluation
+from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import Task
 from raymaas.specs.versions import ModelVersion, Signature
@@ -69,24 +69,28 @@ class Subject:
             asked = {name: density.binarised(x_ND, scale=scale) for name, x_ND in asked.items()}
         return answers(self.runtime.run, asked, row_N=rows.id_N, output=_OUTPUTS[self.task])
 
-    def score(
-        self, found_N: np.ndarray, rows: Rows, *, constant: float | None = None, brief: bool = False
-    ) -> Scored:
-        """What the answers `found_N` for `rows` are worth.
-
-        `constant` is the prediction that a regression is held against. With `brief`, only what is cheap.
-        """
+    def score(self, found_N: np.ndarray, rows: Rows, *, constant: float | None = None) -> Scored:
+        """What the answers `found_N` for `rows` are worth. `constant` is what a regression is held against."""
         match self.task:
             case "classification":
-                return classification.score(found_N, rows.y_N, labels=self.signature.classes, brief=brief)
+                return classification.score(found_N, rows.y_N, labels=self.signature.classes)
             case "regression":
-                return regression.score(found_N, rows.y_N, constant=constant, brief=brief)
+                return regression.score(found_N, rows.y_N, constant=constant)
             case "language":
                 return language.score(found_N, rows.x_ND)
             case "density":
                 return density.score(found_N)
             case "adversarial":
                 return adversarial.score(found_N)
+
+    def brief(self, found_N: np.ndarray, rows: Rows) -> Mapping[str, Metric]:
+        """Those of its metrics that cost little, for the many times that slices and disturbances take."""
+        match self.task:
+            case "classification":
+                return classification.brief(found_N, rows.y_N)
+            case "regression":
+                return regression.brief(found_N, rows.y_N)
+        return self.score(found_N, rows).metrics
 
 
 def judged(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from raymaas.errors import InvalidInput
 from raymaas.evaluate.robustness import disturbed
 from raymaas.evaluate.slices import slices
 from raymaas.jobs.asked import Asked, rows_for
@@ -33,6 +34,8 @@ def measure(how: OnData, parts: JobParts) -> VersionFigures:
     """The figures of a version in its first runtime. Raises as `rows_for`, and InvalidInput for an unknown column."""
     version = version_meant(how.version, parts)
     name = f"{version.model}@{version.version}"
+    if how.robustness and version.task == "language":
+        raise InvalidInput(f"{name} reads bytes, and noise makes none of them; leave --robustness out")
     asked = rows_for(version, how, parts)
     columns = _columns(version, asked)
     cut = [part for wanted in how.slices for part in slices(wanted, columns)]
@@ -42,12 +45,12 @@ def measure(how: OnData, parts: JobParts) -> VersionFigures:
     scored = subject.score(found_N, rows, constant=asked.constant)
     by_slice = []
     for part in cut:
-        inside = subject.score(found_N[part.positions], rows.take(part.positions), brief=True)
+        inside = subject.brief(found_N[part.positions], rows.take(part.positions))
         by_slice.append(
             SliceFigures(
                 slice=part.name,
                 rows=len(part.positions),
-                metrics=dict(inside.metrics),
+                metrics=dict(inside),
                 warning=part.warning,
             )
         )
@@ -80,6 +83,5 @@ def _under_disturbance(subject: Subject, asked: Asked, parts: JobParts) -> Itera
     parts.say(f"asking {len(rows)} disturbed rows, again and again")
     nullable = frozenset(spec.name for spec in specs if spec.nullable)
     for one in disturbed(rows.inputs(specs), nullable=nullable):
-        scored = subject.score(subject.answers(rows, inputs=one.inputs), rows, brief=True)
-        name, figure = leading(scored.metrics)
+        name, figure = leading(subject.brief(subject.answers(rows, inputs=one.inputs), rows))
         yield DisturbedFigures(disturbance=one.disturbance, severity=one.severity, metric=name, figure=figure)

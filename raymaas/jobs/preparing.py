@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raymaas.data.dataset import Dataset, prepare
+from raymaas.data.dataset import Dataset, open_dataset, prepare, put
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import Parts, split
+from raymaas.data.streamed import Reader, is_streamed, open_index, sample_of, with_held_rows
 from raymaas.data.transforms.fitted import Fitted, fit_transforms
 from raymaas.models import own
+from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.tasks import Task
@@ -18,12 +20,22 @@ from raymaas.train.starting import Start, start_of
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A job whose names are all resolved. `rows` are what the network takes."""
+class ReadyRows:
+    """A data set divided, and its transforms. `rows` are what the network takes.
 
-    dataset: Dataset
+    Of training rows that are `streamed` they hold only labels, identities and what they were divided by.
+    """
+
+    card: DatasetCard
     transforms: Fitted
     rows: Parts
+    streamed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared(ReadyRows):
+    """A job whose names are all resolved."""
+
     facts: Facts
     architecture: Component
     start: Start
@@ -38,17 +50,40 @@ def prepared(job: TrainJob, store: Store, files: DataFiles) -> Prepared:
 
     Raises InvalidInput for whatever does not fit together, before anything trains.
     """
-    dataset = prepare(store, job.data, files=files)
-    division = split(dataset, job.split)
-    transforms = fit_transforms(job.transforms, division.train, dataset.card)
-    facts = transforms.facts(dataset.card)
+    data = ready_rows(job, store, files)
+    facts = data.transforms.facts(data.card)
     bring_code(job, store)
     architecture = own.resolve(job.architecture, facts)
     return Prepared(
-        dataset=dataset,
-        transforms=transforms,
-        rows=transforms.ready(division),
+        card=data.card,
+        transforms=data.transforms,
+        rows=data.rows,
+        streamed=data.streamed,
         facts=facts,
         architecture=architecture,
         start=start_of(job, architecture, target=facts.target, store=store),
     )
+
+
+def ready_rows(job: TrainJob, store: Store, files: DataFiles) -> ReadyRows:
+    """Put the data set into the store, divide it, and fit the transforms; raises InvalidInput as `prepared`.
+
+    Where rows are streamed the transforms are fitted to a sample of the training rows, as many as memory allows.
+    """
+    if job.streaming is None:
+        return _held(job, prepare(store, job.data, files=files))
+    card = put(store, job.data, files=files)
+    if not is_streamed(card, job.streaming):
+        return _held(job, open_dataset(store, card.name, card.fingerprint))
+    division = split(open_index(store, card, job.split), job.split)
+    reader = Reader(store, card)
+    sample = reader.rows_at(sample_of(division, card, job.streaming))
+    transforms = fit_transforms(job.transforms, sample, card)
+    rows = with_held_rows(reader, division, transforms, job.streaming)
+    return ReadyRows(card, transforms, rows, streamed=True)
+
+
+def _held(job: TrainJob, dataset: Dataset) -> ReadyRows:
+    division = split(dataset, job.split)
+    transforms = fit_transforms(job.transforms, division.train, dataset.card)
+    return ReadyRows(dataset.card, transforms, transforms.ready(division), streamed=False)

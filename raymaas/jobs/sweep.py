@@ -109,7 +109,12 @@ def _with_field(document: JsonValue, path: Sequence[str], value: JsonValue, fiel
 def _prepared(job: Job, parts: JobParts) -> None:
     """Check that the job can begin; a training job's data set is in the store afterwards."""
     if isinstance(job, TrainJob):
-        prepared(job, parts.store, parts.files)
+        ready = prepared(job, parts.store, parts.files)
+        if ready.streamed:
+            raise InvalidInput(
+                f"data set {ready.card.name!r} is streamed, and the trials of a sweep hold all rows in memory; leave "
+                "streaming out of the job, or raise streaming.memory_mb"
+            )
 
 
 def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:

@@ -31,7 +31,8 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
     if ready.start.origin:
         parts.say(ready.start.told())
     rows, architecture = ready.rows, ready.architecture
-    parts.say(f"training {architecture.use} on {len(rows.train)} rows with {job.scaling.workers} workers")
+    source = "streamed rows" if ready.streamed else "rows"
+    parts.say(f"training {architecture.use} on {len(rows.train)} {source} with {job.scaling.workers} workers")
     fitted = _fit(job, ready, parts)
     if warning := overfitting(fitted.history, job.training):
         parts.say(warning)
@@ -45,7 +46,7 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         probes=rows.test.inputs(signature.inputs, count=PROBE_ROWS),
     )
     parts.say(f"evaluating on {len(rows.test)} test rows")
-    evaluation, bundle = judged(bundle, signature, dataset=ready.dataset.card.name, rows=rows)
+    evaluation, bundle = judged(bundle, signature, dataset=ready.card.name, rows=rows)
     parts.say("publishing")
     draft = VersionDraft(
         model=job.model,
@@ -57,7 +58,7 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         runtimes=bundle.runtimes,
         notes=bundle.notes,
         evaluation=evaluation,
-        lineage=_lineage(job, ready.dataset.card, parts),
+        lineage=_lineage(job, ready.card, parts),
         description=job.description,
         card=job.card,
     )
@@ -87,7 +88,7 @@ def _fit(job: TrainJob, ready: Prepared, parts: JobParts) -> Checkpoint:
         return train_distributed(
             job,
             store_url=parts.store.url,
-            dataset_fingerprint=ready.dataset.card.fingerprint,
+            dataset_fingerprint=ready.card.fingerprint,
             transforms=ready.transforms,
             run_id=parts.run_id,
             on_epoch=parts.listener.epoch,

@@ -74,11 +74,12 @@ class GAN(SelfSupervised):
         self.config = config
         values = math.prod(config.shape)
         self.generator = perceptron(
-            (config.latent, *config.generator, values), between=lambda: [nn.LeakyReLU(_SLOPE)]
+            (config.latent, *config.generator, values),
+            between=lambda units: [nn.LayerNorm(units), nn.LeakyReLU(_SLOPE)],
         )
         self.discriminator = perceptron(
             (values, *config.discriminator, 1),
-            between=lambda: [nn.LeakyReLU(_SLOPE), Dropout(config.dropout)],
+            between=lambda _: [nn.LeakyReLU(_SLOPE), Dropout(config.dropout)],
         )
 
     def forward(self, x_B: torch.Tensor) -> torch.Tensor:

@@ -8,9 +8,9 @@ from itertools import pairwise
 from torch import nn
 
 
-def perceptron(widths: tuple[int, ...], *, between: Callable[[], list[nn.Module]]) -> nn.Sequential:
-    """Linear maps from each of `widths` to the next, and `between()` after each but the last."""
+def perceptron(widths: tuple[int, ...], *, between: Callable[[int], list[nn.Module]]) -> nn.Sequential:
+    """Linear maps from each of `widths` to the next, and `between(units)` after each but the last."""
     layers: list[nn.Module] = []
     for m, n in pairwise(widths):
-        layers += [*(between() if layers else ()), nn.Linear(m, n)]
+        layers += [*(between(m) if layers else ()), nn.Linear(m, n)]
     return nn.Sequential(*layers)

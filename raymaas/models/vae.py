@@ -151,5 +151,5 @@ def _divergence(mean_BZ: torch.Tensor, log_variance_BZ: torch.Tensor) -> torch.T
     return (mean_BZ.square() + log_variance_BZ.exp() - 1 - log_variance_BZ).sum(dim=-1) / 2
 
 
-def _rectifier() -> list[nn.Module]:
+def _rectifier(units: int) -> list[nn.Module]:
     return [nn.ReLU()]

@@ -77,7 +77,12 @@ def _evaluation(version: ModelVersion) -> list[str]:
         if theirs:
             row.append(f"{theirs[name].value:.4f}, {_interval(theirs[name])}" if name in theirs else "")
         rows.append(row)
-    return ["## Evaluation", "", where, "", *_table(columns, rows)]
+    beside = [
+        f"- {_plain(name)}: {', '.join(f'{_plain(metric)} {value:.4f}' for metric, value in sorted(figures.items()))}"
+        for name, figures in sorted(evaluation.baselines.items())
+    ]
+    told = ["", "On the same rows:", "", *beside] if beside else []
+    return ["## Evaluation", "", where, "", *_table(columns, rows), *told]
 
 
 def _compression(version: ModelVersion) -> list[str]:

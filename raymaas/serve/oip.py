@@ -60,7 +60,7 @@ def encode(
     if request.id is not None:
         answer["id"] = request.id
     if request.plain:
-        answer["outputs"] = {name: _contiguous(outputs[name]) for name in chosen}
+        answer["outputs"] = {name: _encodable(outputs[name]) for name in chosen}
         if signature.classes:
             answer["classes"] = signature.classes
     else:
@@ -70,7 +70,7 @@ def encode(
                 "name": name,
                 "datatype": dtypes[name],
                 "shape": outputs[name].shape,
-                "data": _contiguous(outputs[name]).reshape(-1),
+                "data": _encodable(outputs[name].reshape(-1)),
             }
             for name in chosen
         ]
@@ -244,5 +244,6 @@ def _product(shape: list[int]) -> int:
     return product
 
 
-def _contiguous(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array)
+def _encodable(array: np.ndarray) -> Any:
+    """What orjson can write: numbers as a contiguous array, text as a list."""
+    return array.tolist() if array.dtype == object else np.ascontiguousarray(array)

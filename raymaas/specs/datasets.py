@@ -20,6 +20,14 @@ class Column(Spec):
     shape: tuple[PositiveInt, ...] = Field((), description="Of one row's numbers; [] for a single value.")
 
 
+class DataPart(Spec):
+    """One of several Parquet files that hold the rows of a data set."""
+
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its content.")
+    rows: int = Field(ge=1)
+    bytes: int = Field(ge=1, description="Of its rows in memory, before any transforms.")
+
+
 class DatasetCard(Document):
     """What a prepared data set holds: rows of numbers `x`, or of named columns that a job makes `x` of."""
 
@@ -42,6 +50,15 @@ class DatasetCard(Document):
         description="Rows in each part of the division the set itself brings; `split: {test: given}` takes it.",
     )
 
+    parts: tuple[DataPart, ...] = Field(
+        (), description="The files of a set that is too large for one, in order of their rows; else []."
+    )
+
+    @property
+    def part_bytes(self) -> int:
+        """What all rows of a set in several parts take in memory, before any transforms."""
+        return sum(part.bytes for part in self.parts)
+
     @classmethod
     def upgraded(cls, body: dict[str, Any], number: int) -> dict[str, Any]:
         """In format 1 every row was a vector; until format 2 every set had classes and no named columns."""
@@ -55,4 +72,6 @@ class DatasetCard(Document):
             raise ValueError("rows have either a shape or named columns")
         if (self.target == "classes") != (len(self.classes) > 0) or len(self.classes) == 1:
             raise ValueError("a set with classes has at least two, and others have none")
+        if self.parts and sum(part.rows for part in self.parts) != self.rows:
+            raise ValueError("its parts do not have as many rows as it has")
         return self

@@ -297,6 +297,20 @@ class Workers(Spec):
         return self
 
 
+class Streaming(Spec):
+    """Training rows are read from the store in every epoch when there are too many to hold.
+
+    It is for data that an importer brings in pieces, as `parquet` does. Their order is then: the parts of the data
+    set in an order drawn from the seed, the rows of each likewise, and neighbouring parts mixed.
+    """
+
+    memory_mb: float = Field(
+        ge=32,
+        description="Megabytes that a process of the job may take for data. Sets larger than a quarter of it are "
+        "streamed; their validation and test rows must not take more than a quarter.",
+    )
+
+
 class TrainJob(Document):
     """Train an architecture on a data set, evaluate it on held-out rows and register it as a version of `model`."""
 
@@ -318,6 +332,9 @@ class TrainJob(Document):
     )
     training: Training = Field(default=Training(), description="Optimizer, epochs, early stopping.")
     scaling: Workers = Field(default=Workers(), description="Data-parallel workers.")
+    streaming: Streaming | None = Field(
+        default=None, description="For data larger than memory; absent: each worker holds all rows."
+    )
     budget: Budget | None = Field(
         default=None, description="Stops the run between two epochs, e.g. {hours: 0.5}; absent: nothing does."
     )
@@ -330,6 +347,14 @@ class TrainJob(Document):
     card: Card | None = Field(
         default=None, description="What you say of the version: licence, intended use, data sources, limits."
     )
+
+    @model_validator(mode="after")
+    def _lbfgs_holds_all_rows(self) -> TrainJob:
+        if self.training.optimizer == "lbfgs" and self.streaming is not None:
+            raise ValueError(
+                "lbfgs takes all rows at once; leave streaming out, or use another training.optimizer"
+            )
+        return self
 
     @model_validator(mode="after")
     def _lbfgs_sees_the_whole_network(self) -> TrainJob:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from raymaas.errors import Denied, InvalidInput, NotFound, Unavailable
 from raymaas.store.contract import Store
 from raymaas.store.opening import open_store
+
+if TYPE_CHECKING:
+    import pyarrow
 
 _PAGE = 1000
 
@@ -48,6 +54,61 @@ def read_folder(place: str) -> Iterator[tuple[str, bytes]]:
             yield name, below[name].read_bytes()
         except OSError as error:
             raise _unreadable(below[name], error) from None
+
+
+@dataclass(frozen=True)
+class PlacedFile:
+    """A file that can be opened, as often as one likes, and read without having all of it in memory."""
+
+    place: str
+    open: Callable[[], pyarrow.NativeFile]
+
+
+def files_at(place: str) -> list[PlacedFile]:
+    """The file at `place`, or those in the folder there, in the order of their paths; hidden ones are left out.
+
+    Raises NotFound when there is none.
+    """
+    root = _local(place)
+    if root is None:
+        return _files_in_store(place)
+    if not root.exists():
+        raise _absent(root)
+    paths = sorted(root.rglob("*")) if root.is_dir() else [root]
+    shown = (path for path in paths if not any(p.startswith(".") for p in path.relative_to(root).parts))
+    return [PlacedFile(str(path), partial(_open_local, path)) for path in shown if path.is_file()]
+
+
+def _files_in_store(place: str) -> list[PlacedFile]:
+    where, question, fields = place.partition("?")
+    folder, _, name = where.removesuffix("/").rpartition("/")
+    above, below = open_store(folder + question + fields), open_store(place)
+    if above.exists(name):
+        return [PlacedFile(place, partial(_open_stored, above, name))]
+    found: list[PlacedFile] = []
+    last: str | None = None
+    while page := below.list("", after=last, limit=_PAGE):
+        found += [
+            PlacedFile(f"{where.removesuffix('/')}/{key}", partial(_open_stored, below, key)) for key in page
+        ]
+        last = page[-1]
+    if not found:
+        raise NotFound(f"{place!r} holds no files; check the bucket and the prefix")
+    return found
+
+
+def _open_local(path: Path) -> pyarrow.NativeFile:
+    import pyarrow
+
+    try:
+        return pyarrow.OSFile(str(path))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _open_stored(store: Store, key: str) -> pyarrow.NativeFile:
+    filesystem, root = store.arrow_filesystem()
+    return filesystem.open_input_file(f"{root}/{key}")
 
 
 def _read_store(store: Store, place: str) -> Iterator[tuple[str, bytes]]:

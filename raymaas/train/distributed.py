@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,22 +27,26 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.util.queue import Queue
 
 from raymaas.data.catalogue import dataset_name
-from raymaas.data.dataset import open_dataset
-from raymaas.data.split import split
+from raymaas.data.dataset import open_card, open_dataset
+from raymaas.data.split import Parts, split
+from raymaas.data.streamed import Reader, is_streamed, open_index, rows_held
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.errors import RunFailed
 from raymaas.models import own
 from raymaas.registry.checkpoints import CheckpointId, Checkpoints
 from raymaas.registry.layout import train_path
+from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.jobs import Strategy, TrainJob, Workers
 from raymaas.specs.names import check_name
 from raymaas.specs.telling import BudgetSpent, Started, Told
-from raymaas.store import open_store
+from raymaas.store import Store, open_store
 from raymaas.train.checkpoint import Checkpoint, EpochReport
+from raymaas.train.feed import Feed
 from raymaas.train.hearing import heard_by, send
 from raymaas.train.listening import out_of_budget
 from raymaas.train.loop import fit
 from raymaas.train.own_code import bring_code
+from raymaas.train.placement.choice import refuse_uncut
 from raymaas.train.saving import Saver, load, newest_intact
 from raymaas.train.starting import start_of
 from raymaas.train.telling import Allowance, WorkerWatch
@@ -73,6 +78,7 @@ def train_distributed(
     raise is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training
     failed, and OutOfBudget, with the checkpoint of the last epoch in the store, when the `allowance` was spent.
     """
+    refuse_uncut(job)
     store = open_store(store_url)
     filesystem, root = store.arrow_filesystem()
     stopped: list[BudgetSpent] = []
@@ -127,24 +133,46 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(job.scaling.threads_per_worker)
     store = open_store(config["store_url"])
     bring_code(job, store)
-    dataset = open_dataset(store, dataset_name(job.data), config["fingerprint"])
+    card = open_card(store, dataset_name(job.data), config["fingerprint"])
     transforms = Fitted.unseal(config["transforms"], source="the transforms sent to a training worker")
-    architecture = own.resolve(job.architecture, transforms.facts(dataset.card))
-    parts = transforms.ready(split(dataset, job.split))
+    architecture = own.resolve(job.architecture, transforms.facts(card))
+    parts, feed = _rows(job, store, card, transforms, device=world.device)
     checkpoints = Checkpoints(store, config["run_id"])
     newest = _agreed_newest(checkpoints, world)
     watch.rows_read()
     with Saver(checkpoints, keep_every=job.training.keep_checkpoint_every) as saver:
         fit(
-            start_of(job, architecture, target=dataset.card.target, store=store),
+            start_of(job, architecture, target=card.target, store=store),
             job.training,
             parts=parts,
+            feed=feed,
             world=world,
             resume=load(checkpoints, newest) if newest else None,
             on_epoch=partial(_report, queue, saver) if world.rank == 0 else _silent,
             watch=watch,
         )
     watch.tell_spent()
+
+
+def _rows(
+    job: TrainJob, store: Store, card: DatasetCard, transforms: Fitted, *, device: torch.device
+) -> tuple[Parts, Feed | None]:
+    """The rows of a worker, and what streams those for training when they are too many to hold."""
+    if job.streaming is None or not is_streamed(card, job.streaming):
+        return transforms.ready(split(open_dataset(store, card.name, card.fingerprint), job.split)), None
+    # A second to import, and only for data that is streamed.
+    from raymaas.train.streaming import Streamed, StreamedRows
+
+    division = split(open_index(store, card, job.split), job.split)
+    reader = Reader(store, card)
+    rows = StreamedRows(
+        store_url=store.url,
+        card=card,
+        transforms=transforms,
+        parts=reader.positions_in_parts(division.train.id_N),
+    )
+    parts = replace(division, validation=rows_held(reader, division.validation.id_N, transforms))
+    return parts, Streamed(rows, memory_mb=job.streaming.memory_mb, device=device)
 
 
 def _agreed_newest(checkpoints: Checkpoints, world: World) -> CheckpointId | None:

@@ -1,7 +1,8 @@
-"""The training loop: plain PyTorch over rows in memory, the same on one worker or many. It knows no Ray.
+"""The training loop: plain PyTorch over batches of rows, the same on one worker or many. It knows no Ray.
 
-The batch is global. In every epoch all workers draw one permutation; each batch of `training.batch_size` rows
-is cut into one shard per worker; a worker's loss is sum(its losses) * workers / rows in the whole batch.
+The batch is global. In every epoch all workers go through one order of the rows; each batch of
+`training.batch_size` rows is cut into one shard per worker; a worker's loss is sum(its losses) * workers / rows in
+the whole batch.
 Data-parallel training averages gradients over the workers, so what is applied is exactly the mean over the
 batch, also for a short last batch and for a worker whose shard of it is empty. Hence the number of workers
 changes the speed and the rounding, not the result; dropout masks differ, but not in deterministic mode. The
@@ -9,7 +10,7 @@ same holds for the pieces that `accumulate` cuts a batch in, and for how the net
 the affair of `train.placement`. (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 3.)
 
 All randomness of an epoch is a function of (seed, epoch, rank), so that a resumed fit draws what it would
-have drawn.
+have drawn. Rows come from a `Feed`; what is said above of the number of workers holds for rows in memory.
 """
 
 from __future__ import annotations
@@ -19,18 +20,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import torch
 
-from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.errors import RunFailed
 from raymaas.models.chance import Chances
 from raymaas.models.networks import Network
 from raymaas.specs.jobs import Training
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
+from raymaas.train.feed import Batch, Deal, Feed, Held
 from raymaas.train.objectives import Objective, make_objective
 from raymaas.train.optimizers import make_optimizer, set_rate
 from raymaas.train.penalties import Penalty
@@ -54,10 +54,12 @@ def fit(
     resume: Checkpoint | None = None,
     on_epoch: OnEpoch = lambda report, checkpoint: None,
     watch: Watch = Watch(),  # noqa: B008 - it has no state
+    feed: Feed | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Checkpoint:
     """Train what `network` makes on `parts.train`, from `resume` when given. `parts.test` is not looked at.
 
+    A `feed` brings the training rows in place of `parts.train`, of which only the labels are then looked at.
     The checkpoint returned holds the history and the weights `training.keep` names. After every epoch
     `on_epoch` is called on every worker with the same figures, and every `checkpoint_every` epochs and at the
     end with a checkpoint; it ends early when `watch` has seen enough. Where no worker holds the whole network, the
@@ -73,8 +75,9 @@ def fit(
         torch.manual_seed(_derived_seed(training.seed))
         plain = network()
         chances = Chances(plain)
-        train, validation = _Tensors(parts.train, world.device), _Tensors(parts.validation, world.device)
-        objective = make_objective(plain, training, x_ND=train.x_ND, y_N=train.y_N)
+        train, validation = feed or Held(parts.train, world.device), Held(parts.validation, world.device)
+        y_N = torch.tensor(parts.train.y_N, device=world.device)
+        objective = make_objective(plain, training, x_ND=validation.x_ND, y_N=y_N)
         placed = place(plain, world)
         optimizer = make_optimizer(placed.network, training)
         state = _beginning(placed, optimizer, resume)
@@ -132,14 +135,6 @@ def _beginning(placed: Placed, optimizer: torch.optim.Optimizer, resume: Checkpo
     return resume if placed.keeps else replace(resume, weights={}, best_weights={}, optimizer={})
 
 
-class _Tensors:
-    """Rows on a device: x float32 [N, ...], y_N. Copies, since torch may not write to Arrow's memory."""
-
-    def __init__(self, rows: Rows, device: torch.device) -> None:
-        self.x_ND = torch.tensor(rows.x_ND, device=device)
-        self.y_N = torch.tensor(rows.y_N, device=device)
-
-
 @dataclass(frozen=True, eq=False)
 class _Descent:
     """The way down: all a step needs besides its rows. It is the `Work` that is done with each piece."""
@@ -159,31 +154,36 @@ class _Descent:
     def world(self) -> World:
         return self.placed.world
 
-    def epoch(self, rows: _Tensors, epoch: int) -> tuple[float, int]:
+    def epoch(self, feed: Feed, epoch: int) -> tuple[float, int]:
         """The steps of one epoch; the mean loss of its rows, and how many. Every worker takes equally many steps."""
         training, world = self.training, self.world
-        shuffle = torch.Generator().manual_seed(_derived_seed(training.seed, epoch))
         torch.manual_seed(_derived_seed(training.seed, epoch, 1 + self.rank))
         self.placed.network.train()
-        order_N = torch.randperm(len(rows.y_N), generator=shuffle).to(world.device)
         lbfgs = training.optimizer == "lbfgs"
-        batches = torch.split(order_N, len(order_N) if lbfgs else training.batch_size)
+        batches = feed.batches(
+            Deal(
+                batch_rows=None if lbfgs else training.batch_size,
+                pieces=max(training.accumulate, self.placed.pieces),
+                world=world,
+            ),
+            seed=_derived_seed(training.seed, epoch),
+        )
         loss_sum = torch.zeros((), dtype=torch.float64, device=world.device)
         rows_seen = 0
-        for step, batch_B in zip(self.course.steps_of(epoch), batches, strict=False):
-            pieces = self._pieces(rows, batch_B, step)
+        for step, batch in zip(self.course.steps_of(epoch), batches, strict=False):
+            pieces = self._pieces(batch, step)
             if lbfgs:
                 loss_sum += self._lbfgs_step(pieces, seed=_derived_seed(training.seed, epoch, 1 + self.rank))
             else:
                 set_rate(self.optimizer, learning_rate(training, self.course, step=step))
                 loss_sum += self._gradient(pieces)
                 self.optimizer.step()
-            rows_seen += len(batch_B)
+            rows_seen += batch.rows
             self.watch.stepped(epoch, rows_seen)
         return float(world.all_reduce(loss_sum)) / rows_seen, rows_seen
 
     @torch.no_grad()
-    def validate(self, rows: _Tensors) -> tuple[float, dict[str, float]]:
+    def validate(self, rows: Held) -> tuple[float, dict[str, float]]:
         """Mean loss and figures over the validation rows, each worker taking its shard of them."""
         self.placed.network.eval()
         world, total = self.world, len(rows.y_N)
@@ -222,29 +222,13 @@ class _Descent:
     def loss(self, given_B: torch.Tensor, piece: Piece) -> torch.Tensor:
         return self.objective.loss(given_B, piece.y_B)
 
-    def _pieces(self, rows: _Tensors, batch_B: torch.Tensor, step: int) -> list[Piece]:
-        """The batch cut as often as `accumulate` says, and of each piece this worker's shard, maybe empty."""
-        world, batch = self.world, len(batch_B)
-        count = min(max(self.training.accumulate, self.placed.pieces), batch)
-        scale = torch.tensor(world.size / batch, device=world.device)
-        size, larger = divmod(batch, count)
-        bounds = [number * size + min(number, larger) for number in range(count + 1)]
-        pieces = []
-        for start, stop in pairwise(bounds):
-            shard = world.shard(stop - start)
-            mine = slice(start + shard.start, start + shard.stop)
-            chosen_B = batch_B[mine]
-            pieces.append(
-                Piece(
-                    rows.x_ND.index_select(0, chosen_B),
-                    rows.y_N.index_select(0, chosen_B),
-                    mine=mine,
-                    rows=batch,
-                    scale=scale,
-                    step=step,
-                )
-            )
-        return pieces
+    def _pieces(self, batch: Batch, step: int) -> list[Piece]:
+        """This worker's shard of each piece of the batch, maybe empty."""
+        scale = torch.tensor(self.world.size / batch.rows, device=self.world.device)
+        return [
+            Piece(x_BD, y_B, mine=mine, rows=batch.rows, scale=scale, step=step)
+            for mine, x_BD, y_B in batch.shards
+        ]
 
     def _gradient(self, pieces: list[Piece]) -> torch.Tensor:
         """Leave the gradient of the batch's objective in the parameters; the sum of this worker's losses."""

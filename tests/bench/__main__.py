@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import edge, registry, training
+from tests.bench import edge, registry, training, workers
 
-BENCHMARKS = {"registry": registry.main, "edge": edge.main, "training": training.main}
+BENCHMARKS = {
+    "registry": registry.main,
+    "edge": edge.main,
+    "training": training.main,
+    "workers": workers.main,
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or BENCHMARKS:

@@ -1,31 +1,26 @@
-"""What the training loop costs beside loops written by hand, and what a second worker brings.
+"""What the training loop costs beside loops written by hand.
 
 Same network, same rows shaped as MNIST (28 x 28, ten classes, made up, so nothing is downloaded), one thread.
 Every round runs each loop in turn; ratios are taken within a round, and their median and spread printed. An
-epoch counts from the second on. The loops of one thread are timed by their CPU seconds, which others on the
-machine disturb less; two workers by the clock on the wall.
+epoch counts from the second on. They are timed by their CPU seconds, which others on the machine disturb less.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import multiprocessing
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.queues import Queue
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, TensorDataset
 
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
+from raymaas.models.own import OwnClassifier
 from raymaas.specs.jobs import Training
 from raymaas.train.loop import fit
 from raymaas.train.world import World
@@ -44,14 +39,6 @@ def cnn() -> nn.Module:
         *(nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
         *(nn.Linear(64 * 7 * 7, 1024), nn.ReLU(), nn.Dropout(0.5), nn.Linear(1024, 10)),
-    )
-
-
-def lenet() -> nn.Module:
-    return nn.Sequential(
-        *(nn.Unflatten(1, (1, 28)), nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2)),
-        *(nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten()),
-        *(nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10)),
     )
 
 
@@ -74,7 +61,6 @@ def main() -> None:
     for package in ("skorch", "lightning"):
         if importlib.util.find_spec(package) is None:
             print(f"{package}: not installed, no dependency of ours; left out")
-    report_two_workers("LeNet-5, 2,560 rows", lenet, parts(2_560))
 
 
 def report(what: str, network: Network, data: Parts) -> None:
@@ -96,12 +82,15 @@ def report(what: str, network: Network, data: Parts) -> None:
 
 def ours(network: Network, data: Parts) -> float:
     """Seconds per epoch, its validation included."""
-    return ours_in(World.single(), network, data, clock=time.process_time)
-
-
-def ours_in(world: World, network: Network, data: Parts, *, clock: Callable[[], float]) -> float:
     training = Training(epochs=EPOCHS, batch_size=BATCH)
-    return steady([r.seconds for r in fit(network, training, parts=data, world=world, clock=clock).history])
+    done = fit(
+        lambda: OwnClassifier(network()),
+        training,
+        parts=data,
+        world=World.single(),
+        clock=time.process_time,
+    )
+    return steady([report.seconds for report in done.history])
 
 
 def fused(network: Network, data: Parts) -> float:
@@ -143,52 +132,6 @@ def loader(network: Network, data: Parts) -> float:
             total += loss.item() * len(x_B)
 
     return steady([timed(epoch) for _ in range(EPOCHS)])
-
-
-def report_two_workers(what: str, network: Network, data: Parts) -> None:
-    """One worker with one thread, two of them over gloo, and two that do not speak: what they lose is the talk."""
-    context = multiprocessing.get_context("spawn")
-    rounds: Queue[tuple[float, float, float]] = context.Queue()
-    with tempfile.TemporaryDirectory() as folder:
-        processes = [
-            context.Process(target=one_of_two, args=(rank, folder, network, data, rounds), daemon=True)
-            for rank in range(2)
-        ]
-        for process in processes:
-            process.start()
-        alone, together, mute = zip(*(rounds.get(timeout=300) for _ in range(ROUNDS)), strict=True)
-        for process in processes:
-            process.join(60)
-    gains = [one / two for one, two in zip(alone, together, strict=True)]
-    shares = [1 - silent / two for silent, two in zip(mute, together, strict=True)]
-    print(f"\n{what}: one worker {len(data.train) / statistics.median(alone):,.0f} samples/s")
-    print(f"  two workers on two cores: {spread(gains)} times it, {spread(shares)} of the time communication")
-
-
-def one_of_two(
-    rank: int, folder: str, network: Network, data: Parts, rounds: Queue[tuple[float, float, float]]
-) -> None:
-    torch.set_num_threads(1)
-    meet = (Path(folder) / "meet").as_uri()
-    torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
-
-    def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
-        summed = tensor.clone()
-        torch.distributed.all_reduce(summed)
-        return summed
-
-    def world(wrap: Callable[[nn.Module], nn.Module]) -> World:
-        return World(rank=rank, size=2, device=torch.device("cpu"), all_reduce=all_reduce, wrap=wrap)
-
-    wall = time.perf_counter
-    for _ in range(ROUNDS):
-        alone = ours_in(World.single(), network, data, clock=wall) if rank == 0 else 0.0
-        torch.distributed.barrier()
-        together = ours_in(world(DistributedDataParallel), network, data, clock=wall)
-        mute = ours_in(world(lambda module: module), network, data, clock=wall)
-        if rank == 0:
-            rounds.put((alone, together, mute))
-    torch.distributed.destroy_process_group()
 
 
 def timed(epoch: Callable[[], None]) -> float:

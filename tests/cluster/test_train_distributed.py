@@ -1,6 +1,7 @@
 """Training under Ray Train: two workers equal one, a lost worker is replaced, a failure says why."""
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,14 @@ import torch
 from digits_fits import JOB, assert_same_weights, run, trained_here
 
 from raymaas.data.dataset import Dataset
-from raymaas.errors import RunFailed
+from raymaas.errors import OutOfBudget, RunFailed
+from raymaas.registry.checkpoints import Checkpoints
+from raymaas.specs.budget import Budget, Spent
 from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.telling import FirstStepTaken, Told, WorkerSpent
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport
+from raymaas.train.telling import Allowance
 
 pytestmark = [
     pytest.mark.cluster,
@@ -119,3 +124,28 @@ def test_a_failed_training_says_its_cause(ray_cluster, store, dataset):
     with pytest.raises(RunFailed, match=r"training bad failed: .*lower training\.learning_rate") as caught:
         run(diverging, store, dataset, run_id="bad")
     assert caught.value.run == "bad"
+
+
+def test_a_spent_budget_stops_all_workers_after_an_epoch_and_keeps_its_checkpoint(
+    ray_cluster, store, dataset
+):
+    told: list[Told] = []
+    heard: list[int] = []
+    allowance = Allowance(Budget(hours=0.5), Spent(seconds=1799.9), called_at=time.time())
+    with pytest.raises(OutOfBudget, match=r"of its budget of 0\.5 hours; what it trained is kept") as caught:
+        run(
+            JOB,
+            store,
+            dataset,
+            run_id="spent",
+            on_epoch=lambda report: heard.append(report.epoch),
+            on_told=told.append,
+            allowance=allowance,
+        )
+    assert caught.value.run == "spent"
+    assert heard == [1]
+    assert [which.epoch for which in Checkpoints(store, "spent").list()] == [1], "although none was due"
+    assert sum(isinstance(one, FirstStepTaken) for one in told) == 1
+    workers = {one.worker: one.cpu_seconds for one in told if isinstance(one, WorkerSpent)}
+    assert len(workers) == 2
+    assert min(workers.values()) > 0.1, "each imports torch"

@@ -23,6 +23,7 @@ from raymaas.specs.runs import EpochMetrics, FirstStep, Running, RunProgress, St
 FIRST_STEP = FirstStep(
     driver_s=1, joining_s=2, data_s=0.5, workers_s=6, reading_s=0.25, building_s=0.125, step_s=0.125
 )
+MEASURED = {"validation_loss": 0.25, "rows": 100.0, "seconds": 0.5}
 LINES = "training mlp\nepoch 1/2  loss 1.0\nepoch 2/2  loss 0.5\nbuilding the bundle\n"
 
 
@@ -31,6 +32,7 @@ def run_id(world: World, server: tuple[str, Switch]) -> str:
     """A run that has succeeded, with all that a training leaves."""
     with Client(server[0]) as client:
         run_id = client.train(JOB).run_id
+    world.runs.add_epoch(EpochMetrics(run_id=run_id, epoch=2, metrics=MEASURED))
     world.runs.progresses.replace(progress(run_id))
     world.runs.append_log(run_id, 3, LINES)
     artifacts = world.runs.artifacts(run_id)
@@ -78,8 +80,10 @@ def test_a_run_that_its_budget_stopped_says_how_to_go_on(
     why = f"the run used 1.2 of its budget of 1 hours; {advice}"
     world.runs.set_status(run_id, Stopped(at=utc_now(), who="its budget", why=why))
     out = raymaas("runs", "show", run_id)[1]
-    assert f"stopped by its budget: {why}\n" in out
+    assert "stopped by its budget: the run used 1.2 of its budget of 1 hours\n" in out
     assert f"next: {advice}\n" in out
+    listed = raymaas("runs", "list")[1]
+    assert "by its budget: the run used 1.2 of its budget of 1 hours  " in listed
 
 
 @pytest.mark.parametrize(
@@ -137,6 +141,8 @@ def test_runs_are_compared_in_one_table(
     assert table[0] == [run_id, other]
     assert ["architecture.config.hidden", "[8]", "[16,8]"] in table
     assert not [row for row in table if row[0] == "model"], "what is alike is left out"
+    assert ["validation loss", "0.25", "-"] in table
+    assert ["samples/s", "200", "-"] in table
     assert ["test accuracy", "0.97", "0.97"] in table
     assert ["time", "1:01:01", "-"] in table
     assert ["CPU hours", "2.0000", "-"] in table

@@ -44,7 +44,7 @@ def test_a_submitted_job_registers_a_version_and_shows_its_progress(home: Home, 
     done = submit(environment, *QUICK)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "epoch   3" in done.stdout
+    assert "epoch 3/3" in done.stdout
     assert "stored model.safetensors, 203760 bytes" in done.stdout
     registry = open_registry(plan.storage)
     new = {m.version for m in registry.versions.list("digits")} - before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from raymaas.bundle.format import BuiltBundle, build
+from raymaas.bundle.format import CODED, BuiltBundle, build
 from raymaas.bundle.probes import read_probes, write_probes
 from raymaas.bundle.runtimes.base import Runtime, check_probes
 from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
@@ -29,15 +28,21 @@ from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.split import Parts, split
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import IntegrityError, InvalidInput
+from raymaas.jobs.compress import coded_bundle
 from raymaas.jobs.judging import judged
+from raymaas.jobs.origin import rows_of_version
+from raymaas.jobs.recipes import RecipeTrial
 from raymaas.models import own
 from raymaas.models.base import signature_of
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.serve.app import InferenceApp, Served
+from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import Component, Split, Training, TrainJob
+from raymaas.specs.kinds import job_fields
 from raymaas.specs.names import Reference
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, Signature
-from raymaas.store import MemoryStore
+from raymaas.store import LocalStore
+from raymaas.sweep.search import Report
 from raymaas.train.loop import fit
 from raymaas.train.world import World
 
@@ -64,7 +69,11 @@ class Trained:
     bundle: BuiltBundle
     signature: Signature
     version: ModelVersion
-    versions: Versions
+    store: LocalStore
+
+    @property
+    def versions(self) -> Versions:
+        return Versions(self.store)
 
     def runtime(self, name: str = "auto") -> Runtime:
         return open_runtime(self.version, partial(self.versions.read_file, self.version), runtime=name)
@@ -72,7 +81,8 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    path = people(tmp_path_factory.mktemp("people") / "people.csv")
+    folder = tmp_path_factory.mktemp("people")
+    path = people(folder / "people.csv")
     job = TrainJob.parse(
         {
             "model": "buyers",
@@ -89,7 +99,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         },
         source="job",
     )
-    store = MemoryStore(lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    store = LocalStore(folder / "store")
     dataset = prepare(store, job.data)
     division = split(dataset, job.split)
     transforms = fit_transforms(job.transforms, division.train, dataset.card)
@@ -118,15 +128,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             run_id="train-buyers-1",
             dataset="csv",
             data_fingerprint=dataset.card.fingerprint,
-            job={},
+            job=job_fields(job),
             job_sha256="0" * 64,
             code=CodeVersion(raymaas="0", source_sha256="0" * 64),
             libraries={},
             seed=0,
         ),
     )
-    versions = Versions(store)
-    return Trained(dataset, rows, bundle, signature, versions.publish(draft, bundle.files), versions)
+    return Trained(dataset, rows, bundle, signature, Versions(store).publish(draft, bundle.files), store)
 
 
 def columns_of(rows: Any) -> list[list[Any]]:
@@ -229,6 +238,28 @@ def test_other_transforms_than_those_published_are_refused(trained):
     loaded = load_runtime("torch", files, signature=trained.signature)
     with pytest.raises(IntegrityError, match="does not reproduce this version"):
         check_probes(loaded, files)
+
+
+def test_the_rows_of_a_version_are_what_its_network_took(trained):
+    again = rows_of_version(trained.store, trained.version)
+    assert again.fingerprint == trained.rows.fingerprint
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(again, part).x_ND, getattr(trained.rows, part).x_ND)
+
+
+def test_a_compressed_version_stands_behind_its_parents_transforms(trained):
+    job = CompressJob.parse(
+        {"model": "buyers", "recipe": [{"use": "quantize", "config": {"bits": 8, "epochs": 1}}]}, source="job"
+    )
+    told: list[Report] = []
+    RecipeTrial(job, parent=1, original=1, store_url=trained.store.url)({}, told.append)
+    rows = rows_of_version(trained.store, trained.version)
+    bundle = coded_bundle(told[0].files[CODED], trained.version, trained.versions, rows, notes=())
+    loaded = load_runtime("torch", bundle.files, signature=trained.signature)
+    check_probes(loaded, bundle.files)
+    inputs = rows.test.inputs(trained.signature.inputs)
+    found, before = (runtime.run(inputs)["probabilities"] for runtime in (loaded, trained.runtime("torch")))
+    np.testing.assert_allclose(found, before, atol=0.05)
 
 
 def test_without_transforms_a_bundle_stays_as_it_was(trained):

@@ -130,7 +130,7 @@ def test_the_schema_describes_the_file_with_its_kind(capsys: pytest.CaptureFixtu
     assert shown["additionalProperties"] is False
     assert "kind" not in shown["required"], "a job file that names no kind is a train job"
     assert "kind" in job_schema("compress")["required"]
-    with pytest.raises(InvalidInput, match="known are compress, sweep, train"):
+    with pytest.raises(InvalidInput, match="known are compress, evaluate, sweep, train"):
         job_schema("trian")
 
 

@@ -37,7 +37,7 @@ def test_digits_are_scikit_learns_digits(store):
     bunch = load_digits()
     assert dataset.card.rows == 1797
     assert dataset.card.classes == tuple("0123456789")
-    assert dataset.input.shape == (-1, 64)
+    assert dataset.card.shape == (64,)
     np.testing.assert_array_equal(dataset.rows.x_ND, bunch.data.astype(np.float32))
     np.testing.assert_array_equal(dataset.rows.y_N, bunch.target)
 
@@ -56,7 +56,7 @@ def test_rows_keep_their_shape_and_bytes_stay_bytes_in_the_store(tmp_path):
     store = LocalStore(tmp_path)
     card = put_table(store, table_of(images(), np.arange(6) % 2, classes=("no", "yes")), name="images").card
     opened = open_dataset(store, "images", card.fingerprint)
-    assert (opened.card.shape, opened.card.features, opened.input.shape) == ((2, 3), 6, (-1, 2, 3))
+    assert (opened.card.shape, opened.card.features, opened.rows.x_ND.shape) == ((2, 3), 6, (6, 2, 3))
     assert opened.rows.x_ND.dtype == np.float32
     np.testing.assert_array_equal(opened.rows.x_ND, images())
     stored = pq.read_table(tmp_path / f"datasets/images/{card.fingerprint}/part-0.parquet")

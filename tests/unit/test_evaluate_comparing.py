@@ -16,8 +16,8 @@ from raymaas.specs.evaluation import Metric
 
 
 def test_p_values_are_the_printed_ones() -> None:
-    # Airway hyper-responsiveness, 1 against 7 rows, and a complication, 16 against 59: Fagerland, Lydersen, Laake,
-    # BMC Medical Research Methodology 13 (2013), table 4 (exact conditional and mid-p).
+    # Airway hyper-responsiveness before and after transplantation, 1 row against 7: Fagerland, Lydersen, Laake, BMC
+    # Medical Research Methodology 13 (2013), the exact conditional and the mid-p test.
     assert mcnemar(1, 7).exact_p == pytest.approx(0.0703, abs=5e-5)
     assert mcnemar(1, 7).mid_p == pytest.approx(0.0391, abs=5e-5)
 
@@ -56,7 +56,9 @@ def test_classifiers_are_compared_row_by_row_whatever_the_order_of_rows() -> Non
     assert found.verdict.endswith("20 rows only m@2 gets right, 5 only m@1")
     back = compare(second, first, dataset="d", part="test", source="recorded")
     assert back.differences["accuracy"].value == -found.differences["accuracy"].value
-    assert back.verdict.startswith("m@2 is better than m@1: -17.6 points [")
+    assert back.verdict.startswith("m@2 is better than m@1: +17.6 points [+"), (
+        "the better one minus the other"
+    )
 
 
 def test_a_difference_that_may_be_luck_is_called_that() -> None:
@@ -74,7 +76,7 @@ def test_less_is_better_where_it_is() -> None:
     less = {"rmse": Metric(value=-3, low=-5, high=-1, method="bca")}
     assert verdict("m@1", "m@2", less, None) == "m@2 is better than m@1: rmse -3 [-5, -1]"
     more = {"elbo": Metric(value=-3, low=-5, high=-1, method="bca")}
-    assert verdict("m@1", "m@2", more, None).startswith("m@1 is better than m@2: elbo -3")
+    assert verdict("m@1", "m@2", more, None) == "m@1 is better than m@2: elbo +3 [+1, +5]"
 
 
 def test_paired_figures_tell_apart_what_two_intervals_do_not() -> None:

@@ -14,6 +14,7 @@ import pytest
 from raymaas.client.jobfile import read_job
 from raymaas.data.dataset import prepare
 from raymaas.data.split import split
+from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs import compress as compressing
 from raymaas.jobs import train as training
 from raymaas.jobs.parts import JobParts
@@ -24,7 +25,6 @@ from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
 from raymaas.specs.cards import Card
 from raymaas.specs.compression import CompressJob
-from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.search import Finished, Trial
 from raymaas.store import LocalStore, Store
@@ -51,9 +51,9 @@ COMPRESS = {
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     store = LocalStore(tmp_path)
 
-    def fit_here(job: TrainJob, **_: Any) -> Checkpoint:
+    def fit_here(job: TrainJob, *, transforms: Fitted, **_: Any) -> Checkpoint:
         dataset = prepare(store, job.data)
-        found = catalogue.resolve(job.architecture, Facts(input=dataset.input, classes=dataset.card.classes))
+        found = catalogue.resolve(job.architecture, transforms.facts(dataset.card))
         return fit(
             partial(catalogue.build, found),
             job.training,
@@ -102,7 +102,11 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     "path",
-    [*sorted(ROOT.glob("jobs/*.yaml")), ROOT / "raymaas/templates/train.yaml"],
+    [
+        *sorted(ROOT.glob("jobs/train_*.yaml")),
+        *sorted(ROOT.glob("jobs/compress_*.yaml")),
+        ROOT / "raymaas/templates/train.yaml",
+    ],
     ids=lambda path: path.stem,
 )
 def test_the_jobs_that_come_with_raymaas_carry_a_whole_card(path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.data.dataset import prepare
 from raymaas.data.sources.base import DataFiles
+from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.exchange.weights import read_weights
 from raymaas.jobs.importing import import_weights
@@ -79,6 +80,28 @@ def test_weights_are_imported_for_a_set_that_is_looked_for_where_told(parts, tmp
         )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, r"column 'age' has nothing in row 3; .* \{use: impute\}"),
+        ({"transforms": [{"use": "impute"}]}, "column 'city' is text; add {use: one_hot}"),
+        ({"transforms": [{"use": "hot"}]}, r"transforms\[0\] hot: transform 'hot' is unknown"),
+        ({"split": {"group": "patient"}}, "has no column 'patient'; its columns are age, city"),
+    ],
+)
+def test_columns_that_no_network_takes_end_a_training_before_any_worker_starts(
+    parts: JobParts, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    lines = [
+        f"{'' if row == 3 else row},{'Rome' if row % 3 else 'Oslo'},{'xy'[row % 2]}" for row in range(40)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(["age,city,kind", *lines]))
+    data = {"use": "csv", "config": {"path": str(tmp_path / "rows.csv"), "label": "kind"}}
+    split = {"split": {"validation": 0.1, "test": 0.1, "seed": 3}}
+    with pytest.raises(InvalidInput, match=message):
+        train(TrainJob.parse(MNIST | {"data": data} | split | changes, source="job"), parts)
+
+
 def test_bad_data_ends_a_training_before_any_worker_starts(parts: JobParts, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,kind\n1,x\ntwo,y\n")
     data = {"use": "csv", "config": {"path": str(tmp_path / "rows.csv"), "label": "kind"}}
@@ -97,8 +120,8 @@ def shaped(tmp_path: Path) -> Component:
 def imported(parts: JobParts, data: Component, folder: Path) -> tuple[ModelVersion, torch.nn.Module]:
     """A version of fresh weights, and its network."""
     dataset = prepare(parts.store, data)
-    fields = {"data_input": dataset.input, "classes": dataset.card.classes}
-    network = catalogue.build(catalogue.resolve(Component(use="mlp"), **fields))
+    facts = fit_transforms((), dataset.rows, dataset.card).facts(dataset.card)
+    network = catalogue.build(catalogue.resolve(Component(use="mlp"), facts))
     torch.save(network.state_dict(), folder / "weights.pth")
     weights = read_weights(folder / "weights.pth")
     file = WeightsFile(name=weights.name, bytes=weights.bytes, sha256=weights.sha256)

@@ -12,7 +12,9 @@ from evaluation_examples import DIGITS, parts, table, trained
 
 from raymaas.data.dataset import open_dataset
 from raymaas.errors import InvalidInput, NotFound
+from raymaas.evaluate.density import binarised
 from raymaas.jobs.evaluate import evaluate
+from raymaas.jobs.judging import Subject
 from raymaas.jobs.origin import rows_of_version
 from raymaas.registry.reports import Reports
 from raymaas.registry.runs import Runs
@@ -268,3 +270,36 @@ def test_a_discriminator_is_scored_on_the_rows_it_was_not_trained_on(store: Stor
     assert set(version.evaluation.metrics) == {"accuracy_on_data", "real"}
     rows = open_dataset(store, version.lineage.dataset, version.lineage.data_fingerprint).card.rows
     assert version.evaluation.rows == pytest.approx(rows / 5, abs=1)
+
+
+def test_a_density_of_binary_rows_is_scored_on_binary_rows(store: Store) -> None:
+    config = {"latent": 2, "hidden": [8], "binarize": True, "input_scale": 0.0625, "draws": 2}
+    vae = {"use": "vae", "config": config}
+    trained(
+        store,
+        {"model": "dense", "data": {"use": "digits"}, "architecture": vae, "training": {"epochs": 1}},
+        "v1",
+    )
+    version = Versions(store).get("dense", 1)
+    evaluation = found(store, "dense", by="data", version="dense@1").evaluation
+    assert evaluation == version.evaluation
+    subject = Subject.of_version(Versions(store), version)
+    x_ND = rows_of_version(store, version).test.x_ND
+    drawn_ND = binarised(x_ND, scale=0.0625)
+    assert set(np.unique(drawn_ND)) == {0, 16}
+    asked = [float(subject.runtime.run({"x": rows_ND})["elbo"].mean()) for rows_ND in (drawn_ND, x_ND)]
+    assert evaluation.metrics["elbo"].value == pytest.approx(asked[0], rel=1e-5)
+    assert evaluation.metrics["elbo"].value != pytest.approx(asked[1], rel=5e-4)
+
+
+def test_a_language_stands_beside_gzip_and_xz_and_is_not_disturbed(store: Store) -> None:
+    gpt = {"use": "gpt", "config": {"width": 16, "heads": 2, "depth": 1}}
+    data = {"use": "python_help", "config": {"window": 64}}
+    job = {"model": "help", "data": data, "split": {"test": "given"}, "architecture": gpt}
+    trained(store, job | {"training": {"steps": 2, "batch_size": 8}}, "l1")
+    evaluation = Versions(store).get("help", 1).evaluation
+    assert 4 < evaluation.metrics["bits_per_byte"].value < 10
+    assert 2 < evaluation.baselines["gzip -9 of these rows"]["bits_per_byte"] < 2.4
+    assert 1.9 < evaluation.baselines["xz -9 of these rows"]["bits_per_byte"] < 2.3
+    with pytest.raises(InvalidInput, match="help@1 reads bytes"):
+        found(store, "help", by="data", version="help@1", robustness=True)

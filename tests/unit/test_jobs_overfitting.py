@@ -8,12 +8,12 @@ import pytest
 
 from raymaas.data.dataset import prepare
 from raymaas.data.split import split
+from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs import train as training
 from raymaas.jobs.parts import JobParts
 from raymaas.models import catalogue
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
-from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import TrainJob
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
@@ -45,9 +45,9 @@ def progress(validation: list[float]) -> Progress:
 def test_the_log_names_overfitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation, warnings):
     store = LocalStore(tmp_path)
 
-    def fit_here(job: TrainJob, **_: object) -> Checkpoint:
+    def fit_here(job: TrainJob, *, transforms: Fitted, **_: object) -> Checkpoint:
         dataset = prepare(store, job.data)
-        found = catalogue.resolve(job.architecture, Facts(input=dataset.input, classes=dataset.card.classes))
+        found = catalogue.resolve(job.architecture, transforms.facts(dataset.card))
         network, rows = partial(catalogue.build, found), split(dataset, job.split)
         return replace(
             fit(network, job.training, parts=rows, world=World.single()), progress=progress(validation)

@@ -66,6 +66,16 @@ def test_the_page_says_what_the_maker_said_and_what_was_measured() -> None:
     ]
 
 
+def test_what_something_simple_reaches_on_the_same_rows_stands_below_the_figures() -> None:
+    published = version()
+    evaluation = published.evaluation.model_copy(
+        update={"baselines": {"the most frequent class": {"accuracy": 0.1028}}}
+    )
+    lines = render(published.model_copy(update={"evaluation": evaluation})).splitlines()
+    assert lines.index("- the most frequent class: accuracy 0.1028") > lines.index("## Evaluation")
+    assert "On the same rows:" not in render(published)
+
+
 def test_a_compressed_version_names_its_parent_the_ratio_and_the_recipe() -> None:
     lines = render(version(compressed=True)).splitlines()
     assert any("take 70: 1/10.0." in line and "Made from digits@1 by trial `t-3`" in line for line in lines)

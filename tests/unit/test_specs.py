@@ -102,7 +102,9 @@ def test_a_mistake_in_a_job_is_named_with_its_field(change: dict[str, object], s
 def test_a_missing_field_and_an_unknown_kind_are_named() -> None:
     with pytest.raises(InvalidInput, match="model: required field is missing"):
         parse_job({"data": {"use": "digits"}, "architecture": {"use": "mlp"}}, source="job.yaml")
-    with pytest.raises(InvalidInput, match="kind 'trian' is unknown; known are compress, sweep, train"):
+    with pytest.raises(
+        InvalidInput, match="kind 'trian' is unknown; known are compress, evaluate, sweep, train"
+    ):
         parse_job(JOB | {"kind": "trian"}, source="job.yaml")
 
 

@@ -16,7 +16,7 @@ from raymaas.models import catalogue
 from raymaas.models.chain import cut
 from raymaas.specs.jobs import Component, Training, TrainJob, Workers
 from raymaas.train.loop import fit
-from raymaas.train.placement.choice import place
+from raymaas.train.placement.choice import place, refuse_uncut
 from raymaas.train.watch import Watch
 from raymaas.train.world import World
 
@@ -133,6 +133,18 @@ def test_a_network_of_one_layer_has_no_halves(use):
     network = catalogue.build(Component(use=use, config={"in_features": 4, "classes": 3}))
     with pytest.raises(InvalidInput, match=r"pipeline cannot cut .* in two: .*use fsdp"):
         place(network, world_of_two("pipeline"))
+
+
+@pytest.mark.parametrize("use", ["gpt", "my_package.net:Net"])
+def test_a_pipeline_of_what_is_no_chain_is_refused_before_any_worker_starts(use):
+    job = TrainJob(
+        model="text",
+        data=Component(use="digits"),
+        architecture=Component(use=use),
+        scaling=Workers(strategy="pipeline", workers=2),
+    )
+    with pytest.raises(InvalidInput, match=f"pipeline cannot cut '{use}' in two"):
+        refuse_uncut(job)
 
 
 def test_frozen_halves_are_refused():

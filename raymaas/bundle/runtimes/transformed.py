@@ -19,6 +19,7 @@ class TransformedRuntime:
     def __init__(self, network: Runtime, transforms: Fitted) -> None:
         self._network = network
         self._transforms = transforms
+        self._input = transforms.input.name
 
     @property
     def name(self) -> str:
@@ -26,7 +27,7 @@ class TransformedRuntime:
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Raises InvalidInput, naming column and row, for a missing value that no transform fills."""
-        return self._network.run({self._transforms.input.name: self._transforms.x_of(inputs)})
+        return self._network.run({self._input: self._transforms.x_of(inputs)})
 
     def call(self, method: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._network.call(method, inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,10 @@ class Source(Spec):
     @abstractmethod
     def table(self, files: DataFiles) -> pa.Table:
         """All its rows. Raises InvalidInput, naming what is wrong and where, for data that cannot be used."""
+
+    def tables(self, files: DataFiles) -> Iterator[pa.Table]:
+        """The same rows, in more than one table when they may not fit in memory. Raises as `table`."""
+        yield self.table(files)
 
 
 class Importer(Source):

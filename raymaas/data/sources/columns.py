@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from raymaas.data.columns import INPUT, KEPT
-from raymaas.data.labels import class_indices
+from raymaas.data.labels import class_indices, label_texts
 from raymaas.data.sources.base import Importer
 from raymaas.data.sources.values import input_values, kept_values, numbers
 from raymaas.data.table import PARTS, Learned, table_of_columns
@@ -74,41 +77,57 @@ class Columns(Importer):
             raise InvalidInput(f"{self.path} has no column besides {', '.join(beside)}; rows need features")
         return (*beside, *features)
 
-    def from_columns(self, read: pa.Table) -> pa.Table:
-        """The table of `raymaas.data.table` made from the wanted columns of `read`."""
+    def from_columns(self, read: pa.Table, *, first_row: int = 0) -> pa.Table:
+        """The table of `raymaas.data.table` made from the wanted columns of `read`.
+
+        `first_row` is what a message calls the first of its rows.
+        """
         self.wanted(read.column_names)
         if read.num_rows == 0:
             raise InvalidInput(f"{self.path} has no rows; give it some")
-        learned, y_N = self._learned(read)
+        learned, y_N = self._learned(read, first_row)
         columns = {
-            INPUT + name: input_values(read[name], as_text=name in self.text, where=self._where(name))
+            INPUT + name: input_values(
+                read[name], as_text=name in self.text, where=self._where(name), first_row=first_row
+            )
             for name in self._features(read.column_names)
         }
         columns |= {KEPT + name: kept_values(read[name], where=self._where(name)) for name in self.keep}
-        return table_of_columns(columns, learned, y_N, part_N=self._own_parts(read))
+        return table_of_columns(columns, learned, y_N, part_N=self._own_parts(read, first_row))
 
     def _features(self, names: list[str]) -> tuple[str, ...]:
         beside = {*self._special, *self.keep}
         return self.features or tuple(name for name in names if name not in beside)
 
-    def _learned(self, read: pa.Table) -> tuple[Learned, np.ndarray | None]:
+    def _learned(self, read: pa.Table, first_row: int) -> tuple[Learned, np.ndarray | None]:
         if self.label is None:
             return Learned("none"), None
         where = self._where(self.label)
         if self.target == "number":
-            return Learned("number"), numbers(read[self.label], where=where)
-        y_N, classes = class_indices(read[self.label], classes=self.classes, where=where)
+            return Learned("number"), numbers(read[self.label], where=where, first_row=first_row)
+        y_N, classes = class_indices(read[self.label], classes=self.classes, where=where, first_row=first_row)
         return Learned("classes", classes), y_N
 
-    def _own_parts(self, read: pa.Table) -> np.ndarray | None:
+    def _own_parts(self, read: pa.Table, first_row: int) -> np.ndarray | None:
         if self.part is None:
             return None
-        codes_N, _ = class_indices(read[self.part], classes=tuple(PARTS), where=self._where(self.part))
+        codes_N, _ = class_indices(
+            read[self.part], classes=tuple(PARTS), where=self._where(self.part), first_row=first_row
+        )
         return codes_N
 
     @property
     def _special(self) -> tuple[str, ...]:
         return tuple(name for name in (self.label, self.part) if name is not None)
+
+    def _labels_of(self, pieces: Iterable[tuple[int, pa.Table]]) -> set[str]:
+        """The different labels in `pieces`, each with what its first row is called."""
+        assert self.label is not None
+        found: set[str] = set()
+        for first_row, read in pieces:
+            texts = label_texts(read[self.label], where=self._where(self.label), first_row=first_row)
+            found.update(pc.unique(texts).to_pylist())
+        return found
 
     def _where(self, column: str) -> str:
         return f"column {column!r} of {self.path}"

@@ -17,16 +17,16 @@ _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _WHOLE, _PLAIN = r"^-?(0|[1-9]\d*)$", r"^-?(0|[1-9]\d*)(\.\d+)?$"
 
 
-def input_values(values: pa.ChunkedArray, *, as_text: bool, where: str) -> pa.Array:
+def input_values(values: pa.ChunkedArray, *, as_text: bool, where: str, first_row: int = 0) -> pa.Array:
     """A column of `raymaas.data.columns` for a model: text, float32, or lists of equally many float32.
 
     A column of text is one of numbers when one of its values is, unless `as_text`. Raises InvalidInput naming the
-    row of what is no finite number, or ragged.
+    row of what is no finite number, or ragged; `first_row` is what the first is called.
     """
     values = _decoded(values)
     if as_text or (_is_text(values.type) and _is_without_numbers(values)):
         return _text(values, where=where)
-    column = _flat(_Column(values, where))
+    column = _flat(_Column(values, where, first_row=first_row))
     flat = _float32(column, otherwise="correct it, or name the column in data.config.text")
     if column.width == 1 and not _is_list(values.type):
         return flat
@@ -58,10 +58,10 @@ def kept_values(values: pa.ChunkedArray, *, where: str) -> pa.Array:
     raise InvalidInput(f"{where} is {kind}, and what is kept is numbers, text or times; convert it")
 
 
-def numbers(values: pa.ChunkedArray, *, where: str) -> np.ndarray:
+def numbers(values: pa.ChunkedArray, *, where: str, first_row: int = 0) -> np.ndarray:
     """float32 [N] of a column of numbers to be learned. Raises InvalidInput naming the row of what is none."""
     values = _decoded(values)
-    column = _Column(values, where)
+    column = _Column(values, where, first_row=first_row)
     if _is_list(values.type):
         raise InvalidInput(f"{where} is {values.type}; what is learned is one number in each row")
     column.refuse(values.is_null(), "has no number in row {row}; fill or drop it")
@@ -76,13 +76,14 @@ class _Column:
     values: pa.ChunkedArray
     where: str
     width: int = 1
+    first_row: int = 0
 
     def refuse(self, bad: Any, what: str) -> None:
-        """Raise InvalidInput about the first value that is `bad`; `what` may name {value} and {row}, from 0 on."""
+        """Raise InvalidInput about the first value that is `bad`; `what` may name {value} and {row}."""
         positions = np.flatnonzero(np.asarray(bad))
         if len(positions):
             first = int(positions[0])
-            sentence = what.format(value=self.values[first].as_py(), row=first // self.width)
+            sentence = what.format(value=self.values[first].as_py(), row=self.first_row + first // self.width)
             count = f" ({len(positions)} such values in all)" if len(positions) > 1 else ""
             raise InvalidInput(f"{self.where} {sentence}{count}")
 
@@ -124,11 +125,14 @@ def _flat(column: _Column) -> _Column:
     width = lengths[0].as_py()
     if not width:
         raise InvalidInput(
-            f"{column.where} has an empty list in row 0; give it values, or leave it out of features"
+            f"{column.where} has an empty list in row {column.first_row}; give it values, or leave it out of features"
         )
-    counted = _Column(lengths, column.where)
-    counted.refuse(pc.not_equal(lengths, width), f"has {{value}} values in row {{row}}, but {width} in row 0")
-    flat = _Column(pc.list_flatten(values), column.where, width)
+    counted = _Column(lengths, column.where, first_row=column.first_row)
+    counted.refuse(
+        pc.not_equal(lengths, width),
+        f"has {{value}} values in row {{row}}, but {width} in row {column.first_row}",
+    )
+    flat = _Column(pc.list_flatten(values), column.where, width, column.first_row)
     absent = flat.values.is_null()
     if pa.types.is_floating(flat.values.type):
         absent = flat.values.is_null(nan_is_null=True)

@@ -143,13 +143,16 @@ def _input_columns(rows: Rows, inputs: tuple[Column, ...]) -> dict[str, np.ndarr
 
 def _side_by_side(frame: Frame) -> np.ndarray:
     """float32 [N, *shape] of a single column of that shape, [N, D] of several."""
-    for name, values in frame.columns.items():
-        if is_text(values):
-            raise InvalidInput(
-                f"column {name!r} is text; add {{use: one_hot}} or {{use: tokenize}} to the job's transforms, or leave "
-                "it out of data.config.features"
-            )
-    blocks = [frame.require(name) for name in frame.columns]
+    blocks = [_numbers(frame, name) for name in frame.columns]
     if len(blocks) == 1 and blocks[0].ndim > 1:
         return blocks[0]
     return np.concatenate([block.reshape(len(frame), -1) for block in blocks], axis=1)
+
+
+def _numbers(frame: Frame, name: str) -> np.ndarray:
+    if is_text(frame.columns[name]):
+        raise InvalidInput(
+            f"column {name!r} is text; add {{use: one_hot}} or {{use: tokenize}} to the job's transforms, or leave "
+            "it out of data.config.features"
+        )
+    return frame.require(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,11 @@ class Moments(Spec):
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both as float64 [D]."""
+        return np.array(self.mean), np.array(self.deviation)
 
 
 class Standardized(Step):
@@ -66,7 +72,7 @@ def _moments(name: str, values: np.ndarray) -> Moments:
 
 
 def _scaled(values: np.ndarray, moments: Moments) -> np.ndarray:
-    mean_D, deviation_D = np.array(moments.mean), np.array(moments.deviation)
+    mean_D, deviation_D = moments.arrays
     flat_ND = values.reshape(len(values), -1)
     scaled_ND = np.empty(flat_ND.shape, np.float32)
     for start in range(0, len(flat_ND), _ROWS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -29,14 +30,18 @@ class Tokenized(Step):
     def apply(self, frame: Frame) -> Frame:
         texts_N = frame.require(self.column)
         tokens_NL = np.full((len(texts_N), self.length), PADDING, np.float32)
-        places = {word: FIRST_WORD + place for place, word in enumerate(self.words or ())}
         for row, text in enumerate(texts_N):
             if self.words is None:
                 tokens = [FIRST_BYTE + byte for byte in _utf8(text)[: self.length]]
             else:
-                tokens = [places.get(word, UNKNOWN) for word in words_of(text)[: self.length]]
+                tokens = [self.token_of.get(word, UNKNOWN) for word in words_of(text)[: self.length]]
             tokens_NL[row, : len(tokens)] = tokens
         return frame.with_columns({self.column: tokens_NL})
+
+    @cached_property
+    def token_of(self) -> dict[str, int]:
+        """The token of each word that is known."""
+        return {word: FIRST_WORD + place for place, word in enumerate(self.words or ())}
 
     @property
     def vocabulary(self) -> int:

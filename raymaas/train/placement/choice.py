@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from raymaas.errors import InvalidInput
+from raymaas.models import catalogue
+from raymaas.models.base import Architecture
 from raymaas.models.chain import Chained
 from raymaas.models.networks import Network
+from raymaas.specs.jobs import TrainJob
 from raymaas.train.placement.base import Placed
 from raymaas.train.placement.staged import Staged
 from raymaas.train.placement.whole import Whole
@@ -14,7 +17,7 @@ from raymaas.train.world import World
 def place(network: Network, world: World) -> Placed:
     """`network` on this worker and the others, as `world.strategy` says.
 
-    Raises InvalidInput for a network that cannot be cut in two.
+    Raises InvalidInput for a network that cannot lie there that way.
     """
     match world.strategy:
         case "ddp":
@@ -26,13 +29,25 @@ def place(network: Network, world: World) -> Placed:
             return Sharded(network, world)
         case "pipeline":
             if not isinstance(network, Chained):
-                raise InvalidInput(uncut(type(network).__name__))
+                raise _uncut(type(network).__name__)
             return Staged(network, world)
 
 
-def uncut(family: str) -> str:
-    """The sentence that refuses a pipeline."""
-    return (
+def refuse_uncut(job: TrainJob) -> None:
+    """Raises InvalidInput when `job` wants a pipeline of a family that is no chain; no worker is needed to know."""
+    component = job.architecture
+    if job.scaling.strategy == "pipeline" and (
+        component.is_own_code or not _is_chained(catalogue.architecture(component.use))
+    ):
+        raise _uncut(component.use)
+
+
+def _is_chained(family: Architecture) -> bool:
+    return isinstance(family, type) and issubclass(family, Chained)
+
+
+def _uncut(family: str) -> InvalidInput:
+    return InvalidInput(
         f"scaling.strategy pipeline cannot cut {family!r} in two: it is not one layer after another; "
         "use fsdp, which shards any network"
     )

@@ -1,10 +1,9 @@
-"""Importers of tables: CSV with a header line, and Parquet."""
+"""Importing CSV with a header line."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from raymaas.data.sources.base import DataFiles
@@ -47,16 +46,3 @@ class Csv(Columns):
             parse_options=pa.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
             convert_options=convert,
         )
-
-
-class Parquet(Columns):
-    """A Parquet file: one column is the label, the others numbers, lists of equally many numbers, or text."""
-
-    def table(self, files: DataFiles) -> pa.Table:
-        data = read_place(self.path)
-        try:
-            file = pq.ParquetFile(pa.BufferReader(data))
-            wanted = self.wanted(file.schema_arrow.names)
-            return self.from_columns(file.read(columns=list(wanted)))
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidInput(f"{self.path} is not a Parquet file that can be read: {error}") from None

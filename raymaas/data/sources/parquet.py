@@ -1,0 +1,108 @@
+"""Importing Parquet: one file or a folder of them, in pieces when they are large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raymaas.data.labels import in_order
+from raymaas.data.parting import PART_BYTES
+from raymaas.data.sources.base import DataFiles
+from raymaas.data.sources.columns import Columns
+from raymaas.errors import InvalidInput, NotFound
+from raymaas.store.places import PlacedFile, files_at
+
+_SMALLEST_VALUE_BYTES = 8  # a file says what its values take encoded, which may be next to nothing
+
+
+class Parquet(Columns):
+    """Parquet, a file or a folder of *.parquet: numbers, lists of equally many numbers, or text.
+
+    One column is the label. More rows than fit in memory are read in pieces: then the first of them decide which
+    columns are text.
+    """
+
+    def table(self, files: DataFiles) -> pa.Table:
+        return self._whole(self._files())
+
+    def tables(self, files: DataFiles) -> Iterator[pa.Table]:
+        found = self._files()
+        size = self._piece_rows(found[0])
+        if self._rows(found) <= size:
+            yield self._whole(found)
+            return
+        settings = self._settled(found, size)
+        for file in found:
+            of_file = settings.model_copy(update={"path": file.place})
+            for first_row, read in of_file._pieces(file, size):
+                yield of_file.from_columns(read, first_row=first_row)
+
+    def _files(self) -> list[PlacedFile]:
+        found = files_at(self.path)
+        if [file.place for file in found] != [self.path]:
+            found = [file for file in found if file.place.endswith(".parquet") or len(found) == 1]
+        if not found:
+            raise NotFound(f"{self.path} holds no file whose name ends in .parquet; name the right folder")
+        return found
+
+    def _whole(self, found: Sequence[PlacedFile]) -> pa.Table:
+        read = []
+        for file in found:
+            with self._opened(file) as parquet:
+                read.append(parquet.read(columns=list(self.wanted(parquet.schema_arrow.names))))
+        try:
+            return self.from_columns(pa.concat_tables(read, promote_options="permissive"))
+        except pa.ArrowException as error:
+            raise InvalidInput(f"the files in {self.path} do not fit together: {error}") from None
+
+    def _settled(self, found: Sequence[PlacedFile], size: int) -> Parquet:
+        """With the features and classes that hold for all files."""
+        with self._opened(found[0]) as parquet:
+            names = parquet.schema_arrow.names
+        self.wanted(names)
+        settings = self.model_copy(update={"features": self._features(names)})
+        if self.label is None or self.target != "classes" or self.classes is not None:
+            return settings
+        labels: set[str] = set()
+        for file in found:
+            of_file = settings.model_copy(update={"path": file.place})
+            labels |= of_file._labels_of(of_file._pieces(file, size, columns=(self.label,)))
+        return settings.model_copy(update={"classes": in_order(labels)})
+
+    def _pieces(
+        self, file: PlacedFile, size: int, *, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """What the first row of each piece is called, and the piece."""
+        first_row = 0
+        with self._opened(file) as parquet:
+            wanted = self.wanted(parquet.schema_arrow.names) if columns is None else columns
+            for batch in parquet.iter_batches(batch_size=size, columns=list(wanted), use_threads=False):
+                yield first_row, pa.Table.from_batches([batch])
+                first_row += len(batch)
+
+    def _rows(self, found: Sequence[PlacedFile]) -> int:
+        rows = 0
+        for file in found:
+            with self._opened(file) as parquet:
+                rows += parquet.metadata.num_rows
+        return rows
+
+    def _piece_rows(self, file: PlacedFile) -> int:
+        """How many rows of `file` are about a part of the data set, by what the file says of itself."""
+        with self._opened(file) as parquet:
+            metadata = parquet.metadata
+            groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+            encoded = sum(group.total_byte_size for group in groups)
+        row_bytes = max(encoded // max(1, metadata.num_rows), _SMALLEST_VALUE_BYTES * metadata.num_columns)
+        return max(1, PART_BYTES // int(row_bytes))
+
+    @contextmanager
+    def _opened(self, file: PlacedFile) -> Iterator[pq.ParquetFile]:
+        try:
+            with file.open() as opened:
+                yield pq.ParquetFile(opened, pre_buffer=False, buffer_size=1 << 16)
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidInput(f"{file.place} is not a Parquet file that can be read: {error}") from None
