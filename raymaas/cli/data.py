@@ -102,24 +102,27 @@ def prepare(
     """
     from raymaas import wiring
     from raymaas.data.catalogue import SOURCES
-    from raymaas.data.dataset import prepare
-    from raymaas.data.split import split
-    from raymaas.data.transforms.fitted import fit_transforms
+    from raymaas.data.dataset import put
+    from raymaas.jobs.preparing import ready_rows
     from raymaas.store import open_store
 
     chosen = settings_from_environment(storage=storage)
     named = what in SOURCES and not settings and not Path(what).exists()
     job = None if named else read_job_as(TrainJob, what, settings=settings or ())
-    store, said = open_store(storage_in_use(chosen, storage)), dict[str, Any]()
+    store = open_store(storage_in_use(chosen, storage))
+    said: dict[str, Any] = {}
+    files = wiring.data_files(chosen)
     if job:
-        ready = ready_rows(job, store, wiring.data_files(chosen))
+        ready = ready_rows(job, store, files)
         card = ready.card
         said = {"split": _sizes(ready.rows), "input_shape": list(ready.transforms.document.shape)}
-        said |= {"streamed": True} if ready.streamed else {}
-    if as_json:
-        print_json(dataset.card.model_dump(mode="json") | said)
+        said["streamed"] = ready.streamed
     else:
-        _print_card(dataset.card, said)
+        card = put(store, Component(use=what), files=files)
+    if as_json:
+        print_json(card.model_dump(mode="json") | said)
+    else:
+        _print_card(card, said)
 
 
 def _print_card(card: DatasetCard, said: Mapping[str, Any]) -> None:
@@ -137,6 +140,7 @@ def _print_card(card: DatasetCard, said: Mapping[str, Any]) -> None:
         "its own parts": counted(card.own_parts.items()),
         "this job's parts": counted(said["split"].items()) if said else "",
         "this job's input": str(said["input_shape"]) if said else "",
+        "training rows": "streamed" if said.get("streamed") else "",
     }
     for name, text in lines.items():
         if text:

@@ -49,7 +49,8 @@ def report(
             notes().print(f"its pictures come with `raymaas runs report {run_id} --to FOLDER`")
             return
         written = _fetch(run, names, to)
-    typer.echo(f"{to / 'report.md'} and {len(written) - 1} pictures")
+    pictures = ", ".join(path.name for path in written if path.suffix == ".png")
+    typer.echo(f"{to / 'report.md'} with {pictures}")
 
 
 @app.command()

@@ -87,12 +87,13 @@ def _share_below(values: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 
 def _weighted_area(score_N: np.ndarray, own_N: np.ndarray, w_RN: np.ndarray) -> np.ndarray:
     """NaN where all weight is on one side."""
-    order = np.argsort(score_N, kind="stable")
-    starts = np.flatnonzero(np.diff(score_N[order], prepend=-np.inf))
-    sorted_RN = w_RN[:, order].astype(np.float64)
-    own_RU = np.add.reduceat(sorted_RN * own_N[order], starts, axis=1)
-    others_RU = np.add.reduceat(sorted_RN * ~own_N[order], starts, axis=1)
-    below_RU = np.cumsum(others_RU, axis=1) - others_RU / 2
+    own, others = np.flatnonzero(own_N), np.flatnonzero(~own_N)
+    others = others[np.argsort(score_N[others], kind="stable")]
+    up_to = np.zeros((len(w_RN), len(others) + 1))  # weight of the others below each place in their order
+    np.cumsum(w_RN[:, others], axis=1, dtype=np.float64, out=up_to[:, 1:])
+    left, right = (np.searchsorted(score_N[others], score_N[own], side=side) for side in ("left", "right"))
+    own_RM = w_RN[:, own].astype(np.float64)
+    wins_R = (own_RM * (up_to[:, left] + up_to[:, right])).sum(axis=1) / 2
     with np.errstate(invalid="ignore"):
-        area_R: np.ndarray = (own_RU * below_RU).sum(axis=1) / (own_RU.sum(axis=1) * others_RU.sum(axis=1))
+        area_R: np.ndarray = wins_R / (own_RM.sum(axis=1) * up_to[:, -1])
     return area_R

@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from raymaas.data.dataset import Dataset, open_dataset, prepare, put
+from raymaas.data.rows import Rows
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import Parts, split
 from raymaas.data.streamed import Reader, is_streamed, open_index, sample_of, with_held_rows
 from raymaas.data.transforms.fitted import Fitted, fit_transforms
+from raymaas.jobs.origin import transforms_of
 from raymaas.models import own
+from raymaas.registry.versions import Versions
 from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.tasks import Task
 from raymaas.store import Store
 from raymaas.train.own_code import bring_code
-from raymaas.train.starting import Start, start_of
+from raymaas.train.starting import Start, start_of, version_named
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,19 +74,29 @@ def ready_rows(job: TrainJob, store: Store, files: DataFiles) -> ReadyRows:
     Where rows are streamed the transforms are fitted to a sample of the training rows, as many as memory allows.
     """
     if job.streaming is None:
-        return _held(job, prepare(store, job.data, files=files))
+        return _held(job, prepare(store, job.data, files=files), store)
     card = put(store, job.data, files=files)
     if not is_streamed(card, job.streaming):
-        return _held(job, open_dataset(store, card.name, card.fingerprint))
+        return _held(job, open_dataset(store, card.name, card.fingerprint), store)
     division = split(open_index(store, card, job.split), job.split)
     reader = Reader(store, card)
     sample = reader.rows_at(sample_of(division, card, job.streaming))
-    transforms = fit_transforms(job.transforms, sample, card)
+    transforms = _transforms(job, sample, card, store)
     rows = with_held_rows(reader, division, transforms, job.streaming)
     return ReadyRows(card, transforms, rows, streamed=True)
 
 
-def _held(job: TrainJob, dataset: Dataset) -> ReadyRows:
+def _held(job: TrainJob, dataset: Dataset, store: Store) -> ReadyRows:
     division = split(dataset, job.split)
-    transforms = fit_transforms(job.transforms, division.train, dataset.card)
+    transforms = _transforms(job, division.train, dataset.card, store)
     return ReadyRows(dataset.card, transforms, transforms.ready(division), streamed=False)
+
+
+def _transforms(job: TrainJob, train: Rows, card: DatasetCard, store: Store) -> Fitted:
+    """Fitted to `train`; or, when the job has none, those of the version it fine-tunes: its weights know no others."""
+    if job.init_from is not None and not job.transforms:
+        versions = Versions(store)
+        kept = transforms_of(versions, version_named(job.init_from, versions))
+        if kept is not None:
+            return kept
+    return fit_transforms(job.transforms, train, card)

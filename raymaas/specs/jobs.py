@@ -265,7 +265,9 @@ Strategy = Literal["ddp", "fsdp", "pipeline"]
 
 
 class Workers(Spec):
-    """What Ray Train starts for the run. The result does not depend on it, but for rounding and unsteered dropout."""
+    """What Ray Train starts for the run. The result does not depend on it but for rounding and, unless the training is
+    deterministic, for what networks draw by chance, such as dropout.
+    """
 
     workers: int = Field(2, ge=1, description="Worker processes, at most when min_workers is given.")
     min_workers: int | None = Field(
@@ -322,7 +324,7 @@ class TrainJob(Document):
     transforms: tuple[Component, ...] = Field(
         (),
         description="What makes numbers of raw columns, in order, fitted on the training rows and kept with the "
-        "version: impute, standardize, one_hot, tokenize.",
+        "version: impute, standardize, one_hot, tokenize. Absent with init_from: those of that version, as they are.",
     )
     architecture: Component = Field(
         description="The network, from the catalogue, e.g. {use: mlp, config: {hidden: [128]}}."

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -104,7 +104,7 @@ class Streamed(Feed):
                     first = last
                 yield Batch(rows=rows, shards=shards)
 
-    def _tables(self, pieces: Sequence[Piece], *, size: int, seed: int) -> Iterator[pa.Table]:
+    def _tables(self, pieces: Sequence[Piece], *, size: int, seed: int) -> Generator[pa.Table]:
         if not pieces:
             return
         dataset = ray.data.read_datasource(
@@ -142,11 +142,11 @@ class Streamed(Feed):
         )
 
 
-class _Source(Datasource):  # type: ignore[misc]
+class _Source(Datasource):
     """Each piece is read by a task of its own, in their order."""
 
     def __init__(self, rows: StreamedRows, pieces: Sequence[Piece]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rows, self._pieces = rows, pieces
 
     def estimate_inmemory_data_size(self) -> int:

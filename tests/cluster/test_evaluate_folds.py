@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from raymaas.errors import RunFailed
-from raymaas.jobs.evaluate import evaluate
+from raymaas.jobs.evaluate import evaluate, told
 from raymaas.jobs.parts import JobParts
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
@@ -68,34 +68,35 @@ def asked(store: LocalStore, run_id: str, **how: Any) -> EvaluateJob:
     return job
 
 
-def parts(store: LocalStore, run_id: str, told: list[Trial]) -> JobParts:
+def parts(store: LocalStore, run_id: str, ended: list[Trial]) -> JobParts:
     return JobParts(
         store=store,
         versions=Versions(store),
         runs=Runs(store),
         run_id=run_id,
         say=lambda sentence: None,
-        on_trial=told.append,
+        on_trial=ended.append,
     )
 
 
 def test_a_job_is_cross_validated_and_a_second_driver_repeats_no_fold(store: LocalStore) -> None:
-    told: list[Trial] = []
+    ended: list[Trial] = []
     job = asked(store, "three")
-    found = evaluate(job, parts(store, "three", told)).found
+    found = evaluate(job, parts(store, "three", ended)).found
     assert isinstance(found, FoldsFigures)
-    assert sorted(str(trial.point) for trial in told) == [f"{{'repeat': 1, 'fold': {n}}}" for n in (1, 2, 3)]
-    assert {trial.trial for trial in Runs(store).trials("three")} == {trial.trial for trial in told}
-    accuracies = [trial.metrics["accuracy"] for trial in told]
+    assert sorted(str(trial.point) for trial in ended) == [f"{{'repeat': 1, 'fold': {n}}}" for n in (1, 2, 3)]
+    assert {trial.trial for trial in Runs(store).trials("three")} == {trial.trial for trial in ended}
+    accuracies = [trial.metrics["accuracy"] for trial in ended]
     metric = found.metrics["accuracy"]
     assert metric.value == pytest.approx(sum(accuracies) / 3)
     assert 0.85 < metric.low < metric.value < metric.high
     assert metric.method == "corrected t"
+    assert told(found).startswith(f"mean over 3 folds: accuracy {metric.value:.4f} (")
     assert found.deviations["accuracy"] > 0
     assert found.rows == 1797 - 360
-    before = len(told)
-    assert evaluate(job, parts(store, "three", told)).found == found
-    assert len(told) == before
+    before = len(ended)
+    assert evaluate(job, parts(store, "three", ended)).found == found
+    assert len(ended) == before
 
 
 def test_a_point_that_fails_is_recorded_with_its_reason_and_the_others_go_on(

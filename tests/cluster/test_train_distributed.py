@@ -75,6 +75,15 @@ def test_workers_apply_the_transforms_that_were_fitted_to_the_training_rows(ray_
     assert_same_weights(run(job, store, dataset, run_id="standardized"), trained_here(job, dataset))
 
 
+@pytest.mark.parametrize("strategy", ["fsdp", "pipeline"])
+def test_a_network_that_no_worker_has_whole_is_trained_the_same_and_kept_whole(
+    ray_cluster, store, dataset, strategy
+):
+    short = with_training(epochs=4)
+    job = short.model_copy(update={"scaling": short.scaling.model_copy(update={"strategy": strategy})})
+    assert_same_weights(run(job, store, dataset, run_id=strategy), trained_here(short, dataset))
+
+
 def test_the_driver_hears_every_epoch(first_call):
     together, heard = first_call
     assert [report.epoch for report in heard] == list(range(1, 41))

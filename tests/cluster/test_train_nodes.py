@@ -23,7 +23,8 @@ pytestmark = [
 
 def on(**workers: int) -> TrainJob:
     """The job on workers that need a whole CPU each, so that no node has room for two."""
-    return JOB.model_copy(update={"scaling": Workers(cpus_per_worker=1, **workers)})
+    training = JOB.training.model_copy(update={"epochs": 16})
+    return JOB.model_copy(update={"training": training, "scaling": Workers(cpus_per_worker=1, **workers)})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_elastic_workers_are_as_many_as_there_is_room_for_and_go_on_when_a_node_
 
     def lose_a_node(report: EpochReport) -> None:
         heard.append(report.epoch)
-        if report.epoch == 6 and len(workers) == 1:
+        if report.epoch == 5 and len(workers) == 1:
             (other,) = cluster.worker_nodes
             cluster.remove_node(other, allow_graceful=False)
 

@@ -104,7 +104,7 @@ def test_a_report_is_printed_or_brought_with_its_pictures(raymaas: Type, run_id:
     assert (status, out) == (0, "# digits@1\n\n![Losses](learning.png)\n")
     assert "--to FOLDER" in err
     status, out, _ = raymaas("runs", "report", run_id, "--to", str(tmp_path / "there"))
-    assert (status, out) == (0, f"{tmp_path}/there/report.md and 1 pictures\n")
+    assert (status, out) == (0, f"{tmp_path}/there/report.md with learning.png\n")
     assert (tmp_path / "there/learning.png").read_bytes() == b"png"
     (tmp_path / "file").touch()
     status, _, err = raymaas("runs", "report", run_id, "--to", str(tmp_path / "file"))

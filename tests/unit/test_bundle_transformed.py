@@ -186,6 +186,8 @@ def test_a_client_sends_raw_values_with_null_and_words_nobody_knows(trained):
     median = float(np.nanmedian(trained.rows.train.columns["age"]))
     same = ask(trained, {"age": np.array([median]), "city": np.array(["Oslo"])})
     assert same["outputs"]["probabilities"][0] == pytest.approx(answer["outputs"]["probabilities"][1])
+    turned = ask(trained, {"city": ["Rome", "Oslo", None, "Atlantis"], "age": [40, None, 25.5, 31]})
+    assert turned["outputs"] == answer["outputs"]
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,29 @@ def test_transforms_that_do_not_fit_the_columns_are_refused(wanted, message):
         fitted(*wanted, **columns)
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"age": AGE}, "the transforms take a column 'city', and the data set has age; give it one"),
+        ({"age": AGE, "city": AGE}, r"column 'city' is number \[\], and the transforms take text \[\] there"),
+        (
+            {"age": np.ones((5, 2), np.float32), "city": CITY},
+            r"column 'age' is number \[2\], and .* number \[\]",
+        ),
+    ],
+)
+def test_other_rows_without_the_same_columns_are_refused(columns, message):
+    made = fitted(
+        {"use": "impute"},
+        {"use": "impute", "config": {"columns": ["city"], "strategy": "most_frequent"}},
+        {"use": "one_hot"},
+        age=AGE,
+        city=CITY,
+    )
+    with pytest.raises(InvalidInput, match=message):
+        made.apply(rows_of(**columns)[0])
+
+
 def test_a_column_without_a_value_in_training_is_refused():
     for use in ("impute", "standardize"):
         with pytest.raises(InvalidInput, match="column 'age' has no value in any training row"):

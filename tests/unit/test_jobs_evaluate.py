@@ -13,7 +13,7 @@ from evaluation_examples import DIGITS, parts, table, trained
 from raymaas.data.dataset import open_dataset
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.evaluate.density import binarised
-from raymaas.jobs.evaluate import evaluate
+from raymaas.jobs.evaluate import evaluate, told
 from raymaas.jobs.judging import Subject
 from raymaas.jobs.origin import rows_of_version
 from raymaas.registry.reports import Reports
@@ -191,6 +191,7 @@ def test_the_recorded_comparison_is_that_of_asking_both_again(store: Store) -> N
     assert recorded.mcnemar == asked.mcnemar
     value = second.evaluation.metrics["f1"].value - first.evaluation.metrics["f1"].value
     assert asked.differences["f1"].value == pytest.approx(value)
+    assert told(asked) == asked.verdict
     assert asked.verdict.startswith("digits@2 is better than digits@1: +")
     assert "rows only digits@2 gets right" in asked.verdict
 
@@ -231,6 +232,7 @@ def test_a_classifier_judges_what_a_generator_draws(store: Store) -> None:
     assert judged.classes_found == sum(count > 0 for count in judged.found.values())
     shares = np.array([count / 200 for count in judged.found.values() if count])
     assert judged.entropy.value == pytest.approx(-(shares * np.log(shares)).sum(), abs=1e-9)
+    assert told(judged).startswith(f"digits@2 finds {judged.classes_found} of 10 classes, entropy ")
     again = found(store, "faker", by="samples", version="faker@1", judge="digits@2", samples=200)
     assert again.found == judged.found
     assert again.probability == judged.probability
@@ -249,7 +251,10 @@ def test_who_draws_nothing_and_who_is_no_judge_is_refused(store: Store) -> None:
 
 def test_what_was_found_is_kept_with_the_run_and_the_first_report_counts(store: Store) -> None:
     job = EvaluateJob.parse({"model": "digits", "how": {"by": "data", "version": "digits@1"}}, source="job")
-    report = evaluate(job, parts(store, "kept"))
+    said: list[str] = []
+    report = evaluate(job, parts(store, "kept", said=said))
+    assert said[-1].startswith("digits@1: accuracy 0.9")
+    assert said[-1].endswith("on 360 rows of digits")
     assert Reports(store).of_run("kept") == report
     other = job.model_copy(update={"how": job.how.model_copy(update={"version": "digits@2"})})
     assert evaluate(other, parts(store, "kept")) == report

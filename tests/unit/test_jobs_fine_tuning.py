@@ -10,6 +10,7 @@ from local_training import fit_here, trained
 from safetensors.numpy import load
 
 from raymaas.bundle.format import WEIGHTS
+from raymaas.bundle.transforming import TRANSFORMS
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry.resolve import pinned
 from raymaas.registry.states import States
@@ -70,6 +71,19 @@ def test_another_models_weights_are_taken_where_they_fit_and_the_rest_is_drawn(s
     assert "3 of 6 tensors" in told
     assert "head.weight" in told
     assert (version.lineage.parent, version.lineage.init_from) == (None, "digits@1")
+
+
+def test_the_versions_transforms_stay_as_they_were_fitted_unless_the_job_has_its_own(store):
+    job = JOB | {"transforms": [{"use": "standardize"}], "split": {"seed": 1}}
+    first = trained(store, job)
+    later = JOB | {"init_from": "digits@1", "split": {"seed": 2}}
+    for transforms, kept in ((), True), ([{"use": "standardize"}], False):
+        version = trained(store, later | {"transforms": transforms})
+        assert (version.files[TRANSFORMS].sha256 == first.files[TRANSFORMS].sha256) == kept
+    with pytest.raises(
+        InvalidInput, match=r"column 'x' is number \[4\], and the transforms take number \[64\]"
+    ):
+        trained(store, later | {"data": {"use": "iris"}})
 
 
 @pytest.mark.parametrize(

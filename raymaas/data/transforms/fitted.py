@@ -96,7 +96,8 @@ class Fitted:
     def apply(self, rows: Rows) -> Rows:
         """The same rows with the `x` a network takes.
 
-        In `columns` is what a client sends besides it, in `kept` every column that rows can be told apart by.
+        In `columns` is what a client sends besides it, in `kept` every column that rows can be told apart by. Raises
+        InvalidInput for rows without a column that is taken, or with a missing value that is not filled.
         """
         sent = _input_columns(rows, self.document.inputs)
         return replace(
@@ -138,7 +139,22 @@ def fit_transforms(wanted: Sequence[Component], train: Rows, card: DatasetCard) 
 
 
 def _input_columns(rows: Rows, inputs: tuple[Column, ...]) -> dict[str, np.ndarray]:
-    return {column.name: rows.columns.get(column.name, rows.x_ND) for column in inputs}
+    """The `inputs` of the rows by name. Raises InvalidInput for one that is not there, or is something else."""
+    known = rows.columns or {"x": rows.x_ND}
+    for column in inputs:
+        if column.name not in known:
+            raise InvalidInput(
+                f"the transforms take a column {column.name!r}, and the data set has {', '.join(known)}; "
+                "give it one, or name transforms of its own"
+            )
+        values = known[column.name]
+        found = "text" if is_text(values) else "number"
+        if (found, values.shape[1:]) != (column.type, column.shape):
+            raise InvalidInput(
+                f"column {column.name!r} is {found} {list(values.shape[1:])}, and the transforms take "
+                f"{column.type} {list(column.shape)} there; convert it"
+            )
+    return {column.name: known[column.name] for column in inputs}
 
 
 def _side_by_side(frame: Frame) -> np.ndarray:
