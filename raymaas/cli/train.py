@@ -32,7 +32,8 @@ def train(
 ) -> None:
     """Train a model and register it as a new version.
 
-    The log goes to stderr; the version is printed on stdout.
+    The log goes to stderr; the version is printed on stdout. On a terminal a line below the log shows losses, speed and
+    the time left. A budget stops the run between two epochs and keeps what was trained: --set budget.hours=0.5.
 
     Example:
 

@@ -314,7 +314,7 @@ class AsyncRunHandle:
 
     async def progress(self) -> RunProgress | None:
         """How far a training is and what it has used; None until it began."""
-        return (await self._link.call(calls.run_measured(self.run_id))).progress
+        return await self._link.call(calls.run_progress(self.run_id))
 
     async def spec(self) -> RunSpec:
         """What the run was asked to do."""

@@ -41,7 +41,7 @@ from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.reports import EvaluationReport, RecordedComparison
-from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunSpec
+from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.versions import ModelVersion
@@ -51,6 +51,7 @@ B = TypeVar("B")
 SpecT = TypeVar("SpecT", bound=Spec)
 
 API = "/api/v1"
+_LAST_EPOCH = 999_999_999  # asking for those after it, the server need not read any
 
 
 def redirected(target: Reference, ref: int | str | None) -> Reference:
@@ -215,6 +216,10 @@ def run_file(run_id: str, name: str) -> Call[bytes]:
 def run_measured(run_id: str, *, after: int = 0) -> Call[RunMetrics]:
     """What was measured, of the epochs only those after epoch `after`."""
     return _get(f"{_run_path(run_id)}/metrics", RunMetrics, {"after": str(after)} if after else None)
+
+
+def run_progress(run_id: str) -> Call[RunProgress | None]:
+    return _then(run_measured(run_id, after=_LAST_EPOCH), lambda page: page.progress)
 
 
 def run_metrics(run_id: str) -> Call[tuple[EpochMetrics, ...]]:

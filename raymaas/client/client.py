@@ -308,7 +308,7 @@ class RunHandle:
 
     def progress(self) -> RunProgress | None:
         """How far a training is and what it has used; None until it began."""
-        return (self._link.call(calls.run_measured(self.run_id))).progress
+        return self._link.call(calls.run_progress(self.run_id))
 
     def spec(self) -> RunSpec:
         """What the run was asked to do."""

@@ -16,7 +16,7 @@ from raymaas.errors import InvalidInput
 from raymaas.specs.base import canonical_json
 from raymaas.specs.datasets import DataPart
 
-PART_BYTES = 8 * 2**20
+PART_BYTES = 4 * 2**20
 
 _LOOKED_AT = 1024  # rows that say how much memory one takes
 _TEXT_BYTES = 64  # of a Python str, besides its characters

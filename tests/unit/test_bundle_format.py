@@ -13,6 +13,7 @@ from raymaas.bundle.format import ARCHITECTURE, GRAPH, PROBES, WEIGHTS, BuiltBun
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
+from raymaas.models.networks import Classifier
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
@@ -37,7 +38,7 @@ def bundle() -> BuiltBundle:
     return build(network, architecture=component, signature=SIGNATURE, probes=PROBE_ROWS)
 
 
-class Unexportable(torch.nn.Module):
+class Unexportable(Classifier):
     """Asks the values of its input which way to go, which no graph can."""
 
     def __init__(self) -> None:

@@ -207,3 +207,10 @@ def test_epochs_come_in_order_and_the_latest_measurement_of_each_counts(runs: Ru
     assert [metrics.epoch for metrics in runs.epochs("run-a")] == list(range(1, 12))
     assert losses[9] == 0.5
     assert losses[0] == 1
+
+
+def test_epochs_are_read_from_one_on(runs: Runs) -> None:
+    for number in (1, 2, 2, 3):
+        runs.add_epoch(epoch(number, 1.0))
+    assert [found.epoch for found in runs.epochs("run-a", after=1)] == [2, 3]
+    assert runs.epochs("run-a", after=3) == ()

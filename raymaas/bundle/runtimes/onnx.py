@@ -12,7 +12,6 @@ from raymaas.bundle.format import GRAPH
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.specs.versions import Signature
 
-
 _CPU = "CPUExecutionProvider"
 
 

@@ -15,7 +15,8 @@ from raymaas.data.sources.columns import Columns
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.store.places import PlacedFile, files_at
 
-_SMALLEST_VALUE_BYTES = 8  # a file says what its values take encoded, which may be next to nothing
+_PIECE_BYTES = PART_BYTES // 4  # making float32 of what is read takes several copies
+_LOOKED_AT = 1024  # rows that say how much memory one takes
 
 
 class Parquet(Columns):
@@ -31,7 +32,7 @@ class Parquet(Columns):
     def tables(self, files: DataFiles) -> Iterator[pa.Table]:
         found = self._files()
         size = self._piece_rows(found[0])
-        if self._rows(found) <= size:
+        if self._rows(found) <= size * PART_BYTES // _PIECE_BYTES:
             yield self._whole(found)
             return
         settings = self._settled(found, size)
@@ -91,13 +92,10 @@ class Parquet(Columns):
         return rows
 
     def _piece_rows(self, file: PlacedFile) -> int:
-        """How many rows of `file` are about a part of the data set, by what the file says of itself."""
-        with self._opened(file) as parquet:
-            metadata = parquet.metadata
-            groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-            encoded = sum(group.total_byte_size for group in groups)
-        row_bytes = max(encoded // max(1, metadata.num_rows), _SMALLEST_VALUE_BYTES * metadata.num_columns)
-        return max(1, PART_BYTES // int(row_bytes))
+        """How many rows of `file` are read at a time, by what its first ones take: encoded they may take nothing."""
+        for _, some in self._pieces(file, _LOOKED_AT):
+            return max(1, _PIECE_BYTES * len(some) // some.nbytes)
+        return 1
 
     @contextmanager
     def _opened(self, file: PlacedFile) -> Iterator[pq.ParquetFile]:

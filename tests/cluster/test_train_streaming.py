@@ -1,0 +1,165 @@
+"""Streamed training: what it reads is exactly the training rows, the same again, in a bounded memory.
+
+Memory is what a process has for itself (RssAnon of its /proc/PID/status): blocks in Ray's object store are shared,
+and bounded by Ray Data. A job that streams very little has the same libraries in memory, so the difference of the two
+is the data's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+import torch
+
+from raymaas.data.sources.base import DataFiles
+from raymaas.jobs.preparing import prepared
+from raymaas.specs.jobs import Component, Split, Streaming, TrainJob, Training, Workers
+from raymaas.store import LocalStore
+from raymaas.train.checkpoint import Checkpoint
+from raymaas.train.distributed import train_distributed
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray Train reads a deprecated setting of Ray Data, and leaves sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+WIDTH, LIMIT_MB = 512, 32.0
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[None]:
+    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
+    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
+        token = Path(folder, "token")
+        token.touch(mode=0o600)
+        token.write_text("0123456789abcdef" * 4)
+        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        environment.delenv("RAY_AUTH_MODE", raising=False)
+        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return LocalStore(tmp_path_factory.mktemp("store"))
+
+
+def job(folder: Path, *, megabytes: int, epochs: int) -> TrainJob:
+    """A job on so many megabytes of rows, two of whose 512 numbers decide the class."""
+    generator = np.random.default_rng(0)
+    rows = 1_000_000 // (4 * WIDTH) * 10
+    for number in range(megabytes // 10):
+        x_ND = generator.integers(0, 4, size=(rows, WIDTH), dtype=np.uint8).astype(np.float32)
+        table = {
+            "x": pa.FixedSizeListArray.from_arrays(pa.array(x_ND.reshape(-1)), WIDTH),
+            "label": pa.array(x_ND[:, 0] + x_ND[:, 1] > 3),
+        }
+        pq.write_table(pa.table(table), folder / f"{number:03}.parquet", row_group_size=1000)
+    return TrainJob(
+        model="big",
+        data=Component(use="parquet", config={"path": str(folder), "name": "big", "label": "label"}),
+        split=Split(validation=0.005, test=0.005),
+        transforms=(Component(use="standardize"),),
+        architecture=Component(use="mlp", config={"hidden": [8]}),
+        training=Training(epochs=epochs, batch_size=256, learning_rate=0.01, checkpoint_every=1),
+        scaling=Workers(workers=2, cpus_per_worker=1),
+        streaming=Streaming(memory_mb=LIMIT_MB),
+    )
+
+
+def trained(job: TrainJob, store: LocalStore, *, run_id: str) -> Checkpoint:
+    ready = prepared(job, store, DataFiles())
+    assert ready.streamed
+    return train_distributed(
+        job,
+        store_url=store.url,
+        dataset_fingerprint=ready.card.fingerprint,
+        transforms=ready.transforms,
+        run_id=run_id,
+    )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
+    return job(tmp_path_factory.mktemp("small"), megabytes=10, epochs=2)
+
+
+@contextmanager
+def watched() -> Iterator[dict[str, float]]:
+    """The most megabytes that the driver, any worker and any reading process had for itself meanwhile."""
+    peaks: dict[str, float] = defaultdict(float)
+    done, driver = threading.Event(), psutil.Process()
+
+    def look() -> None:
+        while not done.wait(0.05):
+            peaks["driver"] = max(peaks["driver"], private_mb(driver.pid))
+            for process in driver.children(recursive=True):
+                try:
+                    title = " ".join(process.cmdline())
+                except psutil.Error:
+                    continue
+                for kind in ("RayTrainWorker", "Read"):
+                    if title.startswith(f"ray::{kind}"):
+                        peaks[kind] = max(peaks[kind], private_mb(process.pid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        done.set()
+        thread.join()
+
+
+def private_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return sum(int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon"))
+
+
+@pytest.fixture(scope="module")
+def first(ray_cluster: None, small: TrainJob, store: LocalStore) -> tuple[Checkpoint, dict[str, float]]:
+    with watched() as peaks:
+        return trained(small, store, run_id="first"), peaks
+
+
+def test_it_learns_from_every_row_once_an_epoch_and_the_same_again(first, small, store):
+    fitted, _ = first
+    rows = 4880 - 25 - 25
+    assert [epoch.rows for epoch in fitted.history] == [rows, rows]
+    again = trained(small, store, run_id="again")
+    assert [e.train_loss for e in again.history] == [e.train_loss for e in fitted.history]
+    for name, tensor in fitted.weights.items():
+        assert torch.equal(again.weights[name], tensor)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_ten_times_the_limit_stays_under_it(first, store, tmp_path):
+    _, little = first
+    with watched() as much:
+        fitted = trained(job(tmp_path, megabytes=330, epochs=1), store, run_id="much")
+    assert fitted.history[0].rows * WIDTH * 4 > 10 * LIMIT_MB * 1e6
+    assert fitted.history[0].figures["accuracy"] > 0.9
+    assert set(much) == set(little) == {"driver", "RayTrainWorker", "Read"}
+    for process, peak in much.items():
+        assert peak - little[process] < LIMIT_MB, process
