@@ -22,7 +22,6 @@ from raymaas.cli.loglines import epoch_line, first_step_line, trial_line, versio
 from raymaas.client.code import code_of
 from raymaas.client.jobfile import read_job
 from raymaas.cluster.lifecycle import driver_environment
-from raymaas.cluster.plan import TRAIN_SETTINGS
 from raymaas.errors import AlreadyExists, OutOfBudget, RaymaasError, Refused
 from raymaas.registry.resolve import pinned
 from raymaas.registry.runs import Runs
@@ -56,8 +55,6 @@ def carry_out(
     settings = load_settings(os.environ, storage=storage)
     # Before anything imports Ray, which reads parts of the environment at import.
     os.environ.update(driver_environment(os.environ, run_dir=settings.run_dir))
-    for name in TRAIN_SETTINGS:
-        os.environ.pop(name, None)
     from raymaas.cluster.card import read_card
     from raymaas.cluster.joining import connect_as_driver, ray_version
     from raymaas.jobs.kinds import carry_out_job

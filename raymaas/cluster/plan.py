@@ -17,18 +17,6 @@ PLAN_FILE = "cluster.json"
 PROCESSES_FILE = "processes.json"
 SUPERVISOR = "supervisor"
 
-TRAIN_SETTINGS = {
-    # A worker's checkpoint waits for the next poll of its controller, 2 s apart by default.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
-    # After a node was lost Ray Train first tries with the room it remembers; it gives up after a minute by default.
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
-}
-"""What Ray Train's processes go by, which have it from the node they are started on.
-
-A driver must not have it: Ray Train hands its own on to workers as a runtime environment, for which Ray starts a
-process anew through its agent, where it would take one that is there.
-"""
-
 
 class ClusterPlan(Document):
     """One cluster on this machine. The file holds no secrets, only the names of the files that do."""
@@ -127,7 +115,10 @@ def service_environment(plan: ClusterPlan, *, inherited: dict[str, str]) -> dict
         "PYTHONUNBUFFERED": "1",
         "RAYMAAS_STORAGE": plan.storage,
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
-        **TRAIN_SETTINGS,
+        # A worker's checkpoint waits for the next poll of its controller, 2 s apart by default.
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        # After a node was lost Ray Train first tries with the room it remembers; it gives up after a minute by default.
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
     }
     if plan.token_file:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": plan.token_file}

@@ -39,7 +39,8 @@ def is_streamed(card: DatasetCard, streaming: Streaming | None) -> bool:
     limit = streaming.memory_mb * 1e6 * _HELD_SHARE
     if card.parts:
         return card.part_bytes > limit
-    if 4 * card.rows * card.features > limit:
+    columns = sum(math.prod(column.shape) for column in card.columns)
+    if 4 * card.rows * (card.features + columns) > limit:
         raise InvalidInput(
             f"data set {card.name!r} is above a quarter of streaming.memory_mb and in one piece; import it with "
             "{use: parquet}, or leave streaming out"
@@ -125,7 +126,9 @@ def with_held_rows(reader: Reader, division: Parts, transforms: Fitted, streamin
     for number in range(len(reader.card.parts)):
         for some in in_slices(reader.part(number), transforms):
             for rows, position_N in zip(found, wanted, strict=True):
-                rows.append(some.take(np.flatnonzero(np.isin(some.id_N, position_N))))
+                first = some.id_N[0]
+                a, b = np.searchsorted(position_N, (first, first + len(some)))
+                rows.append(some.take(position_N[a:b] - first))
     validation, test = (joined(rows) for rows in found)
     return replace(division, validation=validation, test=test)
 

@@ -161,7 +161,8 @@ def _rows(
     if job.streaming is None or not is_streamed(card, job.streaming):
         return transforms.ready(split(open_dataset(store, card.name, card.fingerprint), job.split)), None
     # A second to import, and only for data that is streamed.
-    from raymaas.train.streaming import Streamed, StreamedRows
+    from raymaas.train.streaming import Streamed
+    from raymaas.train.stretches import StreamedRows
 
     division = split(open_index(store, card, job.split), job.split)
     reader = Reader(store, card)

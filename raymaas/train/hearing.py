@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import ray
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raymaas.specs.telling import Told, told_of
 from raymaas.train.checkpoint import EpochReport
@@ -25,7 +27,9 @@ def send(queue: Queue, said: EpochReport | Told, *, wait: bool) -> None:
 @contextmanager
 def heard_by(hear: Callable[[EpochReport | Told], None]) -> Iterator[Queue]:
     """A queue that a thread empties into `hear`. On leaving, all was said, or its error is raised."""
-    queue = Queue(actor_options={"num_cpus": 0})
+    # Beside the driver: on another node it could be lost, and the fit with it, where one worker's would be.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     raised: list[Exception] = []
 
     def listen() -> None:

@@ -1,19 +1,15 @@
 """Streaming: training rows that are read by Ray Data in every epoch, for data sets larger than memory.
 
-The order of an epoch is a function of (seed, epoch) and the number of workers. The parts of the data set come in an
-order drawn from both, the training rows of each part likewise; of all these rows, one after the other, every worker
-takes a stretch of its own, just as long as its shards of all batches together; and Ray Data mixes a worker's rows
-with those near them. So all workers take equally many steps, each row comes once in an epoch, and a fit that
-is resumed with as many workers goes on with the bits it would have had.
+A worker's stretch of the epoch's order is read by tasks of Ray Data, one for each part, and mixed with the rows near
+it in a window. Ray Data keeps the order of the parts, and draws the window from the epoch's seed. So a fit that is
+resumed with as many workers goes on with the bits it would have had.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,55 +21,15 @@ from ray.data import Datasource, ExecutionResources, ReadTask
 from ray.data.block import BlockMetadata
 
 from raymaas.data.streamed import Reader, in_slices
-from raymaas.data.transforms.fitted import Fitted
 from raymaas.errors import RunFailed
-from raymaas.specs.datasets import DatasetCard
 from raymaas.store import open_store
 from raymaas.train.feed import Batch, Deal, Feed
+from raymaas.train.stretches import Piece, StreamedRows
 
 _MIXED_SHARE = 1 / 8  # of the limit: rows of a worker that are mixed; they lie there twice while they are
 _STORED_SHARE = 1 / 4  # of the limit: blocks on their way, in Ray's object store
 _BLOCK_BYTES = 2**20
 _READERS = 2  # processes that read for one worker
-
-
-@dataclass(frozen=True, eq=False)
-class StreamedRows:
-    """The rows a worker reads, and what a reading process needs to know; it travels there."""
-
-    store_url: str
-    card: DatasetCard
-    transforms: Fitted
-    parts: Sequence[np.ndarray]
-    """For each part of the set, where in it the training rows are."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.transforms.document.shape
-
-    @property
-    def row_bytes(self) -> int:
-        return 4 * math.prod(self.shape)
-
-    def stretch(self, start: int, stop: int, *, seed: int) -> list[Piece]:
-        """Rows `start` to `stop` of the order that `seed` gives all training rows: parts, and where in each."""
-        pieces, first = [], 0
-        for number in np.random.default_rng(seed).permutation(len(self.parts)).tolist():
-            rows = len(self.parts[number])
-            a, b = max(start - first, 0), min(stop - first, rows)
-            if a < b:
-                order_N = np.random.default_rng((seed, number)).permutation(rows)
-                pieces.append(Piece(number, self.parts[number][order_N[a:b]]))
-            first += rows
-        return pieces
-
-
-@dataclass(frozen=True, eq=False)
-class Piece:
-    """Some rows of one part, in the order they come in."""
-
-    number: int
-    position_N: np.ndarray
 
 
 class Streamed(Feed):
@@ -92,8 +48,7 @@ class Streamed(Feed):
 
     def batches(self, deal: Deal, *, seed: int) -> Iterator[Batch]:
         sizes = deal.sizes(sum(map(len, self._rows.parts)))
-        before = sum(_dealt(deal.of_rank(rank), sizes) for rank in range(deal.world.rank))
-        mine = self._rows.stretch(before, before + _dealt(deal, sizes), seed=seed)
+        mine = self._rows.dealt(deal, seed=seed)
         with closing(self._tables(mine, size=deal.share(sizes[0]), seed=seed)) as tables:
             for rows in sizes:
                 x_BD, y_B = self._tensors(tables, deal.share(rows))
@@ -176,8 +131,3 @@ def _read(shared: ray.ObjectRef[StreamedRows], piece: Piece) -> Iterator[pa.Tabl
         data = pa.py_buffer(np.ascontiguousarray(rows.x_ND))
         x = pa.FixedSizeBinaryArray.from_buffers(pa.binary(streamed.row_bytes), len(rows), [None, data])
         yield pa.table({"x": x, "y": pa.array(rows.y_N)})
-
-
-def _dealt(deal: Deal, sizes: Sequence[int]) -> int:
-    """Rows a worker is dealt in all batches; all but the last have the same size."""
-    return (len(sizes) - 1) * deal.share(sizes[0]) + deal.share(sizes[-1])

@@ -24,7 +24,7 @@ import torch
 
 from raymaas.data.sources.base import DataFiles
 from raymaas.jobs.preparing import prepared
-from raymaas.specs.jobs import Component, Split, Streaming, TrainJob, Training, Workers
+from raymaas.specs.jobs import Component, Split, Streaming, Training, TrainJob, Workers
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.distributed import train_distributed

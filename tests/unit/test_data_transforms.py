@@ -107,6 +107,13 @@ def test_standardized_training_rows_have_mean_0_and_deviation_1_or_are_0(x_ND, c
     np.testing.assert_allclose(found[:, wide].std(axis=0), 1, atol=1e-4)
 
 
+def test_a_value_that_is_always_the_same_is_only_centred():
+    constant = np.full(4097, 0.1, np.float32)
+    assert np.abs(x_of({"use": "standardize"}, measure=constant)).max() < 1e-6
+    made = fitted({"use": "standardize"}, measure=constant)
+    assert made.x_of({"measure": np.float32([2.1])})[0, 0] == pytest.approx(2, rel=1e-6)
+
+
 def test_what_is_missing_does_not_count_and_stays_missing_when_standardized():
     found = x_of(
         {"use": "standardize"}, {"use": "impute", "config": {"strategy": "constant", "value": 0}}, age=AGE

@@ -8,7 +8,7 @@ from raymaas.data.rows import Rows
 from raymaas.data.transforms.fitted import Fitted, Transforms
 from raymaas.specs.datasets import Column, DatasetCard
 from raymaas.train.feed import Deal, Held
-from raymaas.train.streaming import StreamedRows
+from raymaas.train.stretches import StreamedRows
 from raymaas.train.world import World
 
 

@@ -76,11 +76,13 @@ class Parquet(Columns):
     def _pieces(
         self, file: PlacedFile, size: int, *, columns: Sequence[str] | None = None
     ) -> Iterator[tuple[int, pa.Table]]:
-        """What the first row of each piece is called, and the piece."""
+        """What the first row of each piece is called, and the piece: the wanted columns, or those of them named."""
         first_row = 0
         with self._opened(file) as parquet:
-            wanted = self.wanted(parquet.schema_arrow.names) if columns is None else columns
-            for batch in parquet.iter_batches(batch_size=size, columns=list(wanted), use_threads=False):
+            wanted = self.wanted(parquet.schema_arrow.names)
+            for batch in parquet.iter_batches(
+                batch_size=size, columns=list(columns or wanted), use_threads=False
+            ):
                 yield first_row, pa.Table.from_batches([batch])
                 first_row += len(batch)
 
@@ -94,7 +96,7 @@ class Parquet(Columns):
     def _piece_rows(self, file: PlacedFile) -> int:
         """How many rows of `file` are read at a time, by what its first ones take: encoded they may take nothing."""
         for _, some in self._pieces(file, _LOOKED_AT):
-            return max(1, _PIECE_BYTES * len(some) // some.nbytes)
+            return max(1, _PIECE_BYTES * len(some) // int(some.nbytes))
         return 1
 
     @contextmanager

@@ -65,9 +65,8 @@ def _moments(name: str, values: np.ndarray) -> Moments:
         rows = slice(start, start + _ROWS)
         squares_D += np.sum((flat_ND[rows] - mean_D) ** 2, axis=0, where=present_ND[rows])
     deviation_D = np.sqrt(squares_D / count_D)
-    # A constant's mean may be off by its last digits, which are then all there is of a deviation.
-    constant_D = deviation_D <= 10 * np.finfo(np.float64).eps * np.abs(mean_D)
-    deviation_D[constant_D] = 1.0
+    # Exact for a constant: the sum of float32 in float64 is.
+    deviation_D[deviation_D == 0] = 1.0
     return Moments(mean=tuple(mean_D.tolist()), deviation=tuple(deviation_D.tolist()))
 
 
