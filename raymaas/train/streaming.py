@@ -8,22 +8,18 @@ resumed with as many workers goes on with the bits it would have had.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray.data
 import torch
-from ray.data import Datasource, ExecutionResources, ReadTask
-from ray.data.block import BlockMetadata
+from ray.data import ExecutionResources
 
-from raymaas.data.streamed import Reader, in_slices
 from raymaas.errors import RunFailed
-from raymaas.store import open_store
 from raymaas.train.feed import Batch, Deal, Feed
+from raymaas.train.piece_source import PieceSource
 from raymaas.train.stretches import Piece, StreamedRows
 
 _MIXED_SHARE = 1 / 8  # of the limit: rows of a worker that are mixed; they lie there twice while they are
@@ -48,10 +44,12 @@ class Streamed(Feed):
 
     def batches(self, deal: Deal, *, seed: int) -> Iterator[Batch]:
         sizes = deal.sizes(sum(map(len, self._rows.parts)))
-        mine = self._rows.dealt(deal, seed=seed)
-        with closing(self._tables(mine, size=deal.share(sizes[0]), seed=seed)) as tables:
-            for rows in sizes:
-                x_BD, y_B = self._tensors(tables, deal.share(rows))
+        before = sum(_share(deal.of_rank(rank), sizes) for rank in range(deal.world.rank))
+        mine = self._rows.stretch(before, before + _share(deal, sizes), seed=seed)
+        size = max(1, deal.share(sizes[0]))
+        with closing(self._tables(mine, size=size, seed=seed)) as tables:
+            for rows, table in zip(sizes, _cut(tables, map(deal.share, sizes)), strict=True):
+                x_BD, y_B = self._tensors(table)
                 shards, first = [], 0
                 for shard in deal.shards(rows):
                     last = first + shard.stop - shard.start
@@ -63,7 +61,7 @@ class Streamed(Feed):
         if not pieces:
             return
         dataset = ray.data.read_datasource(
-            _Source(self._rows, pieces),
+            PieceSource(self._rows, pieces),
             num_cpus=0,  # the workers may have reserved all there are
             concurrency=_READERS,
             override_num_blocks=len(pieces),
@@ -78,56 +76,42 @@ class Streamed(Feed):
             local_shuffle_seed=seed % 2**32,
         )
 
-    def _tensors(self, tables: Iterator[pa.Table], rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if not rows:
-            shape = (0, *self._rows.shape)
+    def _tensors(self, table: pa.Table | None) -> tuple[torch.Tensor, torch.Tensor]:
+        if table is None:
             y_type = torch.float32 if self._rows.card.target == "number" else torch.int64
-            return torch.empty(shape, device=self._device), torch.empty(0, dtype=y_type, device=self._device)
-        table = next(tables, None)
-        if table is None or len(table) != rows:
-            raise RunFailed(
-                "Ray Data brought other rows than were asked for; see the log of the run's workers"
+            return (
+                torch.empty((0, *self._rows.shape), device=self._device),
+                torch.empty(0, dtype=y_type, device=self._device),
             )
-        x = table["x"].combine_chunks()
-        width = self._rows.row_bytes
-        x_BD = np.frombuffer(x.buffers()[1], np.float32, count=rows * width // 4, offset=x.offset * width)
-        return (
-            torch.tensor(x_BD, device=self._device).reshape(rows, *self._rows.shape),
-            torch.tensor(table["y"].to_numpy(), device=self._device),
+        x, width = table["x"].combine_chunks(), self._rows.row_bytes
+        x_BD = np.frombuffer(
+            x.buffers()[1], np.float32, count=len(x) * width // 4, offset=x.offset * width
+        ).reshape(len(x), *self._rows.shape)
+        return torch.tensor(x_BD, device=self._device), torch.tensor(
+            table["y"].to_numpy(), device=self._device
         )
 
 
-class _Source(Datasource):
-    """Each piece is read by a task of its own, in their order."""
+def _cut(tables: Iterator[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table | None]:
+    """Tables of just so many rows, one for each size; None for no rows. Raises RunFailed when there are too few.
 
-    def __init__(self, rows: StreamedRows, pieces: Sequence[Piece]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._rows, self._pieces = rows, pieces
-
-    def estimate_inmemory_data_size(self) -> int:
-        return self._rows.row_bytes * sum(len(piece.position_N) for piece in self._pieces)
-
-    def get_read_tasks(self, parallelism: int, *further: Any, **options: Any) -> list[ReadTask]:
-        shared = ray.put(self._rows)
-        return [
-            ReadTask(
-                partial(_read, shared, piece),
-                BlockMetadata(
-                    num_rows=len(piece.position_N),
-                    size_bytes=self._rows.row_bytes * len(piece.position_N),
-                    input_files=None,
-                    exec_stats=None,
-                ),
-            )
-            for piece in self._pieces
-        ]
+    Ray Data gives batches of one size, and a worker's shard of a short last batch may be longer than its others.
+    """
+    waiting: list[pa.Table] = []
+    for size in sizes:
+        while sum(map(len, waiting)) < size:
+            table = next(tables, None)
+            if table is None:
+                raise RunFailed("Ray Data lost rows; see the log of the run's workers")
+            waiting.append(table)
+        if not size:
+            yield None
+            continue
+        table = pa.concat_tables(waiting)
+        yield table.slice(0, size)
+        waiting = [table.slice(size)] if len(table) > size else []
 
 
-def _read(shared: ray.ObjectRef[StreamedRows], piece: Piece) -> Iterator[pa.Table]:
-    """The rows of a piece in slices, as `x`, the bytes of its float32, and `y`."""
-    streamed = ray.get(shared)
-    reader = Reader(open_store(streamed.store_url), streamed.card)
-    for rows in in_slices(reader.part(piece.number).take(piece.position_N), streamed.transforms):
-        data = pa.py_buffer(np.ascontiguousarray(rows.x_ND))
-        x = pa.FixedSizeBinaryArray.from_buffers(pa.binary(streamed.row_bytes), len(rows), [None, data])
-        yield pa.table({"x": x, "y": pa.array(rows.y_N)})
+def _share(deal: Deal, sizes: Sequence[int]) -> int:
+    """Rows a worker is dealt in all batches; all but the last have the same size."""
+    return (len(sizes) - 1) * deal.share(sizes[0]) + deal.share(sizes[-1])

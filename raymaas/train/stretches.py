@@ -3,19 +3,23 @@
 It is a function of (seed, epoch) and the number of workers. The parts of the data set come in an order drawn from
 both, the training rows of each part likewise. Of all these rows, one after the other, every worker takes a stretch of
 its own, just as long as its shards of all batches together: all take equally many steps, and each row comes once.
+
+The processes that read import this, and no torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from raymaas.data.streamed import Reader, in_slices
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.specs.datasets import DatasetCard
-from raymaas.train.feed import Deal
+from raymaas.store import open_store
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +60,10 @@ class StreamedRows:
             first += rows
         return pieces
 
-    def dealt(self, deal: Deal, *, seed: int) -> list[Piece]:
-        """The stretch of the worker that is dealt to."""
-        sizes = deal.sizes(sum(map(len, self.parts)))
-        start = sum(_share(deal.of_rank(rank), sizes) for rank in range(deal.world.rank))
-        return self.stretch(start, start + _share(deal, sizes), seed=seed)
-
-
-def _share(deal: Deal, sizes: Sequence[int]) -> int:
-    """Rows a worker is dealt in all batches; all but the last have the same size."""
-    return (len(sizes) - 1) * deal.share(sizes[0]) + deal.share(sizes[-1])
+    def tables(self, piece: Piece) -> Iterator[pa.Table]:
+        """The rows of a piece in slices, as `x`, the bytes of its float32, and `y`; verified and transformed."""
+        reader = Reader(open_store(self.store_url), self.card)
+        for rows in in_slices(reader.part(piece.number).take(piece.position_N), self.transforms):
+            data = pa.py_buffer(np.ascontiguousarray(rows.x_ND))
+            x = pa.FixedSizeBinaryArray.from_buffers(pa.binary(self.row_bytes), len(rows), [None, data])
+            yield pa.table({"x": x, "y": pa.array(rows.y_N)})

@@ -1,13 +1,16 @@
 """Feeds: batches are dealt out whole to any number of workers, from memory and from a stream's order of rows."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from raymaas.data.rows import Rows
 from raymaas.data.transforms.fitted import Fitted, Transforms
+from raymaas.errors import RunFailed
 from raymaas.specs.datasets import Column, DatasetCard
 from raymaas.train.feed import Deal, Held
+from raymaas.train.streaming import _cut
 from raymaas.train.stretches import StreamedRows
 from raymaas.train.world import World
 
@@ -67,6 +70,23 @@ def streamed_rows() -> StreamedRows:
 
 def rows_of(pieces) -> list[tuple[int, int]]:
     return [(piece.number, place) for piece in pieces for place in piece.position_N.tolist()]
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_what_ray_data_brings_is_cut_to_each_batchs_share(size):
+    """Five workers: of 7 rows the third has one more than of 8."""
+    for deal in deals(size, batch_rows=8):
+        sizes = [deal.share(rows) for rows in deal.sizes(31)]
+        tables = pa.table({"n": np.arange(sum(sizes))}).to_batches(max_chunksize=max(1, sizes[0]))
+        cut = list(_cut(map(_as_table, tables), sizes))
+        assert [0 if table is None else len(table) for table in cut] == sizes
+        assert [n for table in cut if table for n in table["n"].to_pylist()] == list(range(sum(sizes)))
+        with pytest.raises(RunFailed, match="lost rows"):
+            list(_cut(map(_as_table, tables), [*sizes, 1]))
+
+
+def _as_table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
 
 
 def test_stretches_of_a_stream_are_one_order_cut_up():
