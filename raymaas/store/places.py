@@ -82,9 +82,11 @@ def files_at(place: str) -> list[PlacedFile]:
 def _files_in_store(place: str) -> list[PlacedFile]:
     where, question, fields = place.partition("?")
     folder, _, name = where.removesuffix("/").rpartition("/")
-    above, below = open_store(folder + question + fields), open_store(place)
-    if above.exists(name):
-        return [PlacedFile(place, partial(_open_stored, above, name))]
+    if not folder.endswith(":/"):  # a bucket has nothing above it
+        above = open_store(folder + question + fields)
+        if above.exists(name):
+            return [PlacedFile(place, partial(_open_stored, above, name))]
+    below = open_store(place)
     found: list[PlacedFile] = []
     last: str | None = None
     while page := below.list("", after=last, limit=_PAGE):

@@ -54,6 +54,7 @@ def test_two_nodes_equal_one_worker(cluster, store, dataset):
     assert_same_weights(run(job, store, dataset, run_id="nodes"), trained_here(job, dataset))
 
 
+@pytest.mark.soak
 def test_elastic_workers_are_as_many_as_there_is_room_for_and_go_on_when_a_node_is_lost(
     cluster, store, dataset
 ):

@@ -10,7 +10,7 @@ from s3_server import S3Server
 
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.store import open_store
-from raymaas.store.places import read_folder, read_place
+from raymaas.store.places import files_at, read_folder, read_place
 
 FILES = {"cat/a.png": b"1", "cat/b.png": b"2", "dog/c.png": b"3", "top.csv": b"a,b"}
 
@@ -38,6 +38,20 @@ def test_a_file_is_read(place):
 def test_a_folder_is_read_in_the_order_of_its_paths(place):
     assert list(read_folder(place(""))) == sorted(FILES.items())
     assert list(read_folder(place("cat"))) == [("a.png", b"1"), ("b.png", b"2")]
+
+
+def test_files_are_opened_by_folder_and_by_name(place):
+    assert [file.open().read() for file in files_at(place("cat"))] == [b"1", b"2"]
+    (one,) = files_at(place("cat/b.png"))
+    assert one.open().read() == one.open().read() == b"2"
+    assert [file.place.rpartition("/")[2] for file in files_at(place(""))] == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "top.csv",
+    ]
+    with pytest.raises(NotFound):
+        files_at(place("none"))
 
 
 def test_what_is_not_there_is_not_found(place):

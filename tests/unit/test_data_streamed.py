@@ -16,7 +16,7 @@ from raymaas.data.streamed import Reader, is_streamed, open_index, with_held_row
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
 from raymaas.jobs.preparing import ready_rows
-from raymaas.specs.jobs import Component, Split, Streaming, TrainJob
+from raymaas.specs.jobs import Component, Split, Streaming, Training, TrainJob
 from raymaas.store import LocalStore, MemoryStore
 
 ROWS, WIDTH = 40_000, 64  # 10 MB as float32
@@ -190,6 +190,17 @@ def test_a_job_streams_what_is_above_a_quarter_of_its_memory(store, folder, card
     in_one_piece = card.model_copy(update={"parts": (), "features": WIDTH, "rows": 10 * ROWS})
     with pytest.raises(InvalidInput, match=r"above a quarter of streaming.memory_mb and in one piece"):
         is_streamed(in_one_piece, SMALL)
+
+
+def test_a_fit_on_all_rows_at_once_cannot_be_streamed():
+    with pytest.raises(ValueError, match="lbfgs takes all rows at once"):
+        TrainJob(
+            model="m",
+            data=Component(use="iris"),
+            architecture=Component(use="logistic"),
+            training=Training(optimizer="lbfgs"),
+            streaming=SMALL,
+        )
 
 
 def test_a_source_of_one_table_gives_that(tmp_path):
