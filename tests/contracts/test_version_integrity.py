@@ -32,7 +32,7 @@ def small_bundle() -> tuple[Component, BuiltBundle]:
     )
     rows = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     bundle = build(catalogue.build(component), architecture=component, signature=SIGNATURE, probes=rows)
-    return component, bundle.with_evaluation(row_N=np.arange(3), correct_N=np.ones(3, np.uint8))
+    return component, bundle.with_evaluation(row_N=np.arange(3), values={"correct": np.ones(3, bool)})
 
 
 @pytest.fixture(scope="module")

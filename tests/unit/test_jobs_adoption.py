@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def checkpoint(epoch: int) -> Checkpoint:
     for n in range(1, epoch + 1):
         report = EpochReport(epoch=n, train_loss=1, validation_loss=1, figures={"accuracy": 0}, seconds=0)
         weights = {"w": torch.tensor(float(epoch))}
-        state = state.after(report, weights=weights, optimizer={0: {"n": epoch}}, min_delta=0)
+        state = replace(state.after(report, weights=weights, min_delta=0), optimizer={0: {"n": epoch}})
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from threading import Event
 
@@ -67,7 +68,7 @@ def some_checkpoint(epoch: int = 1, **rest: object) -> Checkpoint:
     weights = {"w": torch.arange(3.0)}
     optimizer = rest.get("optimizer", {0: {"step": torch.tensor(2.0), "momentum_buffer": torch.ones(3)}})
     for report in reports:
-        state = state.after(report, weights=weights, optimizer=optimizer, min_delta=0)
+        state = replace(state.after(report, weights=weights, min_delta=0), optimizer=optimizer)
     return state
 
 
