@@ -6,6 +6,10 @@ I. Goodfellow et al., Generative Adversarial Nets (2014). With D the discriminat
     generator, minimax    log(1 - D(G(z)))
     generator, non-saturating (section 3)  -log D(G(z))
 
+The discriminator also pays for its slope at real rows, which keeps the two from circling each other, or the generator
+from making one row only (L. Mescheder, A. Geiger, S. Nowozin, Which Training Methods for GANs do actually Converge?,
+2018, R1).
+
 Both learn in the same step, from the same draw: the discriminator's loss does not reach the generator, and the
 generator's not the discriminator's weights. (L. Mescheder, S. Nowozin, A. Geiger, The Numerics of GANs, 2017, on such
 simultaneous steps.)
@@ -46,14 +50,14 @@ class GANConfig(ScaledConfig):
     latent: int = Field(64, ge=1, description="Latent numbers, Z.")
     generator: tuple[PositiveInt, ...] = Field((256, 512), min_length=1, description="Its hidden units.")
     discriminator: tuple[PositiveInt, ...] = Field((512, 256), min_length=1, description="Its hidden units.")
-    dropout: float = Field(0.3, ge=0, lt=1, description="Of the discriminator's hidden units, in training.")
-    noise: float = Field(
-        0.0,
+    dropout: float = Field(0.0, ge=0, lt=1, description="Of the discriminator's hidden units, in training.")
+    gradient_penalty: float = Field(
+        5.0,
         ge=0,
-        description="Deviation of what is added to all rows that the discriminator sees in training, after scaling.",
+        description="How much a steep discriminator costs: half of this times its squared slope at real rows.",
     )
     real_label: float = Field(
-        0.9,
+        1.0,
         gt=0.5,
         le=1,
         description="What the discriminator learns for real rows: one-sided smoothing below 1.",
@@ -75,7 +79,7 @@ class GAN(SelfSupervised):
         values = math.prod(config.shape)
         self.generator = perceptron(
             (config.latent, *config.generator, values),
-            between=lambda units: [nn.LayerNorm(units), nn.LeakyReLU(_SLOPE)],
+            between=lambda _: [nn.LeakyReLU(_SLOPE)],
         )
         self.discriminator = perceptron(
             (values, *config.discriminator, 1),
@@ -87,24 +91,21 @@ class GAN(SelfSupervised):
         x_BD = x_B.flatten(1) * self.config.input_scale
         z_BZ = self.chance.normal(x_BD.new_empty(len(x_BD), self.config.latent))
         made_BD = self.generator(z_BZ).sigmoid()
-        real_B, made_B = (
-            self.discriminator(self._blurred(rows_BD))[:, 0] for rows_BD in (x_BD, made_BD.detach())
-        )
+        penalised = self.training and self.config.gradient_penalty > 0
+        if penalised:
+            x_BD = x_BD.detach().requires_grad_()
+        real_B, made_B = (self.discriminator(rows_BD)[:, 0] for rows_BD in (x_BD, made_BD.detach()))
         held = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
-        judged_B = functional_call(self.discriminator, held, (self._blurred(made_BD),))[:, 0]
+        judged_B = functional_call(self.discriminator, held, (made_BD,))[:, 0]
         smooth = self.config.real_label
         discriminator_B = smooth * softplus(-real_B) + (1 - smooth) * softplus(real_B) + softplus(made_B)
+        if penalised:
+            (slope_BD,) = torch.autograd.grad(real_B.sum(), x_BD, create_graph=True)
+            discriminator_B = discriminator_B + self.config.gradient_penalty / 2 * slope_BD.square().sum(
+                dim=1
+            )
         fooled_B = softplus(-judged_B) if self.config.loss == "non_saturating" else -softplus(judged_B)
         return torch.stack([discriminator_B, fooled_B], dim=1)
-
-    def _blurred(self, rows_BD: torch.Tensor) -> torch.Tensor:
-        """With noise, so that both kinds of rows overlap and the discriminator cannot tell all of them apart.
-
-        M. Arjovsky, L. Bottou, Towards Principled Methods for Training Generative Adversarial Networks (2017).
-        """
-        if not self.config.noise:
-            return rows_BD
-        return rows_BD + self.config.noise * self.chance.normal(rows_BD)
 
     def infer(self, x_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return (self.discriminator(x_B.flatten(1) * self.config.input_scale)[:, 0].sigmoid(),)
