@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
+# A process that spoke to a Ray with tokens cannot speak to one without: the simulated nodes have one of their own.
 NODES := tests/cluster/test_train_nodes.py
 
 .PHONY: quickstart test test-cluster lint bench soak train-all gpu clean
@@ -11,7 +12,6 @@ quickstart: $(SETUP)  ## the main job: one real model from data to a served answ
 
 test: $(SETUP)  ## unit and contract tests, then everything that needs a Ray cluster
 	$(BIN)/pytest $(ARGS)
-	# A process that spoke to a Ray with tokens cannot speak to one without, so the simulated nodes have their own.
 	$(BIN)/pytest -m "cluster and not soak" $(NODES)
 	$(BIN)/pytest -m "(cluster or journey) and not soak" --ignore $(NODES) $(ARGS)
 
