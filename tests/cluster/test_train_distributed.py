@@ -75,6 +75,7 @@ def test_workers_apply_the_transforms_that_were_fitted_to_the_training_rows(ray_
     assert_same_weights(run(job, store, dataset, run_id="standardized"), trained_here(job, dataset))
 
 
+@pytest.mark.soak  # the placement contract has both, on workers without Ray
 @pytest.mark.parametrize("strategy", ["fsdp", "pipeline"])
 def test_a_network_that_no_worker_has_whole_is_trained_the_same_and_kept_whole(
     ray_cluster, store, dataset, strategy

@@ -481,12 +481,12 @@ def run_machine(make: Callable[[], Store], *, examples: int, steps: int, random:
 
 
 def test_in_memory() -> None:
-    run_machine(lambda: MemoryStore(lambda: datetime.now(UTC)), examples=50, steps=30)
+    run_machine(lambda: MemoryStore(lambda: datetime.now(UTC)), examples=30, steps=30)
 
 
 def test_on_a_folder(tmp_path: Path) -> None:
     numbers = count()
-    run_machine(lambda: LocalStore(tmp_path / str(next(numbers))), examples=10, steps=25)
+    run_machine(lambda: LocalStore(tmp_path / str(next(numbers))), examples=6, steps=25)
 
 
 def test_on_s3(s3: S3Server, s3_prefix: str) -> None:
