@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from raymaas.models.networks import Network
 from raymaas.train.optimizers import State
@@ -67,13 +68,13 @@ class Placed(ABC):
         `World.all_reduce` of those sums is the batch's.
         """
 
-    @abstractmethod
     def given(self, piece: Piece, work: Work) -> torch.Tensor:
         """What the whole network gives for the piece. The caller holds `torch.no_grad`."""
+        return work.given(self.network, piece.x_BD, piece)
 
-    @abstractmethod
     def clip(self, max_norm: float) -> None:
         """Scale the gradient, so that its norm over all parameters of the network is at most that."""
+        clip_grad_norm_(self.network.parameters(), max_norm)
 
     @abstractmethod
     def weights(self) -> dict[str, torch.Tensor]:

@@ -15,7 +15,6 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
-from torch.nn.utils import clip_grad_norm_
 
 from raymaas.errors import InvalidInput
 from raymaas.models.chain import units
@@ -44,19 +43,12 @@ class Sharded(Placed):
 
     def gradient(self, pieces: Sequence[Piece], work: Work) -> torch.Tensor:
         losses = []
-        for (
-            piece
-        ) in pieces:  # each is reduced at once: unreduced gradients would be as large as the whole network
+        # Each is reduced at once: unreduced gradients would be as large as the whole network.
+        for piece in pieces:
             loss = work.loss(work.given(self.network, piece.x_BD, piece), piece)
             loss.backward(piece.scale)  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return reduce(torch.add, losses)
-
-    def given(self, piece: Piece, work: Work) -> torch.Tensor:
-        return work.given(self.network, piece.x_BD, piece)
-
-    def clip(self, max_norm: float) -> None:
-        clip_grad_norm_(self.network.parameters(), max_norm)
 
     @property
     def keeps(self) -> bool:

@@ -11,7 +11,6 @@ from functools import reduce
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 
 from raymaas.models.networks import Network
 from raymaas.train.optimizers import State, restore
@@ -34,12 +33,6 @@ class Whole(Placed):
                 loss.backward(piece.scale)  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         return reduce(torch.add, losses)
-
-    def given(self, piece: Piece, work: Work) -> torch.Tensor:
-        return work.given(self.network, piece.x_BD, piece)
-
-    def clip(self, max_norm: float) -> None:
-        clip_grad_norm_(self.network.parameters(), max_norm)
 
     def weights(self) -> dict[str, torch.Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
