@@ -32,6 +32,7 @@ class Case:
     training: Training
     parts: Parts
     strategy: Strategy = "ddp"
+    one_machine: bool = False
     resume: CheckpointFiles | None = None
 
     def run(self, world: World) -> Checkpoint:
@@ -76,9 +77,9 @@ def on_workers(work: Callable[[GlooWorld], Result], *, size: int, folder: Path) 
 
 
 class GlooWorld(Protocol):
-    """The world of this process, for networks that lie on the workers in that way."""
+    """The world of this process, for networks that lie on the workers in that way; with shared memory, if wanted."""
 
-    def __call__(self, strategy: Strategy) -> World: ...
+    def __call__(self, strategy: Strategy, *, one_machine: bool = False) -> World: ...
 
 
 def _worker(
@@ -91,14 +92,17 @@ def _worker(
     torch.distributed.destroy_process_group()
 
 
-def _gloo_world(rank: int, size: int, strategy: Strategy) -> World:
+def _gloo_world(rank: int, size: int, strategy: Strategy, *, one_machine: bool = False) -> World:
     def all_reduce(tensor: torch.Tensor) -> torch.Tensor:
         summed = tensor.clone()
         torch.distributed.all_reduce(summed)
         return summed
 
-    return World(rank, size, torch.device("cpu"), all_reduce, DistributedDataParallel, strategy)
+    return World(rank, size, torch.device("cpu"), all_reduce, DistributedDataParallel, one_machine, strategy)
 
 
 def _run_all(cases: Mapping[str, Case], world: GlooWorld) -> dict[str, CheckpointFiles]:
-    return {name: case.run(world(case.strategy)).to_files() for name, case in cases.items()}
+    return {
+        name: case.run(world(case.strategy, one_machine=case.one_machine)).to_files()
+        for name, case in cases.items()
+    }

@@ -198,6 +198,7 @@ def _world(strategy: Strategy) -> World:
         device=ray.train.torch.get_device(),
         all_reduce=all_reduce,
         wrap=ray.train.torch.prepare_model,
+        one_machine=context.get_local_world_size() == context.get_world_size(),
         strategy=strategy,
     )
 

@@ -23,6 +23,8 @@ class World:
     """The sum of a tensor over all workers, the same bits on each. All must call it equally often."""
     wrap: Callable[[nn.Module], nn.Module]
     """Moves a module to the device, and makes `backward` average gradients over the workers; in place."""
+    one_machine: bool = False
+    """Whether all workers are processes of one machine, which then can share memory. Needs the process group, too."""
     strategy: Strategy = "ddp"
     """How a network lies on the workers. Any but ddp needs torch's default process group to be theirs."""
 

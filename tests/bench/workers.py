@@ -61,7 +61,7 @@ def main(jobs: tuple[str, ...] = JOBS) -> None:
 
 def measure_all(jobs: tuple[str, ...], gloo: GlooWorld) -> None:
     for name in jobs:
-        measure(name, gloo("ddp"))
+        measure(name, gloo("ddp", one_machine=True))
 
 
 def measure(name: str, world: World) -> None:
@@ -79,7 +79,9 @@ def measure(name: str, world: World) -> None:
         alone = rows_per_s(World.single(), build, training, parts) if world.rank == 0 else 0.0
         torch.distributed.barrier()
         together = rows_per_s(world, build, training, parts)
-        mute = rows_per_s(replace(world, wrap=lambda module: module), build, training, parts)
+        mute = rows_per_s(
+            replace(world, wrap=lambda module: module, one_machine=False), build, training, parts
+        )
         rounds.append((alone, together, mute))
     if world.rank == 0:
         gains = [two / one for one, two, _ in rounds]

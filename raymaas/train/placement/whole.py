@@ -15,15 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 from raymaas.models.networks import Network
 from raymaas.train.optimizers import State, restore
 from raymaas.train.placement.base import Piece, Placed, Work
+from raymaas.train.placement.shared_memory import Averaging, can_share
 from raymaas.train.world import World
 
 
 class Whole(Placed):
-    """As `World.wrap` puts it there."""
+    """As `World.wrap` puts it there, or on workers of one machine with CPUs, as `Averaging` does without."""
 
     def __init__(self, network: Network, world: World) -> None:
         self.network, self.world = network, world
-        self._model = world.wrap(network)
+        self._average = Averaging.between(network, world) if can_share(network, world) else None
+        self._model = network.to(world.device) if self._average else world.wrap(network)
 
     def gradient(self, pieces: Sequence[Piece], work: Work) -> torch.Tensor:
         losses = []
@@ -32,6 +34,8 @@ class Whole(Placed):
                 loss = work.loss(work.given(self._model, piece.x_BD, piece), piece)
                 loss.backward(piece.scale)  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
+        if self._average:
+            self._average()
         return reduce(torch.add, losses)
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -1,0 +1,143 @@
+import os
+import signal
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from training_workers import GlooWorld, on_workers
+
+from raymaas.train.placement import shared_memory
+from raymaas.train.placement.shared_memory import Averaging, can_share
+from raymaas.train.world import World
+
+
+class Net(nn.Module):
+    """With a weight that only some workers use, one that nobody uses, and buffers that training changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.some, self.nobody = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(2, 2)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x_BD: torch.Tensor, *, some: bool) -> torch.Tensor:
+        z_BD = self.norm(self.first(x_BD))
+        return self.some(z_BD) if some else z_BD
+
+
+def inputs(rank: int, step: int) -> torch.Tensor:
+    return torch.randn(6, 5, generator=torch.Generator().manual_seed(10 * step + rank))
+
+
+def after_two_steps(world: GlooWorld) -> tuple[dict[str, torch.Tensor | None], dict[str, torch.Tensor]]:
+    """The gradients of two steps added up, and the buffers."""
+    here = world("ddp", one_machine=True)
+    net = Net()
+    average = Averaging.between(net, here)
+    assert average is not None
+    total: dict[str, torch.Tensor | None] = {}
+    for step in range(2):
+        net.zero_grad()
+        net(inputs(here.rank, step), some=here.rank == 0).square().sum().backward()
+        average()
+        for name, weight in net.named_parameters():
+            grad = None if weight.grad is None else weight.grad.clone()
+            total[name] = grad if step == 0 or grad is None else grad + total[name]
+    return total, {name: buffer.clone() for name, buffer in net.named_buffers()}
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_gradients_are_the_mean_over_the_workers_and_buffers_are_those_of_the_first(
+    size: int, tmp_path: Path
+) -> None:
+    nets = [Net() for _ in range(size)]
+    mean: dict[str, torch.Tensor] = {}
+    for step in range(2):
+        for rank, net in enumerate(nets):
+            net.zero_grad()
+            net(inputs(rank, step), some=rank == 0).square().sum().backward()
+            for name, weight in net.named_parameters():
+                if weight.grad is not None:
+                    mean[name] = mean.get(name, torch.zeros(())) + weight.grad / size
+
+    done = on_workers(after_two_steps, size=size, folder=tmp_path)
+
+    for gradients, buffers in done:
+        assert {name for name, gradient in gradients.items() if gradient is None} == {
+            "nobody.weight",
+            "nobody.bias",
+        }
+        for name, gradient in mean.items():
+            torch.testing.assert_close(gradients[name], gradient)
+            assert torch.equal(gradients[name], done[0][0][name])
+        assert buffers.keys() == dict(nets[0].named_buffers()).keys()
+        for name, buffer in nets[0].named_buffers():
+            torch.testing.assert_close(buffers[name], buffer)
+
+
+def without_memory(world: GlooWorld) -> bool:
+    def refuse(descriptor: int, size: int) -> None:
+        raise OSError(28, f"no space for {size} bytes in {descriptor}")
+
+    shared_memory._reserve = refuse
+    return Averaging.between(Net(), world("ddp", one_machine=True)) is None
+
+
+def test_too_little_memory_is_told_to_all_workers(tmp_path: Path) -> None:
+    assert on_workers(without_memory, size=2, folder=tmp_path) == [True, True]
+
+
+def bereft(folder: Path, world: GlooWorld) -> str:
+    here = world("ddp", one_machine=True)
+    average = Averaging.between(Net(), here)
+    assert average is not None
+    if here.rank == 1:
+        (folder / "gone").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    try:
+        average()
+    except (RuntimeError, OSError) as error:
+        (folder / "told").write_text(str(error))
+    return ""
+
+
+def test_a_worker_that_is_gone_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(EOFError):
+        on_workers(partial(bereft, tmp_path), size=2, folder=tmp_path)
+
+    assert "gone" in (tmp_path / "told").read_text() or "Broken pipe" in (tmp_path / "told").read_text()
+
+
+def leftovers(folder: Path, world: GlooWorld) -> list[str]:
+    tempfile.tempdir = str(folder)
+    average = Averaging.between(Net(), world("ddp", one_machine=True))
+    assert average is not None
+    torch.distributed.barrier()
+    return os.listdir(folder)
+
+
+def test_nothing_is_left_on_the_disk(tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+
+    assert on_workers(partial(leftovers, folder), size=2, folder=tmp_path) == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("world", "network"),
+    [
+        (World.single(), nn.Linear(2, 2)),
+        (World(0, 2, torch.device("cpu"), lambda t: t, lambda m: m), nn.Linear(2, 2)),
+        (World(0, 2, torch.device("cuda"), lambda t: t, lambda m: m, one_machine=True), nn.Linear(2, 2)),
+        (
+            World(0, 2, torch.device("cpu"), lambda t: t, lambda m: m, one_machine=True),
+            nn.Linear(2, 2).double(),
+        ),
+    ],
+    ids=["one worker", "several machines", "GPUs", "not float32"],
+)
+def test_what_it_is_not_for(world: World, network: nn.Module) -> None:
+    assert not can_share(network, world)
