@@ -63,7 +63,7 @@ class Averaging:
         part = world.shard(length)
         self._mine_P = rows_WP[world.rank]
         self._parts_WP, self._part_mean_P = rows_WP[:-1, part], rows_WP[-1, part]
-        *means, self._present = rows_WP[-1].split([*sizes, len(sizes)])
+        *means, self._present = torch.split(rows_WP[-1], [*sizes, len(sizes)])
         self._means = [mean.view_as(weight) for mean, weight in zip(means, self._weights, strict=True)]
 
     @classmethod
@@ -92,7 +92,7 @@ class Averaging:
         torch.mean(self._parts_WP, dim=0, out=self._part_mean_P)
         if not self._is_first:
             for kept, buffer in zip(self._kept, self._buffers, strict=True):
-                buffer.copy_(kept.view(buffer.dtype).view_as(buffer))
+                buffer.copy_(kept.clone().view(buffer.dtype).view_as(buffer))  # the clone is aligned
         self._meeting.hold()
         present = self._present.tolist()
         for weight, gradient, mean, share in zip(self._weights, gradients, self._means, present, strict=True):
