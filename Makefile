@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
+PEERS := .venv/.peers
 # A process that spoke to a Ray with tokens cannot speak to one without: the simulated nodes have one of their own.
 NODES := tests/cluster/test_train_nodes.py
 
@@ -21,10 +22,10 @@ lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(SETUP)  ## figures, as ratios measured in one run
+bench: $(PEERS)  ## figures, as ratios measured in one run
 	PYTHONPATH=tests:tests/unit $(BIN)/python -m tests.bench $(ARGS)
 
-soak: $(SETUP)  ## the registry under kill -9, lost replies and random histories, for minutes
+soak: $(SETUP)  ## the registry and trainings under kill -9, lost replies and random histories, for an hour
 	$(BIN)/python tests/soak.py $(ARGS)
 	$(BIN)/pytest -m soak $(NODES)
 	$(BIN)/pytest -m soak --ignore $(NODES)
@@ -39,6 +40,10 @@ $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[server,dev]"
+	touch $@
+
+$(PEERS): $(SETUP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[server,dev,bench]"
 	touch $@
 
 clean:

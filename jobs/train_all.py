@@ -1,6 +1,6 @@
 """Train every job file here, one after the other, and write what each reached to jobs/README.md.
 
-    make train-all                              all of them
+    make train-all                              all of them but those that need GPUs
     make train-all ARGS="mnist_mlp mnist_vae"   some of them; the other rows of the table stay
 
 It needs a running cluster (`raymaas up`), and for MNIST its files (RAYMAAS_DATASETS, the cache, or a mirror).
@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from raymaas import Client
+from raymaas.client.jobfile import read_job
 from raymaas.errors import RaymaasError
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.runs import Succeeded
 from raymaas.specs.versions import ModelVersion
 
@@ -36,12 +38,13 @@ SHOWN = ("accuracy", "elbo", "bits_per_byte", "rmse", "r2", "real")
 
 def main(wanted: list[str]) -> int:
     names = [path.stem.removeprefix("train_") for path in sorted(FOLDER.glob("train_*.yaml"))]
+    here = [name for name in names if not needs_more(name)]
     if unknown := set(wanted) - set(names):
         print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
         return 2
     failed = 0
     with Client() as client:
-        for name in wanted or names:
+        for name in wanted or here:
             print(f"{name} ...", flush=True)
             try:
                 row = trained(client, name)
@@ -52,6 +55,12 @@ def main(wanted: list[str]) -> int:
             print(row, flush=True)
             write(rows() | {name: row})
     return 1 if failed else 0
+
+
+def needs_more(name: str) -> bool:
+    """Whether its job needs what is not in every house: GPUs, and data of one's own."""
+    job = read_job(FOLDER / f"train_{name}.yaml")
+    return isinstance(job, TrainJob) and job.scaling.gpus_per_worker > 0
 
 
 def trained(client: Client, name: str) -> str:

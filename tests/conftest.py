@@ -1,4 +1,4 @@
-"""The S3 server of a test session, started by the first test that asks for it."""
+"""The S3 server of a test session, started by the first test that asks for it, and the options of soak tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from itertools import count
 
 import pytest
 from s3_server import S3Server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("soak")
+    group.addoption("--soak-kills", type=int, default=20, help="random kills of a training (default: 20)")
+    group.addoption("--soak-seed", type=int, default=None, help="repeat the kills of that seed")
 
 
 @pytest.fixture(scope="session")

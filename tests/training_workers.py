@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from raymaas.data.split import Parts
-from raymaas.models import catalogue
 from raymaas.registry.checkpoints import CheckpointFiles
 from raymaas.specs.jobs import Component, Strategy, Training
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.loop import fit
+from raymaas.train.starting import Start
 from raymaas.train.world import World
 
 Result = TypeVar("Result")
@@ -34,15 +35,27 @@ class Case:
     strategy: Strategy = "ddp"
     one_machine: bool = False
     resume: CheckpointFiles | None = None
+    origin: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Weights of the version it starts from, if any."""
 
     def run(self, world: World) -> Checkpoint:
         return fit(
-            partial(catalogue.build, self.architecture),
+            self.start,
             self.training,
             parts=self.parts,
             world=world,
             resume=Checkpoint.from_files(self.resume, source="test") if self.resume else None,
             clock=lambda: 0.0,
+        )
+
+    @property
+    def start(self) -> Start:
+        return Start(
+            self.architecture,
+            "number" if np.issubdtype(self.parts.train.y_N.dtype, np.floating) else "classes",
+            weights=self.origin,
+            origin="origin@1" if self.origin else "",
+            frozen=self.training.frozen,
         )
 
     def alone(self) -> Checkpoint:

@@ -9,6 +9,7 @@ import typer
 
 from raymaas.cli.loglines import version_line
 from raymaas.cli.show import client_of, print_json
+from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job_as
 from raymaas.specs.compression import OBJECTIVES, CompressJob
@@ -20,11 +21,8 @@ app = typer.Typer()
 def compress(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file of kind compress.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    settings: Settings = None,
+    wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
 ) -> None:
     """Search for the smallest version that answers almost as well, and register it.
@@ -39,7 +37,7 @@ def compress(
     with client_of(context) as client:
         run = client.compress(document)
         if not wait:
-            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            print_accepted(run, as_json=as_json)
             return
         ended = follow(run, OBJECTIVES).status
         assert ended.state == "succeeded"

@@ -10,6 +10,7 @@ import typer
 
 from raymaas.cli.local import StorageInUse, settings_from_environment, storage_in_use
 from raymaas.cli.show import AsJson, print_json, print_table
+from raymaas.cli.submitting import Settings
 from raymaas.client.jobfile import read_job_as
 from raymaas.specs.jobs import Component, TrainJob
 
@@ -82,10 +83,7 @@ def prepare(
     what: Annotated[
         str, typer.Argument(metavar="JOB|NAME", help="A training job's file, or a data set's name.")
     ],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
-    ] = None,
+    settings: Settings = None,
     storage: StorageInUse = None,
     as_json: AsJson = False,
 ) -> None:

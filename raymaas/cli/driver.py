@@ -26,7 +26,9 @@ from raymaas.errors import AlreadyExists, OutOfBudget, RaymaasError, Refused
 from raymaas.registry.resolve import pinned
 from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings, ray_submission_id
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.names import new_run_id
+from raymaas.specs.own_code import with_code
 from raymaas.specs.runs import (
     EpochMetrics,
     Failed,
@@ -38,10 +40,6 @@ from raymaas.specs.runs import (
     Succeeded,
 )
 from raymaas.specs.search import Trial
-
-
-class Interrupted(BaseException):
-    """SIGTERM: Ray was told to stop this job."""
 
 
 def carry_out(
@@ -60,6 +58,7 @@ def carry_out(
     from raymaas.jobs.kinds import carry_out_job
     from raymaas.jobs.parts import JobParts
     from raymaas.jobs.recording import Beginning, Recorder
+    from raymaas.jobs.unfinished import keep_unfinished_report
 
     connect_as_driver()
     card = read_card()
@@ -69,7 +68,7 @@ def carry_out(
     runs, now = registry.runs, registry.store.now
     if job is not None and job_file is not None:
         if (packed := code_of(job, folder=job_file.parent)) is not None:
-            job = job.model_copy(update={"code": runs.keep_code(packed)})
+            job = with_code(job, runs.keep_code(packed))
         job = pinned(job, registry.versions, registry.states)
         spec = RunSpec(
             run_id=new_run_id(job.kind, job.model), job=job, who=getpass.getuser(), created_at=now()
@@ -107,11 +106,13 @@ def carry_out(
     )
 
     def end(state: Succeeded | Failed | Stopped) -> None:
-        if spec.job.kind == "train":
+        if isinstance(spec.job, TrainJob):
             recorder.close()
+            if not isinstance(state, Succeeded):
+                keep_unfinished_report(spec, spec.job, state, runs=runs, store=registry.store)
         _end(runs, run_id, state)
 
-    with _logged_to(runs, run_id), _interruptible():
+    with _logged_to(runs, run_id), interruptible():
         try:
             say(f"run {run_id} on Ray {ray_version()}, store {settings.storage}")
             parts = JobParts(
@@ -127,7 +128,7 @@ def carry_out(
                 listener=recorder,
             )
             manifest = carry_out_job(spec.job, parts)
-        except Interrupted:
+        except KeyboardInterrupt:
             end(Stopped(at=now(), who=spec.who))
             raise SystemExit(143) from None
         except OutOfBudget as stop:
@@ -156,9 +157,11 @@ def _end(runs: Runs, run_id: str, state: Succeeded | Failed | Stopped) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
+    """SIGTERM, by which Ray stops a job, is an interrupt: no other exception leaves Ray while it waits for a result."""
+
     def on_signal(number: int, frame: FrameType | None) -> None:
-        raise Interrupted
+        raise KeyboardInterrupt
 
     former = signal.signal(signal.SIGTERM, on_signal)
     try:

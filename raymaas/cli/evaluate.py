@@ -10,6 +10,7 @@ import typer
 
 from raymaas.cli.findings import print_found
 from raymaas.cli.show import AsJson, client_of, print_json
+from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job
 from raymaas.errors import InvalidInput
@@ -21,6 +22,7 @@ from raymaas.specs.names import Reference
 app = typer.Typer()
 
 _JOB_FILES = (".yaml", ".yml", ".json")
+_OPTIONS = {"slices": "slice", "streaming": "memory-mb"}  # that are not called as the field they set
 
 Data = Annotated[
     str | None,
@@ -61,6 +63,14 @@ def evaluate(
         bool,
         typer.Option("--robustness", help="Also under noise, brightness and shifts, or missing values."),
     ] = False,
+    memory_mb: Annotated[
+        float | None,
+        typer.Option(
+            min=32,
+            metavar="MB",
+            help="Read the rows a few at a time when they take more than a quarter of this.",
+        ),
+    ] = None,
     folds: Annotated[
         int | None, typer.Option(min=2, metavar="K", help="Cross-validate the training job in K folds.")
     ] = None,
@@ -73,11 +83,8 @@ def evaluate(
     ] = None,
     samples: Annotated[int | None, typer.Option(min=10, help="With --judge: how many are drawn.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="With --judge: seed of what is drawn.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job file; repeatable."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    settings: Settings = None,
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Measure a version on rows it has not seen, each figure with its interval. Nothing is registered.
@@ -99,6 +106,7 @@ def evaluate(
         "part": part,
         "slices": slices or None,
         "robustness": robustness or None,
+        "streaming": None if memory_mb is None else {"memory_mb": memory_mb},
         "folds": folds,
         "repeats": repeats,
         "judge": judge,
@@ -113,9 +121,9 @@ def evaluate(
     else:
         document = _of_version(target, given)
     with client_of(context) as client:
-        run = client.evaluate(document)
+        run = client.evaluate(document, folder=Path(target).parent)
         if not wait:
-            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            print_accepted(run, as_json=as_json)
             return
         follow(run)
         report = run.evaluation()
@@ -139,7 +147,7 @@ def _of_version(reference: str, given: dict[str, Any]) -> EvaluateJob:
         _only(given, "--judge", {"judge", "samples", "seed"})
         how = {"by": "samples", "version": reference, **given}
     else:
-        _only(given, f"{reference}, a version,", {"data", "part", "slices", "robustness"})
+        _only(given, f"{reference}, a version,", {"data", "part", "slices", "robustness", "streaming"})
         how = {"by": "data", "version": reference, **given}
     model = Reference.parse(reference).model
     return EvaluateJob.parse({"model": model, "how": how}, source="evaluate")
@@ -165,6 +173,7 @@ def _of_file(path: Path, given: dict[str, Any], settings: list[str]) -> Evaluate
 def _only(given: dict[str, Any], what: str, allowed: set[str]) -> None:
     for name in given:
         if name not in allowed:
-            option = {"slices": "slice"}.get(name, name)
-            takes = ", ".join(f"--{'slice' if n == 'slices' else n}" for n in sorted(allowed))
-            raise InvalidInput(f"--{option} does not go with {what}; it takes {takes or 'no such options'}")
+            takes = ", ".join(f"--{_OPTIONS.get(n, n)}" for n in sorted(allowed))
+            raise InvalidInput(
+                f"--{_OPTIONS.get(name, name)} does not go with {what}; it takes {takes or 'no such options'}"
+            )

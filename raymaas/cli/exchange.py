@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+from raymaas.cli.evaluate import component_of
 from raymaas.cli.local import StorageInUse, settings_from_environment, storage_in_use
 from raymaas.cli.show import AsJson, notes, print_json
 from raymaas.client.yamlfile import Place, read_yaml
@@ -118,10 +119,24 @@ def import_weights(
     architecture: Annotated[
         str, typer.Option(metavar="NAME", help="Of the catalogue, such as mlp or lenet5.")
     ],
-    data: Annotated[str, typer.Option(metavar="NAME", help="The data set it takes, such as digits.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|JSON",
+            help='The data set it takes: digits, or \'{"use": "csv", "config": {"path": "all.csv", "label": "y"}}\'.',
+        ),
+    ],
     config: Annotated[
         str, typer.Option(metavar="YAML", help="The architecture's settings, or @FILE with them.")
     ] = "{}",
+    transforms: Annotated[
+        str,
+        typer.Option(
+            metavar="YAML",
+            help="What it was trained with in front, as in a job: '[{use: standardize}]', or @FILE. They are fitted "
+            "on the training rows of --data.",
+        ),
+    ] = "[]",
     card: Annotated[
         Path | None, typer.Option(metavar="FILE", help="YAML: licence, intended_use, data_sources, limits.")
     ] = None,
@@ -148,8 +163,12 @@ def import_weights(
     fields = {
         "model": model,
         "weights": WeightsFile(name=weights.name, bytes=weights.bytes, sha256=weights.sha256),
-        "architecture": {"use": architecture, "config": _settings(config)},
-        "data": {"use": data},
+        "architecture": {
+            "use": architecture,
+            "config": _settings(config, "--config", such_as="{hidden: [128]}"),
+        },
+        "data": component_of(data),
+        "transforms": _settings(transforms, "--transforms", such_as="[{use: standardize}]"),
         "description": description,
         "card": _card(card),
     }
@@ -188,15 +207,15 @@ def _checked(model: str | None) -> str | None:
         raise InvalidInput(f"--model: {error}") from None
 
 
-def _settings(text: str) -> Any:
+def _settings(text: str, option: str, *, such_as: str) -> Any:
     import yaml
 
     if text.startswith("@"):
-        return read_yaml(Path(text[1:]), {}, start="write one, such as `hidden: [128]`")
+        return read_yaml(Path(text[1:]), {}, start=f"write one, such as `{such_as}`")
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise InvalidInput(f"--config {text!r} is not YAML; write '{{hidden: [128]}}' or @FILE") from None
+        raise InvalidInput(f"{option} {text!r} is not YAML; write {such_as!r} or @FILE") from None
 
 
 def _card(path: Path | None) -> Card | None:

@@ -29,7 +29,7 @@ def report(
 ) -> None:
     """Show the report of a training: figures, learning curves, mistakes, samples.
 
-    Every training that registers a version leaves one.
+    Every training leaves one: of the version it registered, or else of why it ended and how far it got.
 
     Example:
 
@@ -41,8 +41,8 @@ def report(
         if not names:
             state = run.status().status.state
             raise NotFound(
-                f"run {run_id!r} is {state} and has no report: a training leaves one when it has registered its "
-                f"version. `raymaas runs show {run_id}` shows what it measured"
+                f"run {run_id!r} is {state} and has no report: a training leaves one when it ends, unless its driver "
+                f"was killed. `raymaas runs show {run_id}` shows what it measured"
             )
         if to is None:
             typer.echo(run.file(f"{_REPORT}report.md").decode(), nl=False)

@@ -20,6 +20,7 @@ from raymaas.cli.show import (
     print_table,
     state_detail,
 )
+from raymaas.cli.submitting import Wait, print_accepted
 from raymaas.cli.train import followed, summary
 from raymaas.specs.evaluating import EvaluateJob
 from raymaas.specs.runs import Failed, Run, Stopped, Succeeded
@@ -157,7 +158,7 @@ def resume(
             help="With --from-epoch: train on otherwise. Without: only budget.*. May be repeated.",
         ),
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
 ) -> None:
     """Go on with a training run that failed or was stopped, from its newest checkpoint.
@@ -177,7 +178,7 @@ def resume(
     with client_of(context) as client:
         run = client.run(run_id).resume(from_epoch=from_epoch, settings=settings or ())
         if not wait:
-            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            print_accepted(run, as_json=as_json)
             return
         version = followed(client, run)
         print_json(version) if as_json else typer.echo(summary(version))
@@ -193,9 +194,9 @@ def next_step(run: Run, *, has_report: bool) -> str:
         case Succeeded():
             return f"`raymaas runs logs {run.run_id}` says what was found"
         case Failed():
-            return f"`raymaas runs logs {run.run_id}` says why, {resumed}"
-        case Stopped(why=why) if why:
-            return why.rpartition("; ")[2]
-        case Stopped():
-            return resumed
+            report = f"`raymaas runs report {run.run_id}` how far it got, " if has_report else ""
+            return f"`raymaas runs logs {run.run_id}` says why, {report}{resumed}"
+        case Stopped(why=why):
+            report = f"`raymaas runs report {run.run_id}` shows how far it got, " if has_report else ""
+            return f"{report}{why.rpartition('; ')[2] or resumed}"
     return f"`raymaas runs logs {run.run_id} --follow` follows it, `raymaas runs stop {run.run_id}` stops it"

@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from raymaas.cli.show import client_of, output, print_json
+from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow, table_of
 from raymaas.client.jobfile import read_job
 from raymaas.errors import InvalidInput
@@ -34,11 +35,8 @@ def sweep(
     trials: Annotated[int, typer.Option(min=1, help="Trials, at most.")] = 8,
     scheduler: Annotated[str | None, typer.Option(help="asha: stop poor trials early.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is tried.")] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    settings: Settings = None,
+    wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trials, or the run, as JSON.")] = False,
 ) -> None:
     """Carry out a job many times with other values in some fields. Nothing is registered.
@@ -62,9 +60,9 @@ def sweep(
         source="sweep",
     )
     with client_of(context) as client:
-        run = client.sweep(document)
+        run = client.sweep(document, folder=job.parent)
         if not wait:
-            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            print_accepted(run, as_json=as_json)
             return
         follow(run, document.objectives)
         ended = run.trials()

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from raymaas.cli.liveline import shown_on
 from raymaas.cli.show import client_of, notes, print_json
+from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.client import Client
 from raymaas.client.client import RunHandle
 from raymaas.client.jobfile import read_job_as
@@ -23,11 +24,8 @@ app = typer.Typer()
 def train(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file; `raymaas init` writes one.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the job; may be repeated."),
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run until it has ended.")] = True,
+    settings: Settings = None,
+    wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
 ) -> None:
     """Train a model and register it as a new version.
@@ -43,7 +41,7 @@ def train(
     with client_of(context) as client:
         run = client.train(document, folder=job.parent)
         if not wait:
-            print_json(run.status()) if as_json else typer.echo(run.run_id)
+            print_accepted(run, as_json=as_json)
             return
         version = followed(client, run)
         print_json(version) if as_json else typer.echo(summary(version))

@@ -12,13 +12,13 @@ from typing import Any, Self, overload
 import numpy as np
 
 from raymaas.client import calls, comparing, evaluating, waiting
-from raymaas.client.code import code_of
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
 from raymaas.client.flow import LogText, RunEvent
-from raymaas.client.jobfile import JobSource, folder_of, read_job_as
+from raymaas.client.jobfile import JobSource
 from raymaas.client.link import Link
 from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
+from raymaas.client.submitting import submission
 from raymaas.client.wire import server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.comparison import RunComparison
@@ -81,21 +81,25 @@ class Client:
 
         Code of your own that the job names is looked for below `folder`: the job file's, or the current one.
         """
-        document = read_job_as(TrainJob, job)
-        packed = code_of(document, folder=folder or folder_of(job))
-        return self.run((self._link.call(calls.submit(document, code=packed))).run_id)
+        return self.run(self._link.call(submission(TrainJob, job, folder=folder)).run_id)
 
     def compress(self, job: JobSource) -> RunHandle:
         """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted."""
-        return self.run(self._link.call(calls.submit(read_job_as(CompressJob, job))).run_id)
+        return self.run(self._link.call(submission(CompressJob, job)).run_id)
 
-    def sweep(self, job: JobSource) -> RunHandle:
-        """Start a search over the fields of another job: a SweepJob, a mapping, or a YAML file."""
-        return self.run(self._link.call(calls.submit(read_job_as(SweepJob, job))).run_id)
+    def sweep(self, job: JobSource, *, folder: Path | None = None) -> RunHandle:
+        """Start a search over the fields of another job: a SweepJob, a mapping, or a YAML file.
 
-    def evaluate(self, job: JobSource) -> RunHandle:
-        """Start a run that measures and registers nothing: an EvaluateJob, a mapping, or a YAML file."""
-        return self.run(self._link.call(calls.submit(read_job_as(EvaluateJob, job))).run_id)
+        `folder` is as to train.
+        """
+        return self.run(self._link.call(submission(SweepJob, job, folder=folder)).run_id)
+
+    def evaluate(self, job: JobSource, *, folder: Path | None = None) -> RunHandle:
+        """Start a run that measures and registers nothing: an EvaluateJob, a mapping, or a YAML file.
+
+        `folder` is as to train, for folds.
+        """
+        return self.run(self._link.call(submission(EvaluateJob, job, folder=folder)).run_id)
 
     def deploy(
         self,

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import Job
+from raymaas.specs.own_code import own_code
 
 MAX_CODE_BYTES = 8 * 1024 * 1024
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of every file, so that only content changes the digest
@@ -61,9 +61,8 @@ def unpack(packed: bytes, folder: Path) -> None:
 
 def code_of(job: Job, *, folder: Path) -> bytes | None:
     """The archive a job must be submitted with: of the code of one's own that it names, below `folder`; else None."""
-    if not isinstance(job, TrainJob) or not job.architecture.is_own_code or job.code is not None:
-        return None
-    return pack(job.architecture.use, folder)
+    use = own_code(job)
+    return None if use is None else pack(use, folder)
 
 
 def _files(root: Path, top: str) -> Iterator[Path]:

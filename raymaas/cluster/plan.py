@@ -119,6 +119,8 @@ def service_environment(plan: ClusterPlan, *, inherited: dict[str, str]) -> dict
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
         # After a node was lost Ray Train first tries with the room it remembers; it gives up after a minute by default.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
+        # A driver that is told to stop records what it has and draws its report; Ray kills it after 3 s by default.
+        "RAY_JOB_STOP_WAIT_TIME_S": "15",
     }
     if plan.token_file:
         environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": plan.token_file}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,16 +99,16 @@ def put_table(store: Store, table: pa.Table, *, name: str) -> Dataset:
     return Dataset(card=card, rows=rows, part_N=part_N)
 
 
-def put_parts(store: Store, tables: Callable[[], Iterator[pa.Table]], *, name: str) -> DatasetCard:
+def put_parts(store: Store, tables: Iterable[pa.Table], *, name: str) -> DatasetCard:
     """Put the rows of all `tables` into the store, part by part.
 
-    They are asked for twice: the parts lie in a folder that is named by all of them, so they are all checked
+    They are gone through twice: the parts lie in a folder that is named by all of them, so they are all checked
     before one is written. Raises InvalidInput as `put_table`, and when they were others the second time.
     """
     parts: list[DataPart] = []
     own: dict[str, int] = {}
     described: dict[str, Any] = {}
-    for table in parted(tables(), name=name):
+    for table in parted(tables, name=name):
         learned = Learned.of(table, name=name)
         rows_of(table, name=name, learned=learned)
         described = described or _described(table, learned, name=name)
@@ -120,7 +120,7 @@ def put_parts(store: Store, tables: Callable[[], Iterator[pa.Table]], *, name: s
     card = _card(described, fingerprint=whole, rows=rows, own=own, parts=parts)
     if store.exists(card_key(name, whole)):
         return card
-    for number, table in enumerate(parted(tables(), name=name)):
+    for number, table in enumerate(parted(tables, name=name)):
         again = fingerprint_of(table, classes=card.classes)
         if number >= len(parts) or again != parts[number].fingerprint:
             raise InvalidInput(f"data set {name!r} changed while it was read; prepare it again")
@@ -174,11 +174,12 @@ def part_key(card: DatasetCard, number: int) -> str:
 def _put(store: Store, component: Component, files: DataFiles) -> Dataset | DatasetCard:
     source, name = source_of(component), dataset_name(component)
     tables = source.tables(files)
-    table = next(tables)
-    if next(tables, None) is None:
+    some = iter(tables)
+    table = next(some)
+    if next(some, None) is None:
         return put_table(store, table, name=name)
-    del table, tables
-    return put_parts(store, lambda: source.tables(files), name=name)
+    del table, some
+    return put_parts(store, tables, name=name)
 
 
 def _described(table: pa.Table, learned: Learned, *, name: str) -> dict[str, Any]:

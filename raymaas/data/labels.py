@@ -12,11 +12,12 @@ from raymaas.errors import InvalidInput
 
 
 def class_indices(
-    labels: pa.ChunkedArray, *, classes: tuple[str, ...] | None, where: str, first_row: int = 0
+    labels: pa.ChunkedArray, *, classes: tuple[str, ...] | None, where: str, first_row: int | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """int64 [N] and the classes they index: those given, or the different labels found, sorted.
 
-    `where` says in a message which labels these are, and `first_row` what the first row is called.
+    `where` says in a message which labels these are, and `first_row` what the first row is called; without it they
+    are all there are.
     Raises InvalidInput for a missing label, one outside `classes`, fractions, and fewer than two classes.
     """
     texts = label_texts(labels, where=where, first_row=first_row)
@@ -31,19 +32,21 @@ def class_indices(
     outside = np.flatnonzero(index_N.is_null().to_numpy())
     if len(outside):
         raise InvalidInput(
-            f"{where} has {texts[int(outside[0])].as_py()!r} in row {first_row + outside[0]}, which is none of "
+            f"{where} has {texts[int(outside[0])].as_py()!r} in row {(first_row or 0) + outside[0]}, which is none of "
             f"{', '.join(map(repr, classes))}; correct it"
         )
     return index_N.to_numpy().astype(np.int64), classes
 
 
-def label_texts(labels: pa.ChunkedArray, *, where: str, first_row: int = 0) -> pa.ChunkedArray:
+def label_texts(labels: pa.ChunkedArray, *, where: str, first_row: int | None = None) -> pa.ChunkedArray:
     """Labels as text. Raises InvalidInput for a missing one, and for fractions."""
-    texts = _as_text(labels, where=where, first_row=first_row)
+    start = first_row or 0
+    texts = _as_text(labels, where=where, first_row=start)
     missing = np.flatnonzero(texts.is_null().to_numpy())
     if len(missing):
+        extent = "in all" if first_row is None else f"up to row {start + len(labels) - 1}"
         raise InvalidInput(
-            f"{where} has no label in row {first_row + missing[0]}; fill or drop it ({len(missing)} in all)"
+            f"{where} has no label in row {start + missing[0]}; fill or drop it ({len(missing)} {extent})"
         )
     return texts
 

@@ -6,7 +6,7 @@ Rows of such a set are numbered through, so that a row's identity is its positio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from raymaas.specs.jobs import Split, Streaming
 from raymaas.store import Store
 
 _HELD_SHARE = 0.25  # of the limit: working on rows that are held takes up to four copies of them
-_EVALUATED_SHARE = 0.25
+_VALIDATION_SHARE = 0.25
 _SAMPLE_SHARE = 0.125
 _SLICE_BYTES = 2**20  # of transformed rows at a time
 
@@ -43,17 +43,20 @@ def is_streamed(card: DatasetCard, streaming: Streaming | None) -> bool:
     if 4 * card.rows * (card.features + columns) > limit:
         raise InvalidInput(
             f"data set {card.name!r} is above a quarter of streaming.memory_mb and in one piece; import it with "
-            "{use: parquet}, or leave streaming out"
+            "{use: parquet} or {use: csv}, or leave streaming out"
         )
     return False
 
 
-def open_index(store: Store, card: DatasetCard, how: Split) -> Dataset:
-    """All rows without what a model takes: labels, identities, and columns to divide by. Raises as `open_part`.
+def open_index(
+    store: Store, card: DatasetCard, how: Split | None = None, *, columns: Collection[str] = ()
+) -> Dataset:
+    """All rows without what a model takes: labels, identities, and columns to divide by, or named in `columns`.
 
-    Nothing here is verified against the fingerprint; `open_part` does that when the rows are read.
+    Raises as `open_part`. Nothing here is verified against the fingerprint; `open_part` does that when rows are read.
     """
-    beside = {f"{INPUT}{name}" for name in (how.group, how.time) if name is not None}
+    divided_by = () if how is None else (how.group, how.time)
+    beside = {f"{INPUT}{name}" for name in (*divided_by, *columns) if name is not None}
     pieces, own = [], []
     for number in range(len(card.parts)):
         key = part_key(card, number)
@@ -114,34 +117,32 @@ def rows_held(reader: Reader, position_N: np.ndarray, transforms: Fitted) -> Row
     return joined([rows for part in taken for rows in in_slices(part, transforms)])
 
 
-def with_held_rows(reader: Reader, division: Parts, transforms: Fitted, streaming: Streaming) -> Parts:
-    """The division with the validation and test rows a network takes; all training rows were looked at as well.
+def with_validation_rows(reader: Reader, division: Parts, transforms: Fitted, streaming: Streaming) -> Parts:
+    """The division with the validation rows a network takes; the rows of all parts were looked at as well.
 
     Raises InvalidInput, naming column and row, for a row of any part that cannot be transformed, and when the rows
     held are more than a quarter of the limit; IntegrityError for parts that are not what was prepared.
     """
-    wanted = (division.validation.id_N, division.test.id_N)
-    _check_bounded(reader.card, transforms, streaming, rows=sum(map(len, wanted)))
-    found: tuple[list[Rows], list[Rows]] = ([], [])
+    position_N = division.validation.id_N
+    _check_bounded(reader.card, transforms, streaming, rows=len(position_N))
+    found: list[Rows] = []
     for number in range(len(reader.card.parts)):
         for some in in_slices(reader.part(number), transforms):
-            for rows, position_N in zip(found, wanted, strict=True):
-                first = some.id_N[0]
-                a, b = np.searchsorted(position_N, (first, first + len(some)))
-                rows.append(some.take(position_N[a:b] - first))
-    validation, test = (joined(rows) for rows in found)
-    return replace(division, validation=validation, test=test)
+            first = some.id_N[0]
+            a, b = np.searchsorted(position_N, (first, first + len(some)))
+            found.append(some.take(position_N[a:b] - first))
+    return replace(division, validation=joined(found))
 
 
 def _check_bounded(card: DatasetCard, transforms: Fitted, streaming: Streaming, *, rows: int) -> None:
     row_bytes = 4 * math.prod(transforms.document.shape)
     if card.columns:
         row_bytes += card.part_bytes // card.rows
-    needed_mb, allowed_mb = rows * row_bytes / 1e6, streaming.memory_mb * _EVALUATED_SHARE
+    needed_mb, allowed_mb = rows * row_bytes / 1e6, streaming.memory_mb * _VALIDATION_SHARE
     if needed_mb > allowed_mb:
         raise InvalidInput(
-            f"the {rows} validation and test rows take {needed_mb:.0f} MB and are held in memory, for which "
-            f"streaming.memory_mb leaves {allowed_mb:.0f}; lower split.validation and split.test, or raise it"
+            f"the {rows} validation rows take {needed_mb:.0f} MB and are held in memory, for which "
+            f"streaming.memory_mb leaves {allowed_mb:.0f}; lower split.validation, or raise it"
         )
 
 

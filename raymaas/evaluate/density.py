@@ -13,13 +13,17 @@ from raymaas.evaluate.scored import Scored, mean_of
 _SEED = 0  # of what a binary row is drawn by: one and the same for all versions, so that they can be compared
 
 
-def binarised(x_ND: np.ndarray, *, scale: float) -> np.ndarray:
+def draws() -> np.random.Generator:
+    """What binary rows are drawn from, from the first of them on: the same for the same rows, however they are cut."""
+    return np.random.default_rng(_SEED)
+
+
+def binarised(x_ND: np.ndarray, *, scale: float, draw: np.random.Generator) -> np.ndarray:
     """Each value drawn as 0 or 1 with chance value * scale, and back on the scale of the data.
 
     The rows of which such a model is the density (R. Salakhutdinov, I. Murray, On the Quantitative Analysis of Deep
-    Belief Networks, 2008); drawn by a generator of its own, the same for the same rows.
+    Belief Networks, 2008).
     """
-    draw = np.random.default_rng(_SEED)
     return (draw.random(x_ND.shape) < x_ND * scale).astype(np.float32) / np.float32(scale)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,15 +51,24 @@ def slices(wanted: str, columns: Mapping[str, np.ndarray]) -> list[Slice]:
     Raises InvalidInput for an unknown column, a column with several values in a row, and a value that cannot be
     compared with the column.
     """
-    if wanted in columns:
+    name = column_of(wanted, columns)
+    if wanted == name:
         return list(_by_value(wanted, _flat(wanted, columns[wanted])))
+    condition = _CONDITION.fullmatch(wanted.strip())
+    assert condition is not None
+    return list(_by_condition(condition["relation"], condition["value"], name, _flat(name, columns[name])))
+
+
+def column_of(wanted: str, columns: Collection[str]) -> str:
+    """The one of `columns` that `wanted` names. Raises InvalidInput for another."""
+    if wanted in columns:
+        return wanted
     condition = _CONDITION.fullmatch(wanted.strip())
     name = condition["column"] if condition else wanted
     if name not in columns:
         known = ", ".join(sorted(columns)) or "none"
         raise InvalidInput(f"there is no column {name!r} to slice by; there are {known}")
-    assert condition is not None
-    return list(_by_condition(condition["relation"], condition["value"], name, _flat(name, columns[name])))
+    return name
 
 
 def _flat(name: str, values_N: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def compare_versions(how: Against, parts: JobParts) -> Comparison:
     contenders = []
     for version, asked in zip(versions, (first, second), strict=True):
         subject = Subject.of_version(parts.versions, version)
-        scored = subject.score(subject.answers(asked.rows), asked.rows)
+        scored = subject.score(subject.answers(asked.blocks), asked.blocks)
         contenders.append(Contender.of_scored(_name(version), asked.rows.id_N, scored))
     return compare(*contenders, dataset=first.dataset, part=first.part, source="evaluated")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from raymaas.data.blocks import HeldBlocks
 from raymaas.data.dataset import Dataset, open_dataset, prepare
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts, split
@@ -17,6 +18,7 @@ from raymaas.evaluate.folds import folds, over_folds
 from raymaas.evaluate.intervals import CONFIDENCE
 from raymaas.jobs.judging import Subject
 from raymaas.jobs.parts import JobParts
+from raymaas.jobs.preparing import refuse_streamed
 from raymaas.models import own
 from raymaas.models.base import signature_of
 from raymaas.models.networks import Network
@@ -28,7 +30,9 @@ from raymaas.specs.search import Broken, Finished, Point
 from raymaas.specs.versions import Signature
 from raymaas.store import open_store
 from raymaas.sweep.tasks import TaskLimits, carry_out_each
+from raymaas.train.augment import refuse_unfit
 from raymaas.train.loop import fit
+from raymaas.train.own_code import bring_code
 from raymaas.train.world import World
 
 _NOTES = (
@@ -45,6 +49,8 @@ def cross_validate(how: ByFolds, parts: JobParts) -> FoldsFigures:
     and RunFailed when a fold failed.
     """
     parts.say(f"preparing data set {how.job.data.use}")
+    bring_code(how.job, parts.store)
+    refuse_streamed(how.job, parts.store, parts.files, who="folds")
     dataset = prepare(parts.store, how.job.data, files=parts.files)
     rows = rows_to_divide(dataset, how.job.split)
     begin(
@@ -98,7 +104,9 @@ class FoldTraining:
 
     def __call__(self, point: Point) -> Mapping[str, float]:
         """The figures of the network trained without the fold that `point` names, on that fold."""
-        dataset = open_dataset(open_store(self.store_url), self.dataset, self.fingerprint)
+        store = open_store(self.store_url)
+        bring_code(self.job, store)
+        dataset = open_dataset(store, self.dataset, self.fingerprint)
         repeat, number = int(str(point["repeat"])), int(str(point["fold"]))
         begun = begin(self.job, dataset, count=self.folds, repeat=repeat, number=number)
         training = self.job.training.model_copy(
@@ -108,7 +116,7 @@ class FoldTraining:
         network = begun.network()
         network.load_state_dict(dict(fitted.best_weights))
         subject = begun.subject(network)
-        test = begun.parts.test
+        test = HeldBlocks(begun.parts.test)
         scored = subject.score(subject.answers(test), test, constant=float(begun.parts.train.y_N.mean()))
         return {name: metric.value for name, metric in scored.metrics.items()}
 
@@ -159,6 +167,10 @@ def begin(job: TrainJob, dataset: Dataset, *, count: int, repeat: int, number: i
             f"{job.init_from} may have learned from rows that a fold holds out; leave init_from out, or evaluate "
             "by test rows"
         )
+    if job.budget is not None:
+        raise InvalidInput(
+            "no fold is stopped by a budget; leave it out, with --set budget=null, and limit epochs"
+        )
     rows = rows_to_divide(dataset, job.split)
     held_out = _folds(rows, job.split, count=count, seed=_derived(job.split.seed, repeat))[number - 1]
     rest = rows.take(np.setdiff1d(np.arange(len(rows)), held_out))
@@ -173,10 +185,12 @@ def begin(job: TrainJob, dataset: Dataset, *, count: int, repeat: int, number: i
     )
     transforms = fit_transforms(job.transforms, division.train, dataset.card)
     ready, facts = transforms.ready(division), transforms.facts(dataset.card)
+    architecture = own.resolve(job.architecture, facts)
+    refuse_unfit(job.training.augment, facts, own.task_of(architecture, target=facts.target))
     return Begun(
         # What is asked is the network alone, so its rows are what the transforms made of them.
         parts=replace(ready, test=replace(ready.test, columns={})),
-        architecture=own.resolve(job.architecture, facts),
+        architecture=architecture,
         facts=facts,
     )
 

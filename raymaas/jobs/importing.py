@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raymaas.bundle.format import build
+from raymaas.bundle.transforming import put_in_front, transformed_signature
 from raymaas.data.dataset import prepare
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import split
@@ -43,16 +44,20 @@ def import_weights(
     say(f"preparing data set {job.data.use}")
     dataset = prepare(store, job.data, files=files)
     division = split(dataset, job.split)
-    numbers = fit_transforms((), division.train, dataset.card)
-    rows = numbers.ready(division)
-    facts = numbers.facts(dataset.card)
+    transforms = fit_transforms(job.transforms, division.train, dataset.card)
+    rows = transforms.ready(division)
+    facts = transforms.facts(dataset.card)
     architecture = catalogue.resolve(job.architecture, facts)
     network, changes = network_with(architecture, weights)
     task = catalogue.task_of(architecture)
-    signature = signature_of(task, facts)
+    of_network = signature_of(task, facts)
+    signature = transformed_signature(of_network, transforms)
     say("building the bundle")
-    bundle = build(
-        network, architecture=architecture, signature=signature, probes=rows.test.x_ND[:PROBE_ROWS]
+    bundle = put_in_front(
+        transforms,
+        build(network, architecture=architecture, signature=of_network, probes=rows.test.x_ND[:PROBE_ROWS]),
+        signature=signature,
+        probes=rows.test.inputs(signature.inputs, count=PROBE_ROWS),
     )
     say(f"evaluating on {len(rows.test)} test rows")
     evaluation, bundle = judged(bundle, signature, dataset=dataset.card.name, rows=rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ import orjson
 from raymaas.bundle.format import ARCHITECTURE, BuiltBundle
 from raymaas.bundle.runtimes.base import Runtime, check_probes
 from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
+from raymaas.data.blocks import Blocks, HeldBlocks
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.evaluate import adversarial, classification, density, language, regression
@@ -30,6 +31,15 @@ _OUTPUTS: Mapping[Task, str] = {
     "density": "elbo",
     "adversarial": "real",
 }
+
+
+Inputs = Mapping[str, np.ndarray]
+Change = Callable[[Inputs], Inputs]
+
+
+def as_they_are(inputs: Inputs) -> Inputs:
+    """Nothing is done to them."""
+    return inputs
 
 
 @dataclass(frozen=True)
@@ -58,58 +68,79 @@ class Subject:
         given = {spec.name for spec in self.signature.outputs}
         return next(task for task, output in _OUTPUTS.items() if output in given)
 
-    def answers(self, rows: Rows, *, inputs: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
-        """The output by which its task is scored, [N, ...], for `rows`, or when asked `inputs` in their place.
+    def answers(self, blocks: Iterable[Rows], *, change: Change = as_they_are) -> np.ndarray:
+        """The output by which its task is scored, [N, ...], for all rows; `change` is what is done to their inputs.
 
         Raises RunFailed for answers that cannot be scored.
         """
-        asked = rows.inputs(self.signature.inputs) if inputs is None else inputs
-        if self.task == "density" and self.architecture.config.get("binarize"):
-            scale = float(str(self.architecture.config["input_scale"]))
-            asked = {name: density.binarised(x_ND, scale=scale) for name, x_ND in asked.items()}
-        return answers(self.runtime.run, asked, row_N=rows.id_N, output=_OUTPUTS[self.task])
+        binary = self.task == "density" and self.architecture.config.get("binarize")
+        draw, found = density.draws(), []
+        for rows in blocks:
+            asked = change(rows.inputs(self.signature.inputs))
+            if binary:
+                scale = float(str(self.architecture.config["input_scale"]))
+                asked = {
+                    name: density.binarised(x_ND, scale=scale, draw=draw) for name, x_ND in asked.items()
+                }
+            found.append(answers(self.runtime.run, asked, row_N=rows.id_N, output=_OUTPUTS[self.task]))
+        return np.concatenate(found)
 
-    def score(self, found_N: np.ndarray, rows: Rows, *, constant: float | None = None) -> Scored:
-        """What the answers `found_N` for `rows` are worth. `constant` is what a regression is held against."""
+    def score(self, found_N: np.ndarray, blocks: Blocks, *, constant: float | None = None) -> Scored:
+        """What the answers `found_N` for `blocks` are worth. `constant` is what a regression is held against."""
         match self.task:
             case "classification":
-                return classification.score(found_N, rows.y_N, labels=self.signature.classes)
+                return classification.score(found_N, blocks.rows.y_N, labels=self.signature.classes)
             case "regression":
-                return regression.score(found_N, rows.y_N, constant=constant)
+                return regression.score(found_N, blocks.rows.y_N, constant=constant)
             case "language":
-                return language.score(found_N, rows.x_ND)
+                return language.score(found_N, (rows.x_ND for rows in blocks))
             case "density":
                 return density.score(found_N)
             case "adversarial":
                 return adversarial.score(found_N)
 
-    def brief(self, found_N: np.ndarray, rows: Rows) -> Mapping[str, Metric]:
+    def brief(self, found_N: np.ndarray, y_N: np.ndarray) -> Mapping[str, Metric]:
         """Those of its metrics that cost little, for the many times that slices and disturbances take."""
         match self.task:
             case "classification":
-                return classification.brief(found_N, rows.y_N)
+                return classification.brief(found_N, y_N)
             case "regression":
-                return regression.brief(found_N, rows.y_N)
-        return self.score(found_N, rows).metrics
+                return regression.brief(found_N, y_N)
+            case "language":
+                return language.brief(found_N)
+            case "density":
+                return density.score(found_N).metrics
+            case "adversarial":
+                return adversarial.score(found_N).metrics
 
 
 def judged(
-    bundle: BuiltBundle, signature: Signature, *, dataset: str, rows: Parts
+    bundle: BuiltBundle, signature: Signature, *, dataset: str, rows: Parts, test: Blocks | None = None
 ) -> tuple[Evaluation, BuiltBundle]:
-    """The evaluation of `bundle` on the test rows in its first runtime, and the bundle with it inside."""
+    """The evaluation of `bundle` on the test rows in its first runtime, and the bundle with it inside.
+
+    `test` brings those rows where `rows` does not hold them whole.
+    """
     evaluation, scored = on_test_rows(
-        bundle.files, signature, runtime=bundle.runtimes[0], dataset=dataset, rows=rows
+        bundle.files, signature, runtime=bundle.runtimes[0], dataset=dataset, rows=rows, test=test
     )
     return evaluation, bundle.with_evaluation(row_N=rows.test.id_N, values=scored.per_row)
 
 
 def on_test_rows(
-    files: Mapping[str, bytes], signature: Signature, *, runtime: str, dataset: str, rows: Parts
+    files: Mapping[str, bytes],
+    signature: Signature,
+    *,
+    runtime: str,
+    dataset: str,
+    rows: Parts,
+    test: Blocks | None = None,
 ) -> tuple[Evaluation, Scored]:
     """The evaluation of verified `files` in `runtime`, after its probes, and all that was found."""
     subject = Subject.of_files(files, signature, runtime=runtime)
     check_probes(subject.runtime, files)
-    scored = subject.score(subject.answers(rows.test), rows.test, constant=float(rows.train.y_N.mean()))
+    blocks = HeldBlocks(rows.test) if test is None else test
+    scored = subject.score(subject.answers(blocks), blocks, constant=float(rows.train.y_N.mean()))
     evaluation = evaluation_of(
         scored,
         dataset=dataset,

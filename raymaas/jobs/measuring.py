@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from raymaas.errors import InvalidInput
-from raymaas.evaluate.robustness import disturbed
+from raymaas.evaluate.robustness import disturbances
 from raymaas.evaluate.slices import slices
-from raymaas.jobs.asked import Asked, rows_for
+from raymaas.evaluate.spread import spreads
+from raymaas.jobs.asked import CLASS, Asked, rows_for
 from raymaas.jobs.judging import Subject, evaluation_of
 from raymaas.jobs.parts import JobParts
 from raymaas.registry.resolve import resolve
@@ -19,9 +20,6 @@ from raymaas.specs.evaluation import leading
 from raymaas.specs.names import Reference
 from raymaas.specs.reports import DisturbedFigures, SliceFigures, VersionFigures
 from raymaas.specs.versions import ModelVersion
-
-CLASS = "class"
-"""The label, as a column to slice by."""
 
 
 def version_meant(reference: str, parts: JobParts) -> ModelVersion:
@@ -36,16 +34,16 @@ def measure(how: OnData, parts: JobParts) -> VersionFigures:
     name = f"{version.model}@{version.version}"
     if how.robustness and version.task == "language":
         raise InvalidInput(f"{name} reads bytes, and noise makes none of them; leave --robustness out")
-    asked = rows_for(version, how, parts)
+    asked = rows_for(version, how, parts, slices=how.slices)
     columns = _columns(version, asked)
     cut = [part for wanted in how.slices for part in slices(wanted, columns)]
     subject, rows = Subject.of_version(parts.versions, version), asked.rows
     parts.say(f"asking {name} about {len(rows)} rows of {asked.dataset}")
-    found_N = subject.answers(rows)
-    scored = subject.score(found_N, rows, constant=asked.constant)
+    found_N = subject.answers(asked.blocks)
+    scored = subject.score(found_N, asked.blocks, constant=asked.constant)
     by_slice = []
     for part in cut:
-        inside = subject.brief(found_N[part.positions], rows.take(part.positions))
+        inside = subject.brief(found_N[part.positions], rows.y_N[part.positions])
         by_slice.append(
             SliceFigures(
                 slice=part.name,
@@ -79,9 +77,10 @@ def _columns(version: ModelVersion, asked: Asked) -> dict[str, np.ndarray]:
 
 
 def _under_disturbance(subject: Subject, asked: Asked, parts: JobParts) -> Iterator[DisturbedFigures]:
-    specs, rows = subject.signature.inputs, asked.rows
-    parts.say(f"asking {len(rows)} disturbed rows, again and again")
+    specs, y_N = subject.signature.inputs, asked.rows.y_N
+    parts.say(f"asking {len(y_N)} disturbed rows, again and again")
+    found = spreads(rows.inputs(specs) for rows in asked.blocks)
     nullable = frozenset(spec.name for spec in specs if spec.nullable)
-    for one in disturbed(rows.inputs(specs), nullable=nullable):
-        name, figure = leading(subject.brief(subject.answers(rows, inputs=one.inputs), rows))
+    for one in disturbances(found, nullable=nullable):
+        name, figure = leading(subject.brief(subject.answers(asked.blocks, change=one.begin()), y_N))
         yield DisturbedFigures(disturbance=one.disturbance, severity=one.severity, metric=name, figure=figure)

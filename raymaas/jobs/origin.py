@@ -5,15 +5,16 @@ from __future__ import annotations
 from raymaas.bundle.format import ARCHITECTURE
 from raymaas.bundle.runtimes.torch import load_network
 from raymaas.bundle.transforming import TRANSFORMS
-from raymaas.data.dataset import open_dataset
+from raymaas.data.dataset import open_card, open_dataset
 from raymaas.data.split import Parts, split
+from raymaas.data.streamed import is_streamed
 from raymaas.data.transforms.fitted import Fitted, fit_transforms
 from raymaas.errors import InvalidInput
 from raymaas.models.networks import Network
 from raymaas.registry.versions import Versions
 from raymaas.specs.importing import WeightsImport
 from raymaas.specs.jobs import TrainJob
-from raymaas.specs.kinds import Job, parse_job
+from raymaas.specs.kinds import parse_job
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import Store
 
@@ -26,14 +27,18 @@ def trained_original(versions: Versions, version: ModelVersion) -> ModelVersion:
 
 
 def rows_of_version(store: Store, trained: ModelVersion) -> Parts:
-    """The rows of a trained version, divided and transformed as they were for it.
+    """The rows of a trained version, divided and transformed as they were for it, all in memory.
 
-    Raises NotFound when the data set is gone.
+    Raises NotFound when the data set is gone, and InvalidInput when its job would not have had all of them in memory.
     """
-    lineage = trained.lineage
-    job = _job_of(trained)
-    if not isinstance(job, TrainJob | WeightsImport):
-        raise InvalidInput(f"{trained.model}@{trained.version} was not trained here; compress one that was")
+    lineage, job = trained.lineage, job_of(trained)
+    if isinstance(job, TrainJob):
+        card = open_card(store, lineage.dataset, lineage.data_fingerprint)
+        if is_streamed(card, job.streaming):
+            raise InvalidInput(
+                f"{trained.model}@{trained.version} was trained on rows that were streamed, and compressing holds all "
+                "of them in memory; fine-tune it on fewer rows with init_from, and compress that version"
+            )
     dataset = open_dataset(store, lineage.dataset, lineage.data_fingerprint)
     division = split(dataset, job.split)
     transforms = transforms_of(Versions(store), trained) or fit_transforms((), division.train, dataset.card)
@@ -47,12 +52,16 @@ def transforms_of(versions: Versions, version: ModelVersion) -> Fitted | None:
     return Fitted.unseal(versions.read_file(version, TRANSFORMS), source=TRANSFORMS)
 
 
-def _job_of(version: ModelVersion) -> Job | WeightsImport:
+def job_of(version: ModelVersion) -> TrainJob | WeightsImport:
+    """What the version was made by. Raises InvalidInput for one that was made by neither."""
     source, fields = f"the job of {version.model}@{version.version}", dict(version.lineage.job)
     if fields.get("kind") == WeightsImport.kind:
         del fields["kind"]
         return WeightsImport.parse(fields, source=source)
-    return parse_job(fields, source=source)
+    job = parse_job(fields, source=source)
+    if not isinstance(job, TrainJob):
+        raise InvalidInput(f"{version.model}@{version.version} was not trained here; name one that was")
+    return job
 
 
 def network_of(versions: Versions, version: ModelVersion) -> Network:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from raymaas.data.blocks import Blocks, HeldBlocks, ReadBlocks
 from raymaas.data.dataset import Dataset, open_dataset, prepare, put
 from raymaas.data.rows import Rows
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import Parts, split
-from raymaas.data.streamed import Reader, is_streamed, open_index, sample_of, with_held_rows
+from raymaas.data.streamed import Reader, is_streamed, open_index, sample_of, with_validation_rows
 from raymaas.data.transforms.fitted import Fitted, fit_transforms
+from raymaas.errors import InvalidInput
 from raymaas.jobs.origin import transforms_of
 from raymaas.models import own
 from raymaas.registry.versions import Versions
@@ -18,7 +20,9 @@ from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.tasks import Task
 from raymaas.store import Store
+from raymaas.train.augment import refuse_unfit
 from raymaas.train.own_code import bring_code
+from raymaas.train.placement.choice import refuse_misplaced
 from raymaas.train.starting import Start, start_of, version_named
 
 
@@ -26,12 +30,14 @@ from raymaas.train.starting import Start, start_of, version_named
 class ReadyRows:
     """A data set divided, and its transforms. `rows` are what the network takes.
 
-    Of training rows that are `streamed` they hold only labels, identities and what they were divided by.
+    Of training and test rows that are `streamed` they hold only labels, identities and what they were divided by.
     """
 
     card: DatasetCard
     transforms: Fitted
     rows: Parts
+    test: Blocks
+    """The test rows, whole."""
     streamed: bool
 
 
@@ -57,14 +63,18 @@ def prepared(job: TrainJob, store: Store, files: DataFiles) -> Prepared:
     facts = data.transforms.facts(data.card)
     bring_code(job, store)
     architecture = own.resolve(job.architecture, facts)
+    refuse_unfit(job.training.augment, facts, own.task_of(architecture, target=facts.target))
+    start = start_of(job, architecture, target=facts.target, store=store)
+    refuse_misplaced(start, job.scaling.strategy)
     return Prepared(
         card=data.card,
         transforms=data.transforms,
         rows=data.rows,
+        test=data.test,
         streamed=data.streamed,
         facts=facts,
         architecture=architecture,
-        start=start_of(job, architecture, target=facts.target, store=store),
+        start=start,
     )
 
 
@@ -82,14 +92,28 @@ def ready_rows(job: TrainJob, store: Store, files: DataFiles) -> ReadyRows:
     reader = Reader(store, card)
     sample = reader.rows_at(sample_of(division, card, job.streaming))
     transforms = _transforms(job, sample, card, store)
-    rows = with_held_rows(reader, division, transforms, job.streaming)
-    return ReadyRows(card, transforms, rows, streamed=True)
+    rows = with_validation_rows(reader, division, transforms, job.streaming)
+    test = ReadBlocks(division.test, reader, transforms)
+    return ReadyRows(card, transforms, rows, test, streamed=True)
 
 
 def _held(job: TrainJob, dataset: Dataset, store: Store) -> ReadyRows:
     division = split(dataset, job.split)
     transforms = _transforms(job, division.train, dataset.card, store)
-    return ReadyRows(dataset.card, transforms, transforms.ready(division), streamed=False)
+    rows = transforms.ready(division)
+    return ReadyRows(dataset.card, transforms, rows, HeldBlocks(rows.test), streamed=False)
+
+
+def refuse_streamed(job: TrainJob, store: Store, files: DataFiles, *, who: str) -> None:
+    """Raises InvalidInput when the rows of `job` are to be streamed, since `who` hold all of them."""
+    if job.streaming is None:
+        return
+    card = put(store, job.data, files=files)
+    if is_streamed(card, job.streaming):
+        raise InvalidInput(
+            f"data set {card.name!r} is streamed, and {who} hold all rows in memory; leave streaming out of the job, "
+            "or raise streaming.memory_mb"
+        )
 
 
 def _transforms(job: TrainJob, train: Rows, card: DatasetCard, store: Store) -> Fitted:

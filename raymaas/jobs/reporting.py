@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from raymaas.bundle.format import BuiltBundle
 from raymaas.bundle.runtimes.opening import load_runtime
+from raymaas.data.blocks import Blocks
 from raymaas.data.split import Parts
 from raymaas.jobs.parts import JobParts
 from raymaas.jobs.showing import sections_of
@@ -27,6 +28,8 @@ class Trained:
     version: ModelVersion
     bundle: BuiltBundle
     rows: Parts
+    test: Blocks
+    """Its test rows, whole."""
     fitted: Checkpoint
     remark: str | None = None
     """What is to be said of the curves, such as that it overfits."""
@@ -61,7 +64,7 @@ def report(trained: Trained) -> Mapping[str, bytes]:
         _facts(trained),
         _figures(version.evaluation),
         _learning(trained),
-        *sections_of(version, runtime, trained.rows.test),
+        *sections_of(version, runtime, trained.test),
     ]
     return files_of(f"{version.model}@{version.version}", sections)
 
@@ -112,8 +115,8 @@ def _figures(evaluation: Evaluation) -> Section:
 
 
 def _learning(trained: Trained) -> Section:
-    epochs = [epoch.metrics() for epoch in trained.fitted.history]
-    kept = epochs[trained.best_epoch - 1]
+    epochs = {epoch.epoch: epoch.metrics() for epoch in trained.fitted.history}
+    kept = epochs[trained.best_epoch]
     gap = kept["validation_loss"] - kept["train_loss"]
     paragraphs = [
         f"After epoch {trained.best_epoch} the mean loss was {kept['train_loss']:.4g} on the training rows, while they "

@@ -12,6 +12,7 @@ import numpy as np
 
 from raymaas.bundle.runtimes.base import Runtime
 from raymaas.bundle.signature import with_defaults
+from raymaas.data.blocks import Blocks
 from raymaas.data.rows import Rows
 from raymaas.evaluate.answers import answers
 from raymaas.report.confusion import confusion_png, worst_pairs
@@ -26,9 +27,9 @@ _COLUMNS, _SHOWN = 8, 32
 _PROMPT_BYTES, _TEXTS = 48, 3
 
 
-def sections_of(version: ModelVersion, runtime: Runtime, rows: Rows) -> Iterator[Section]:
-    """The sections for the version's task, and one for each method that makes rows or text; `rows` are test rows."""
-    some = rows.take(np.arange(min(_LOOKED_AT, len(rows))))
+def sections_of(version: ModelVersion, runtime: Runtime, test: Blocks) -> Iterator[Section]:
+    """The sections for the version's task, and one for each method that makes rows or text; `test` are test rows."""
+    some = test.first(_LOOKED_AT)
     ask = partial(answers, runtime.run, some.inputs(version.signature.inputs), row_N=some.id_N)
     match version.task:
         case "classification":

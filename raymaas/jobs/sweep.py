@@ -12,7 +12,7 @@ from raymaas.errors import InvalidInput
 from raymaas.evaluate.pareto import Candidate, front
 from raymaas.jobs.origin import trained_original
 from raymaas.jobs.parts import JobParts
-from raymaas.jobs.preparing import prepared
+from raymaas.jobs.preparing import prepared, refuse_streamed
 from raymaas.jobs.recipes import RecipeTrial
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
@@ -109,12 +109,12 @@ def _with_field(document: JsonValue, path: Sequence[str], value: JsonValue, fiel
 def _prepared(job: Job, parts: JobParts) -> None:
     """Check that the job can begin; a training job's data set is in the store afterwards."""
     if isinstance(job, TrainJob):
-        ready = prepared(job, parts.store, parts.files)
-        if ready.streamed:
+        if job.budget is not None:
             raise InvalidInput(
-                f"data set {ready.card.name!r} is streamed, and the trials of a sweep hold all rows in memory; leave "
-                "streaming out of the job, or raise streaming.memory_mb"
+                "no trial is stopped by a budget; leave it out, with --set budget=null, and limit trials and epochs"
             )
+        refuse_streamed(job, parts.store, parts.files, who="the trials of a sweep")
+        prepared(job, parts.store, parts.files)
 
 
 def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:

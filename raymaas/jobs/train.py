@@ -43,10 +43,10 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         ready.transforms,
         _bundle(fitted, ready, network),
         signature=signature,
-        probes=rows.test.inputs(signature.inputs, count=PROBE_ROWS),
+        probes=ready.test.first(PROBE_ROWS).inputs(signature.inputs),
     )
     parts.say(f"evaluating on {len(rows.test)} test rows")
-    evaluation, bundle = judged(bundle, signature, dataset=ready.card.name, rows=rows)
+    evaluation, bundle = judged(bundle, signature, dataset=ready.card.name, rows=rows, test=ready.test)
     parts.say("publishing")
     draft = VersionDraft(
         model=job.model,
@@ -63,7 +63,7 @@ def train(job: TrainJob, parts: JobParts) -> ModelVersion:
         card=job.card,
     )
     version = parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
-    keep_report(Trained(version, bundle, rows, fitted, remark=warning), parts)
+    keep_report(Trained(version, bundle, rows, ready.test, fitted, remark=warning), parts)
     return version
 
 
@@ -102,5 +102,5 @@ def _fit(job: TrainJob, ready: Prepared, parts: JobParts) -> Checkpoint:
 def _bundle(fitted: Checkpoint, ready: Prepared, signature: Signature) -> BuiltBundle:
     network = own.build(ready.architecture, target=ready.facts.target)
     network.load_state_dict(dict(fitted.best_weights))
-    probes = ready.rows.test.x_ND[:PROBE_ROWS]
+    probes = ready.test.first(PROBE_ROWS).x_ND
     return build(network, architecture=ready.architecture, signature=signature, probes=probes)

@@ -5,14 +5,13 @@ Legend: B rows of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from raymaas.errors import InvalidInput
-from raymaas.models.attention import Block
 from raymaas.models.networks import Network
 
 _TRAINED = 4  # a trained weight is kept with its gradient and, by Adam, two more numbers
@@ -21,71 +20,104 @@ _TRAINED = 4  # a trained weight is kept with its gradient and, by Adam, two mor
 class Link:
     """A function of what the link before gave, [B, ...] to [B, ...], float32, and all it has weights in.
 
-    No other link has weights there.
+    One that `sees_rows` is also given the network's rows, wherever in the chain it is. A weight may be in several
+    links.
     """
 
+    __slots__ = ("_run", "_sees_rows", "_weighted")
+
     def __init__(
-        self, run: Callable[[torch.Tensor], torch.Tensor], *weighted: nn.Module | nn.Parameter
+        self, run: Callable[..., torch.Tensor], *weighted: nn.Module | nn.Parameter, sees_rows: bool = False
     ) -> None:
-        self.run = run
-        self.modules = tuple(part for part in weighted if isinstance(part, nn.Module))
-        self._direct = tuple(part for part in weighted if isinstance(part, nn.Parameter))
+        self._run, self._weighted, self._sees_rows = run, weighted, sees_rows
+
+    def __call__(self, given_B: torch.Tensor, x_B: torch.Tensor) -> torch.Tensor:
+        return self._run(given_B, x_B) if self._sees_rows else self._run(given_B)
 
     @property
-    def is_one_module(self) -> bool:
-        """Whether that is one module and nothing else."""
-        return len(self.modules) == 1 and not self._direct
+    def module(self) -> nn.Module | None:
+        """The one module that has all its weights, if there is one."""
+        (part, *others) = self._weighted or (None,)
+        return part if isinstance(part, nn.Module) and not others else None
 
     @property
     def parameters(self) -> tuple[nn.Parameter, ...]:
-        return (*self._direct, *(weight for module in self.modules for weight in module.parameters()))
+        return tuple(
+            weight
+            for part in self._weighted
+            for weight in (part.parameters() if isinstance(part, nn.Module) else (part,))
+        )
 
 
 class Chained(Network):
-    """A network whose `forward` is its links, each given what the one before it gave."""
+    """A network whose `forward` is its links: the first is given the rows, each other what the one before it gave."""
 
     def chain(self) -> tuple[Link, ...]:
         """The links, in order. Their weights are all the network has, and it has no buffers."""
         raise NotImplementedError
 
     def forward(self, x_B: torch.Tensor) -> torch.Tensor:
-        for link in self.chain():
-            x_B = link.run(x_B)
-        return x_B
+        return through(self.chain(), x_B, x_B)
 
 
-def cut(network: Chained) -> int:
+def through(chain: Sequence[Link], given_B: torch.Tensor, x_B: torch.Tensor) -> torch.Tensor:
+    """What the last link of `chain` gives, when the first gets `given_B` and the network's rows are `x_B`."""
+    for link in chain:
+        given_B = link(given_B, x_B)
+    return given_B
+
+
+def links(network: Network) -> tuple[Link, ...]:
+    """The links of `network`. Raises InvalidInput, saying why, when it has none."""
+    if not isinstance(network, Chained):
+        raise uncut(type(network).__name__, network.indivisible)
+    return network.chain()
+
+
+def uncut(name: str, why: str) -> InvalidInput:
+    """The refusal to cut a network of that name."""
+    return InvalidInput(
+        f"scaling.strategy pipeline cannot cut {name} in two: {why}; use fsdp, which shards any network"
+    )
+
+
+def cut(chain: Sequence[Link]) -> int:
     """How many links to give the first of two workers, so that the larger part is as small as can be.
 
     Raises InvalidInput when one of the two would have nothing to train.
     """
-    links = network.chain()
-    through = list(accumulate(map(_size, links)))
     cuts = [
-        count
-        for count in range(1, len(links))
-        if any(map(_is_trained, links[:count])) and any(map(_is_trained, links[count:]))
+        count for count in range(1, len(chain)) if _is_trained(chain[:count]) and _is_trained(chain[count:])
     ]
     if not cuts:
         raise InvalidInput(
-            "scaling.strategy pipeline needs something to train in both halves of the network, which it has not in "
-            "architecture.config; add a layer, or use fsdp"
+            "scaling.strategy pipeline needs something to train in both halves of the network, but has no place to cut "
+            "it so; add a layer, or use fsdp"
         )
-    return min(cuts, key=lambda count: max(through[count - 1], through[-1] - through[count - 1]))
+    return min(cuts, key=lambda count: max(_size(chain[:count]), _size(chain[count:])))
 
 
 def units(network: Network) -> tuple[nn.Module, ...]:
     """Modules that are called one after another, and so need their weights one after another; maybe none."""
-    if isinstance(network, Chained):
-        modules = [link.modules[0] for link in network.chain() if link.is_one_module]
-    else:
-        modules = [module for module in network.modules() if isinstance(module, Block)]
-    return tuple(module for module in modules if next(module.parameters(), None) is not None)
+    try:
+        chain = links(network)
+    except InvalidInput:
+        return ()
+    users = Counter(weight for link in chain for weight in set(link.parameters))
+    return tuple(
+        link.module
+        for link in chain
+        if link.module is not None and link.parameters and all(users[w] == 1 for w in link.parameters)
+    )
 
 
-def _size(link: Link) -> int:
-    return sum(weight.numel() * (_TRAINED if weight.requires_grad else 1) for weight in link.parameters)
+def _weights(chain: Sequence[Link]) -> set[nn.Parameter]:
+    return {weight for link in chain for weight in link.parameters}
 
 
-def _is_trained(link: Link) -> bool:
-    return any(weight.requires_grad for weight in link.parameters)
+def _size(chain: Sequence[Link]) -> int:
+    return sum(weight.numel() * (_TRAINED if weight.requires_grad else 1) for weight in _weights(chain))
+
+
+def _is_trained(chain: Sequence[Link]) -> bool:
+    return any(weight.requires_grad for weight in _weights(chain))

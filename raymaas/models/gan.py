@@ -68,6 +68,7 @@ class GAN(SelfSupervised):
     """Two perceptrons. The loss is the sum of both players' losses, each of which moves its own weights only."""
 
     Config: ClassVar[type[GANConfig]] = GANConfig
+    indivisible: ClassVar[str] = "generator and discriminator learn from each other in the same step"
     figures: ClassVar[Mapping[str, tuple[float, ...]]] = {
         "discriminator_loss": (1.0, 0.0),
         "generator_loss": (0.0, 1.0),

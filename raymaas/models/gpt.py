@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from raymaas.models.attention import Block, BlockConfig
 from raymaas.models.base import NetworkConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Method, SelfSupervised
 from raymaas.specs.tasks import Task
@@ -36,8 +37,11 @@ class GPTConfig(BlockConfig, NetworkConfig):
     shape: tuple[PositiveInt] = Field(description="[bytes] of a row. Absent: taken from the data.")
 
 
-class GPT(SelfSupervised):
-    """z = embedding[begin, b1, ..., bT] + position; blocks of causal attention; logits = norm(z) embedding'."""
+class GPT(Chained, SelfSupervised):
+    """z = embedding[begin, b1, ..., bT] + position; blocks of causal attention; logits = norm(z) embedding'.
+
+    What it is trained by are the nats that each row costs per byte, [B, 1].
+    """
 
     Config: ClassVar[type[GPTConfig]] = GPTConfig
     figures: ClassVar[Mapping[str, tuple[float, ...]]] = {"bits_per_byte": (1 / math.log(2),)}
@@ -57,23 +61,36 @@ class GPT(SelfSupervised):
             ):  # what is added to z, once by each block
                 nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.depth))
 
-    def forward(self, x_BT: torch.Tensor) -> torch.Tensor:
-        """Nats that each row costs per byte, [B, 1]."""
-        bytes_BT = x_BT.long()
-        return self._nats(self._logits(bytes_BT)[:, :-1], bytes_BT)[:, None]
+    def chain(self) -> tuple[Link, ...]:
+        blocks = (Link(block, block) for block in self.blocks)
+        return (
+            Link(self._tokens, self.embed, self.position_TE),
+            *blocks,
+            Link(self._cost, self.norm, self.embed, sees_rows=True),
+        )
 
     def infer(self, x_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
         bytes_BT = x_B.long()
-        logits_BTV = self._logits(bytes_BT)
+        logits_BTV = self._next(bytes_BT)
         return self._nats(logits_BTV[:, :-1], bytes_BT) / math.log(2), logits_BTV[:, -1].softmax(dim=-1)
 
-    def _logits(self, bytes_BT: torch.Tensor) -> torch.Tensor:
-        """One more than there are bytes: what may come after the mark, and after each byte."""
+    def _next(self, bytes_BT: torch.Tensor) -> torch.Tensor:
+        """Logits of one more than there are bytes: what may come after the mark, and after each byte."""
+        return self._logits(self.blocks(self._tokens(bytes_BT)))
+
+    def _tokens(self, x_BT: torch.Tensor) -> torch.Tensor:
+        bytes_BT = x_BT.long()
         begin_B1 = bytes_BT.new_full((len(bytes_BT), 1), _BEGIN)
         tokens_BT = torch.cat([begin_B1, bytes_BT], dim=1)
-        z_BTE = self.dropout(self.embed(tokens_BT) + self.position_TE[: tokens_BT.shape[1]])
-        logits_BTV: torch.Tensor = self.norm(self.blocks(z_BTE)) @ self.embed.weight[:_BYTES].T
+        z_BTE: torch.Tensor = self.dropout(self.embed(tokens_BT) + self.position_TE[: tokens_BT.shape[1]])
+        return z_BTE
+
+    def _logits(self, z_BTE: torch.Tensor) -> torch.Tensor:
+        logits_BTV: torch.Tensor = self.norm(z_BTE) @ self.embed.weight[:_BYTES].T
         return logits_BTV
+
+    def _cost(self, z_BTE: torch.Tensor, x_BT: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self._nats(self._logits(z_BTE)[:, :-1], x_BT.long())], dim=1)
 
     @staticmethod
     def _nats(logits_BTV: torch.Tensor, bytes_BT: torch.Tensor) -> torch.Tensor:
@@ -117,7 +134,7 @@ class GPT(SelfSupervised):
         text = bytearray(prompt)
         for _ in range(max_bytes):
             seen = torch.tensor([list(text[-self.window :])], dtype=torch.long, device=self.device)
-            logits_V = self._logits(seen)[0, -1].float().cpu()
+            logits_V = self._next(seen)[0, -1].float().cpu()
             text.append(_drawn(logits_V, temperature=temperature, top_k=top_k, chance=chance))
         return bytes(text[len(prompt) :])
 

@@ -65,15 +65,17 @@ class _Perceptron(Chained):
             nn.init.zeros_(layer.bias)
 
     def chain(self) -> tuple[Link, ...]:
-        hidden = (Link(partial(self._layer, place), layer) for place, layer in enumerate(self.hidden))
+        layers = zip(self.hidden, self.dropouts, strict=True)
+        hidden = (Link(partial(_layer, layer, dropout), layer) for layer, dropout in layers)
         return Link(self._scaled), *hidden, Link(self.head, self.head)
 
     def _scaled(self, x_BD: torch.Tensor) -> torch.Tensor:
         return x_BD.flatten(1) * self.input_scale
 
-    def _layer(self, place: int, h_BH: torch.Tensor) -> torch.Tensor:
-        out_BH: torch.Tensor = self.dropouts[place](torch.relu(self.hidden[place](h_BH)))
-        return out_BH
+
+def _layer(layer: nn.Module, dropout: nn.Module, h_BH: torch.Tensor) -> torch.Tensor:
+    out_BH: torch.Tensor = dropout(torch.relu(layer(h_BH)))
+    return out_BH
 
 
 class MLP(_Perceptron, Classifier):

@@ -35,6 +35,8 @@ class Network(nn.Module):
     """A module of the catalogue, made from its family's config."""
 
     Config: ClassVar[type[NetworkConfig]]
+    indivisible: ClassVar[str] = "it is a single layer"
+    """Why it cannot be cut in two, of one that is no chain."""
 
     def infer(self, x_B: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The outputs of `raymaas.models.base.signature_of`, in its order; it can be exported as a graph."""

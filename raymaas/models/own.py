@@ -17,7 +17,9 @@ from torch import nn
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import NetworkConfig
+from raymaas.models.chain import Chained, Link
 from raymaas.models.networks import Classifier, Network, Regressor
+from raymaas.models.traced import traced
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import Target, Task
@@ -67,7 +69,7 @@ def build(component: Component, *, target: Target = "classes") -> Network:
     return OwnRegressor(network) if target == "number" else OwnClassifier(network)
 
 
-class OwnClassifier(Classifier):
+class OwnClassifier(Chained, Classifier):
     """`network` maps float32 [B, *row] to logits [B, classes]."""
 
     Config: ClassVar[type[NetworkConfig]] = OwnConfig
@@ -80,8 +82,12 @@ class OwnClassifier(Classifier):
         logits_BC: torch.Tensor = self.network(x_B)
         return logits_BC
 
+    def chain(self) -> tuple[Link, ...]:
+        """Raises InvalidInput for a network that `traced` refuses."""
+        return traced(self.network)
 
-class OwnRegressor(Regressor):
+
+class OwnRegressor(Chained, Regressor):
     """`network` maps float32 [B, *row] to predictions [B] or [B, 1]."""
 
     Config: ClassVar[type[NetworkConfig]] = OwnConfig
@@ -93,6 +99,10 @@ class OwnRegressor(Regressor):
     def forward(self, x_B: torch.Tensor) -> torch.Tensor:
         prediction_B: torch.Tensor = self.network(x_B).flatten()
         return prediction_B
+
+    def chain(self) -> tuple[Link, ...]:
+        """Raises InvalidInput for a network that `traced` refuses."""
+        return *traced(self.network), Link(torch.flatten)
 
 
 def _class(use: str) -> type[nn.Module]:

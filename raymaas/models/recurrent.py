@@ -80,7 +80,7 @@ class Recurrent(Chained, Classifier):
         return logits_BC
 
 
-class TextRecurrent(Classifier):
+class TextRecurrent(Chained, Classifier):
     """logits = W max_t h_t + b over the tokens there are, with h_t = cell(embedding[x_t], h_(t-1))."""
 
     Config: ClassVar[type[TextRecurrentConfig]] = TextRecurrentConfig
@@ -89,11 +89,26 @@ class TextRecurrent(Classifier):
         super().__init__()
         self.embed = nn.Embedding(config.vocabulary, config.embedding)
         self.cells = config.made(config.embedding)
-        self.dropout = Dropout(config.dropout)
+        # Each draws from a stream of its own: the two may be on different workers.
+        self.token_dropout, self.dropout = Dropout(config.dropout), Dropout(config.dropout)
         self.head = nn.Linear(config.hidden, config.classes)
 
-    def forward(self, x_BT: torch.Tensor) -> torch.Tensor:
-        h_BTH, _ = self.cells(self.dropout(self.embed(x_BT.long())))
+    def chain(self) -> tuple[Link, ...]:
+        return (
+            Link(self._tokens, self.embed),
+            Link(self._read, self.cells),
+            Link(self._head, self.head, sees_rows=True),
+        )
+
+    def _tokens(self, x_BT: torch.Tensor) -> torch.Tensor:
+        z_BTE: torch.Tensor = self.token_dropout(self.embed(x_BT.long()))
+        return z_BTE
+
+    def _read(self, z_BTE: torch.Tensor) -> torch.Tensor:
+        h_BTH: torch.Tensor = self.cells(z_BTE)[0]
+        return h_BTH
+
+    def _head(self, h_BTH: torch.Tensor, x_BT: torch.Tensor) -> torch.Tensor:
         # States are within -1..1, so this hides those behind the text's end; without any token all are hidden alike.
         h_BTH = torch.where(x_BT[:, :, None] > 0, h_BTH, -1.0)
         logits_BC: torch.Tensor = self.head(self.dropout(h_BTH.amax(dim=1)))

@@ -61,6 +61,7 @@ class VAE(SelfSupervised):
     """Encoder and decoder are perceptrons; both terms of the loss are in nats and their sum is -ELBO."""
 
     Config: ClassVar[type[VAEConfig]] = VAEConfig
+    indivisible: ClassVar[str] = "its loss needs what the encoder gives beside what the decoder makes of it"
     figures: ClassVar[Mapping[str, tuple[float, ...]]] = {"elbo": (-1.0, -1.0), "divergence": (0.0, 1.0)}
     fixed_KZ: torch.Tensor
 

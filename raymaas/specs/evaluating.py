@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document, Spec
-from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.jobs import Component, Streaming, TrainJob
 from raymaas.specs.names import Name, Reference
 
 
@@ -39,6 +39,11 @@ class Where(Spec):
         default=None,
         description="test: of the version's own data the rows held out, of another set its own test part; all: "
         "every row. Absent: test of its own data, all of another set.",
+    )
+    streaming: Streaming | None = Field(
+        default=None,
+        description="For data larger than memory: its rows are read a few at a time. Absent: as the version's own job "
+        "has it for its own data, all at once for another set.",
     )
 
 

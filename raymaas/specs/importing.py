@@ -28,5 +28,10 @@ class WeightsImport(Document):
     architecture: Component = Field(description="The network, from the catalogue.")
     data: Component = Field(description="The data set it takes, for classes, evaluation and probes.")
     split: Split = Field(default=Split(), description="Its test rows are the ones it is evaluated on.")
+    transforms: tuple[Component, ...] = Field(
+        (),
+        description="What makes numbers of raw columns, fitted on the training rows of the split: those that the "
+        "weights were trained with, on the same rows.",
+    )
     description: str = Field("", description="Kept with the version.")
     card: Card | None = Field(default=None, description="What you say of the version.")

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from raymaas.specs.augment import Augmentation
 from raymaas.specs.base import Document, Spec
 from raymaas.specs.budget import Budget
 from raymaas.specs.cards import Card
@@ -178,6 +179,12 @@ class Training(Spec):
         default=None,
         description="Weight of a row by its class, in the classes' order; balanced: rows / (classes * its rows).",
     )
+    augment: tuple[Augmentation, ...] = Field(
+        (),
+        description="What is done to training rows, in order and anew in each epoch: shift, flip, rotate, noise, "
+        "erase, such as {use: shift, pixels: 2}. The training loss is that of the new rows, which are also what a "
+        "network without labels learns to make. Validation and test rows stay as they are.",
+    )
     l1: float = Field(0.0, ge=0, description="Penalty on the absolute values of the weights.")
     l2: float = Field(0.0, ge=0, description="Penalty on half the squares of the weights.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -244,6 +251,11 @@ class Training(Spec):
         )
         yield lbfgs and self.precision == "bf16", "the line search of lbfgs needs precision fp32"
         yield (
+            lbfgs and len(self.augment) > 0,
+            "lbfgs learns from how the same rows answer from step to step, and augment makes others of them; leave "
+            "augment out, or use another optimizer",
+        )
+        yield (
             self.label_smoothing > 0 and self.loss not in ("auto", "cross_entropy"),
             f"label_smoothing belongs to cross_entropy; leave it out with {self.loss}",
         )
@@ -302,14 +314,15 @@ class Workers(Spec):
 class Streaming(Spec):
     """Training rows are read from the store in every epoch when there are too many to hold.
 
-    It is for data that an importer brings in pieces, as `parquet` does. Their order is then: the parts of the data
-    set in an order drawn from the seed, the rows of each likewise, and neighbouring parts mixed.
+    It is for data that an importer brings in pieces, as `parquet` and `csv` do. Their order is then: the parts of the
+    data set in an order drawn from the seed, the rows of each likewise, and neighbouring parts mixed.
     """
 
     memory_mb: float = Field(
         ge=32,
         description="Megabytes that a process of the job may take for data. Sets larger than a quarter of it are "
-        "streamed; their validation and test rows must not take more than a quarter.",
+        "streamed; their validation rows must not take more than a quarter, and test rows are read when they are asked "
+        "about.",
     )
 
 

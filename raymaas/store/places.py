@@ -26,13 +26,12 @@ def read_place(place: str) -> bytes:
     """
     path = _local(place)
     if path is None:
-        where, question, fields = place.partition("?")
-        folder, _, name = where.rpartition("/")
-        return open_store(folder + question + fields).read(name)
+        above, name = _above(place)
+        return above.read(name)
     try:
         return path.read_bytes()
     except IsADirectoryError:
-        raise InvalidInput(f"{str(path)!r} is a folder; name a file in it") from None
+        raise _is_folder(path) from None
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -64,6 +63,19 @@ class PlacedFile:
     open: Callable[[], pyarrow.NativeFile]
 
 
+def file_at(place: str) -> PlacedFile:
+    """The file at `place`. Raises as `read_place`."""
+    path = _local(place)
+    if path is None:
+        above, name = _above(place)
+        if not above.exists(name):
+            raise NotFound(f"{place!r} does not exist; check the bucket and the key")
+        return PlacedFile(place, partial(_open_stored, above, name))
+    if path.is_dir():
+        raise _is_folder(path)
+    return PlacedFile(str(path), partial(_open_local, path))
+
+
 def files_at(place: str) -> list[PlacedFile]:
     """The file at `place`, or those in the folder there, in the order of their paths; hidden ones are left out.
 
@@ -77,6 +89,13 @@ def files_at(place: str) -> list[PlacedFile]:
     paths = sorted(root.rglob("*")) if root.is_dir() else [root]
     shown = (path for path in paths if not any(p.startswith(".") for p in path.relative_to(root).parts))
     return [PlacedFile(str(path), partial(_open_local, path)) for path in shown if path.is_file()]
+
+
+def _above(place: str) -> tuple[Store, str]:
+    """The store that is all that lies beside a key, and the key's last part."""
+    where, question, fields = place.partition("?")
+    folder, _, name = where.rpartition("/")
+    return open_store(folder + question + fields), name
 
 
 def _files_in_store(place: str) -> list[PlacedFile]:
@@ -133,6 +152,10 @@ def _local(place: str) -> Path | None:
     if parts.netloc not in ("", "localhost"):
         raise InvalidInput(f"{place!r} names the host {parts.netloc!r}; write file:///path/to/file")
     return Path(unquote(parts.path))
+
+
+def _is_folder(path: Path) -> InvalidInput:
+    return InvalidInput(f"{str(path)!r} is a folder; name a file in it")
 
 
 def _absent(path: Path) -> NotFound:

@@ -46,7 +46,6 @@ from raymaas.train.hearing import heard_by, send
 from raymaas.train.listening import out_of_budget
 from raymaas.train.loop import fit
 from raymaas.train.own_code import bring_code
-from raymaas.train.placement.choice import refuse_uncut
 from raymaas.train.saving import Saver, load, newest_intact
 from raymaas.train.starting import start_of
 from raymaas.train.telling import Allowance, WorkerWatch
@@ -78,7 +77,6 @@ def train_distributed(
     raise is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training
     failed, and OutOfBudget, with the checkpoint of the last epoch in the store, when the `allowance` was spent.
     """
-    refuse_uncut(job)
     store = open_store(store_url)
     filesystem, root = store.arrow_filesystem()
     stopped: list[BudgetSpent] = []

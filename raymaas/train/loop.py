@@ -10,7 +10,8 @@ same holds for the pieces that `accumulate` cuts a batch in, and for how the net
 the affair of `train.placement`. (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 3.)
 
 All randomness of an epoch is a function of (seed, epoch, rank), so that a resumed fit draws what it would
-have drawn. Rows come from a `Feed`; what is said above of the number of workers holds for rows in memory.
+have drawn. Rows come from a `Feed`; what is said above of the number of workers holds for rows in memory. What
+`training.augment` makes of them takes their place, also as what a network that needs no labels learns to make again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from raymaas.errors import RunFailed
 from raymaas.models.chance import Chances
 from raymaas.models.networks import Network
 from raymaas.specs.jobs import Training
+from raymaas.train.augment import Augmenter
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
 from raymaas.train.feed import Batch, Deal, Feed, Held
 from raymaas.train.objectives import Objective, make_objective
@@ -88,6 +90,7 @@ def fit(
             optimizer=optimizer,
             objective=objective,
             chances=chances if chances and training.deterministic else None,
+            augmenter=Augmenter(training.augment) if training.augment else None,
             penalty=Penalty.of(training, placed.network),
             training=training,
             course=course,
@@ -145,6 +148,7 @@ class _Descent:
     objective: Objective
     chances: Chances | None
     """What the network draws from, when it draws and must not notice how many workers there are."""
+    augmenter: Augmenter | None
     penalty: Penalty
     training: Training
     course: Course
@@ -226,9 +230,23 @@ class _Descent:
         """This worker's shard of each piece of the batch, maybe empty."""
         scale = torch.tensor(self.world.size / batch.rows, device=self.world.device)
         return [
-            Piece(x_BD, y_B, mine=mine, rows=batch.rows, scale=scale, step=step)
+            Piece(
+                self._augmented(x_BD, mine=mine, rows=batch.rows, step=step),
+                y_B,
+                mine=mine,
+                rows=batch.rows,
+                scale=scale,
+                step=step,
+            )
             for mine, x_BD, y_B in batch.shards
         ]
+
+    def _augmented(self, x_BD: torch.Tensor, *, mine: slice, rows: int, step: int) -> torch.Tensor:
+        if self.augmenter is None:
+            return x_BD
+        # As many numbers as no other seed has: zeros at its end would not tell it from a shorter one.
+        seed = _derived_seed(self.training.seed, 0, 0, 0, 1 + step)
+        return self.augmenter(x_BD, seed=seed, rows=rows, mine=mine)
 
     def _gradient(self, pieces: list[Piece]) -> torch.Tensor:
         """Leave the gradient of the batch's objective in the parameters; the sum of this worker's losses."""

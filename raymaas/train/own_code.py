@@ -1,4 +1,4 @@
-"""The job's own code, made importable where it trains: driver, workers, trials."""
+"""The job's own code, made importable where it trains: driver, workers, trials, folds."""
 
 from __future__ import annotations
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
+from marks import CLUSTER
+from own_network import forget, submitted, write_package
 
 from raymaas.errors import RunFailed
 from raymaas.jobs.evaluate import evaluate, told
@@ -23,15 +23,7 @@ from raymaas.specs.search import Broken, Finished, Point, Trial
 from raymaas.store import LocalStore
 from raymaas.sweep.tasks import TaskLimits, carry_out_each
 
-pytestmark = [
-    pytest.mark.cluster,
-    # Ray reads deprecated settings of its own, and leaves sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [*CLUSTER, pytest.mark.usefixtures("ray_cluster")]
 
 LIMITS = TaskLimits(concurrent=2, threads=1, cpus=0.5)
 DIGITS = {
@@ -42,27 +34,10 @@ DIGITS = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ray_cluster() -> Iterator[None]:
-    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
-    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
-        token = Path(folder, "token")
-        token.touch(mode=0o600)
-        token.write_text("0123456789abcdef" * 4)
-        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        # Ray read the mode when it was imported; set now, it would be half believed. Unset, init turns it on.
-        environment.delenv("RAY_AUTH_MODE", raising=False)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def asked(store: LocalStore, run_id: str, **how: Any) -> EvaluateJob:
+def asked(store: LocalStore, run_id: str, *, model: str = "digits", **how: Any) -> EvaluateJob:
     """The job of a new run of 3 folds."""
     job = EvaluateJob.parse(
-        {"model": "digits", "how": {"by": "folds", "job": DIGITS, "folds": 3, **how}}, source="job"
+        {"model": model, "how": {"by": "folds", "job": DIGITS, "folds": 3, **how}}, source="job"
     )
     Runs(store).create(RunSpec(run_id=run_id, job=job, who="me", created_at=store.now()))
     return job
@@ -97,6 +72,19 @@ def test_a_job_is_cross_validated_and_a_second_driver_repeats_no_fold(store: Loc
     before = len(ended)
     assert evaluate(job, parts(store, "three", ended)).found == found
     assert len(ended) == before
+
+
+def test_folds_of_a_network_of_ones_own_bring_its_code_to_their_tasks(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    own = submitted(store, write_package(tmp_path), training={"epochs": 1})
+    job = asked(store, "own", model="mine", job=own, folds=2)
+    try:
+        found = evaluate(job, parts(store, "own", [])).found
+    finally:
+        forget()
+    assert isinstance(found, FoldsFigures)
+    assert 0 < found.metrics["accuracy"].value < 1
 
 
 def test_a_point_that_fails_is_recorded_with_its_reason_and_the_others_go_on(

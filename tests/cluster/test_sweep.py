@@ -4,33 +4,28 @@ import json
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-import ray
+from marks import CLUSTER
+from own_network import forget, submitted, write_package
 
 from raymaas.errors import InvalidInput, RunFailed
+from raymaas.jobs.parts import JobParts
+from raymaas.jobs.sweep import sweep
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.runs import Runs
+from raymaas.registry.versions import Versions
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.runs import RunSpec
 from raymaas.specs.search import Broken, Dimension, Effort, Finished, Objective, Point, Trial
+from raymaas.specs.sweeping import SweepJob
 from raymaas.store import LocalStore
 from raymaas.sweep.search import Report, Search, finished_trials, search
 
-pytestmark = [
-    pytest.mark.cluster,
-    # Ray reads deprecated settings of its own, and leaves sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = CLUSTER
 
 LOSS = (Objective(metric="loss", mode="min"),)
 CHOICES = {"a": Dimension(kind="choice", values=(1, 2, 3))}
@@ -68,28 +63,6 @@ print(json.dumps(sorted(t.metrics["loss"] for t in trials)))
 """
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
-    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
-        token = Path(folder, "token")
-        token.touch(mode=0o600)
-        token.write_text("0123456789abcdef" * 4)
-        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        # Ray read the mode when it was imported; set now, it would be half believed. Unset, init turns it on.
-        environment.delenv("RAY_AUTH_MODE", raising=False)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        try:
-            yield ray.get_runtime_context().gcs_address
-        finally:
-            ray.shutdown()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
-
-
 def book(store: LocalStore, run_id: str) -> Runs:
     runs = Runs(store)
     job = TrainJob(model="m", data=Component(use="digits"), architecture=Component(use="mlp"))
@@ -97,7 +70,7 @@ def book(store: LocalStore, run_id: str) -> Runs:
     return runs
 
 
-def test_every_choice_is_tried_once_its_files_kept_and_a_failure_ends_only_its_trial(address, store):
+def test_every_choice_is_tried_once_its_files_kept_and_a_failure_ends_only_its_trial(ray_cluster, store):
     def trial(point: Point, tell: Callable[[Report], None]) -> None:
         if point["a"] == 2:
             raise ValueError("two is too many")
@@ -124,7 +97,7 @@ def test_every_choice_is_tried_once_its_files_kept_and_a_failure_ends_only_its_t
     assert len(finished_trials(trials, run_id="whole")) == 2
 
 
-def test_several_objectives_are_sampled_and_a_second_call_only_adds_what_is_missing(address, store):
+def test_several_objectives_are_sampled_and_a_second_call_only_adds_what_is_missing(ray_cluster, store):
     def trial(point: Point, tell: Callable[[Report], None]) -> None:
         a = float(str(point["a"]))
         tell(Report({"low": a, "high": -a}))
@@ -145,7 +118,7 @@ def test_several_objectives_are_sampled_and_a_second_call_only_adds_what_is_miss
     assert searched(3) == more
 
 
-def test_asha_stops_poor_trials_early(address, store):
+def test_asha_stops_poor_trials_early(ray_cluster, store):
     def trial(point: Point, tell: Callable[[Report], None]) -> None:
         for _ in range(20):
             tell(Report({"loss": float(str(point["a"]))}))
@@ -165,10 +138,12 @@ def test_asha_stops_poor_trials_early(address, store):
     assert min(reports.values()) < 20
 
 
-def test_a_search_killed_with_its_driver_goes_on_and_repeats_no_trial_that_ended(address, store, tmp_path):
+def test_a_search_killed_with_its_driver_goes_on_and_repeats_no_trial_that_ended(
+    ray_cluster, store, tmp_path
+):
     runs = book(store, "killed")
     seen, gate = tmp_path / "seen", tmp_path / "gate"
-    command = [sys.executable, "-c", DRIVER, address, str(store.root), str(seen), str(gate)]
+    command = [sys.executable, "-c", DRIVER, ray_cluster, str(store.root), str(seen), str(gate)]
     with (tmp_path / "output").open("w") as output:
         first = subprocess.Popen(command, stdout=output, stderr=output)
         try:
@@ -186,6 +161,25 @@ def test_a_search_killed_with_its_driver_goes_on_and_repeats_no_trial_that_ended
     assert second.returncode == 0, second.stderr
     assert json.loads(second.stdout.splitlines()[-1]) == [1.0, 2.0, 3.0]
     assert sorted(seen.read_text().split()) == ["1", "2", "2", "3"]
+
+
+def test_a_sweep_over_a_network_of_ones_own_brings_its_code_to_the_trials(ray_cluster, store, tmp_path):
+    own = submitted(store, write_package(tmp_path), training={"epochs": 1})
+    values = {"architecture.config.hidden": {"choice": [2, 32]}}
+    job = SweepJob(job=own, fields=values, search=EFFORT.model_copy(update={"concurrent": 2}))
+    parts = JobParts(
+        store=store,
+        versions=Versions(store),
+        runs=book(store, "own"),
+        run_id="own",
+        say=lambda sentence: None,
+        on_trial=lambda trial: None,
+    )
+    try:
+        trials = sweep(job, parts)
+    finally:
+        forget()
+    assert [sorted(trial.metrics)[0] for trial in finished_trials(trials, run_id="own")] == ["gap", "gap"]
 
 
 def test_a_scheduler_with_several_objectives_is_refused_before_anything_starts(store):

@@ -1,16 +1,18 @@
 """Training under Ray Train: two workers equal one, a lost worker is replaced, a failure says why."""
 
-import tempfile
+import os
+import signal
+import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 import ray
 import torch
 from digits_fits import JOB, assert_same_weights, run, trained_here
+from marks import CLUSTER
 
+from raymaas.cli.driver import interruptible
 from raymaas.data.dataset import Dataset
 from raymaas.errors import OutOfBudget, RunFailed
 from raymaas.registry.checkpoints import Checkpoints
@@ -21,38 +23,11 @@ from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.telling import Allowance
 
-pytestmark = [
-    pytest.mark.cluster,
-    # Ray Train reads a deprecated setting of Ray Data, and leaves sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = CLUSTER
 
 
 @pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
-    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
-        token = Path(folder, "token")
-        token.touch(mode=0o600)
-        token.write_text("0123456789abcdef" * 4)
-        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        # Ray read the mode when it was imported; set now, it would be half believed. Unset, init turns it on.
-        environment.delenv("RAY_AUTH_MODE", raising=False)
-        # Ray Train's controller looks every 2 s by default, and a checkpoint waits for it.
-        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def first_call(
-    ray_cluster: None, store: LocalStore, dataset: Dataset
-) -> tuple[Checkpoint, list[EpochReport]]:
+def first_call(ray_cluster: str, store: LocalStore, dataset: Dataset) -> tuple[Checkpoint, list[EpochReport]]:
     """What `JOB` gave on two workers and what the driver heard; made once, as it takes ten seconds."""
     heard: list[EpochReport] = []
     return run(JOB, store, dataset, run_id="two", on_epoch=heard.append), heard
@@ -127,6 +102,19 @@ def test_a_lost_worker_is_replaced_and_the_weights_are_the_same_to_the_bit(first
     assert len(heard) - len(set(heard)) <= JOB.training.checkpoint_every
     for name, tensor in uninterrupted.weights.items():
         assert torch.equal(end.weights[name], tensor), name
+
+
+def test_a_driver_that_is_told_to_stop_leaves_what_it_waits_for(ray_cluster):
+    @ray.remote(num_cpus=0)
+    def silent() -> None:
+        time.sleep(600)
+
+    waiting = silent.remote()
+    with interruptible():
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(KeyboardInterrupt):
+            ray.get(waiting, timeout=30)
+    ray.cancel(waiting, force=True)
 
 
 def test_a_failed_training_says_its_cause(ray_cluster, store, dataset):

@@ -6,19 +6,14 @@ from collections.abc import Iterator
 import pytest
 import ray
 from digits_fits import JOB, assert_same_weights, run, trained_here
+from marks import CLUSTER
 from ray.cluster_utils import Cluster
 
 from raymaas.specs.jobs import TrainJob, Workers
 from raymaas.train.checkpoint import EpochReport
 from raymaas.train.telling import Started, Told, WorkerSpent
 
-pytestmark = [
-    pytest.mark.cluster,
-    # Ray Train reads a deprecated setting of Ray Data, and leaves sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = CLUSTER
 
 
 def on(**workers: int) -> TrainJob:

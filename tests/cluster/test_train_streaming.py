@@ -7,7 +7,6 @@ is the data's.
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-import ray
 import torch
 from large_files import WIDTH, write_elsewhere
+from marks import CLUSTER
 
 from raymaas.data.sources.base import DataFiles
 from raymaas.jobs.preparing import prepared
@@ -27,37 +26,9 @@ from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.distributed import train_distributed
 
-pytestmark = [
-    pytest.mark.cluster,
-    # Ray Train reads a deprecated setting of Ray Data, and leaves sockets to the garbage collector.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = CLUSTER
 
 LIMIT_MB = 32.0
-
-
-@pytest.fixture(scope="module")
-def ray_cluster() -> Iterator[None]:
-    """A Ray of our own on two cores, its sockets in a short folder, its token not the user's."""
-    with pytest.MonkeyPatch.context() as environment, tempfile.TemporaryDirectory(prefix="rt") as folder:
-        token = Path(folder, "token")
-        token.touch(mode=0o600)
-        token.write_text("0123456789abcdef" * 4)
-        environment.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-        environment.delenv("RAY_AUTH_MODE", raising=False)
-        environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
-    return LocalStore(tmp_path_factory.mktemp("store"))
 
 
 def job(folder: Path, *, megabytes: int, epochs: int) -> TrainJob:
@@ -128,7 +99,7 @@ def private_mb(pid: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def first(ray_cluster: None, small: TrainJob, store: LocalStore) -> tuple[Checkpoint, dict[str, float]]:
+def first(ray_cluster: str, small: TrainJob, store: LocalStore) -> tuple[Checkpoint, dict[str, float]]:
     with watched() as peaks:
         return trained(small, store, run_id="first"), peaks
 

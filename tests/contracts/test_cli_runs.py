@@ -18,7 +18,7 @@ from control_server import JOB, Switch, Type, World, utc_now
 from raymaas.cli.liveline import LiveLine
 from raymaas.client import Client
 from raymaas.specs.budget import Spent
-from raymaas.specs.runs import EpochMetrics, FirstStep, Running, RunProgress, Stopped
+from raymaas.specs.runs import EpochMetrics, Failed, FirstStep, Running, RunProgress, Stopped
 
 FIRST_STEP = FirstStep(
     driver_s=1, joining_s=2, data_s=0.5, workers_s=6, reading_s=0.25, building_s=0.125, step_s=0.125
@@ -97,6 +97,32 @@ def test_whatever_became_of_a_run_there_is_a_next_step(
     with Client(server[0]) as client:
         run_id = client.train(JOB).run_id
     assert advice in raymaas("runs", "show", run_id)[1].splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("ended", "advice"),
+    [
+        (
+            Failed(at=utc_now(), error="no rows"),
+            "says why, `raymaas runs report RUN` how far it got, `raymaas runs",
+        ),
+        (
+            Stopped(at=utc_now(), who="bob"),
+            "next: `raymaas runs report RUN` shows how far it got, `raymaas runs",
+        ),
+        (Stopped(at=utc_now(), who="its budget", why="it is spent; give more"), "how far it got, give more"),
+    ],
+)
+def test_a_run_that_ended_early_names_its_report(
+    world: World, raymaas: Type, server: tuple[str, Switch], ended: Failed | Stopped, advice: str
+) -> None:
+    world.outcome = "never ends"
+    with Client(server[0]) as client:
+        run_id = client.train(JOB).run_id
+    world.runs.artifacts(run_id).keep("report/report.md", b"# early\n")
+    world.runs.set_status(run_id, ended)
+    assert advice.replace("RUN", run_id) in raymaas("runs", "show", run_id)[1].splitlines()[-1]
+    assert raymaas("runs", "report", run_id)[1] == "# early\n"
 
 
 def test_a_report_is_printed_or_brought_with_its_pictures(raymaas: Type, run_id: str, tmp_path: Path) -> None:

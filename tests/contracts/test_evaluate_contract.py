@@ -15,7 +15,7 @@ from raymaas.client import AsyncClient, Client
 from raymaas.errors import InvalidInput, NotFound, RunFailed
 from raymaas.specs.evaluating import Against, ByFolds, BySamples, EvaluateJob, OnData, Where
 from raymaas.specs.evaluation import ClassFigures, Evaluation, Metric
-from raymaas.specs.jobs import Component
+from raymaas.specs.jobs import Component, Streaming
 from raymaas.specs.reports import (
     Comparison,
     DisturbedFigures,
@@ -148,11 +148,16 @@ def test_a_report_is_read_back_and_a_run_without_one_says_so(
 def test_the_command_evaluates_a_version_and_prints_every_figure(world: World, raymaas: Type) -> None:
     world.finds = FIGURES
     status, out, err = raymaas(
-        "evaluate", "digits@1", "--slice", "class", "--slice", "age > 3", "--robustness", "--part", "test"
+        *("evaluate", "digits@1", "--slice", "class", "--slice", "age > 3", "--robustness", "--part", "test"),
+        *("--memory-mb", "64"),
     )
     assert status == 0
     assert submitted(world).how == OnData(
-        version="digits@1", slices=("class", "age > 3"), robustness=True, part="test"
+        version="digits@1",
+        slices=("class", "age > 3"),
+        robustness=True,
+        part="test",
+        streaming=Streaming(memory_mb=64),
     )
     assert "loading rows" in err
     lines = out.splitlines()
@@ -233,6 +238,7 @@ def test_the_command_has_samples_judged(world: World, raymaas: Type) -> None:
             ["JOB", "--folds", "5", "--slice", "class"],
             "--slice does not go with --folds; it takes --folds, --repeats",
         ),
+        (["JOB", "--folds", "5", "--memory-mb", "64"], "--memory-mb does not go with --folds"),
         (["digits@1", "--set", "a=1"], "--set overrides a field of a job file"),
         (["digits@1", "--part", "train"], "how.data.part"),
     ],

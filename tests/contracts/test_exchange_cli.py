@@ -162,6 +162,7 @@ def test_weights_are_imported_once_with_their_card(registered: str, raymaas: Typ
         (("--config", "{"), "is not YAML"),
         (("--config", "@none.yaml"), "none.yaml does not exist"),
         (("--data", "digit"), "did you mean 'digits'?"),
+        (("--transforms", "[{use: standardise}]"), "did you mean 'standardize'?"),
         (("--architecture", "mpl"), "did you mean 'mlp'?"),
         (("--model", "../up"), "is not a name"),
     ],

@@ -1,18 +1,19 @@
 """PlacementContract: every family trains the same on one worker and on several, however the network lies on them."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, NAMES, C, resolved, rows
+from families import FAMILIES, FLAT, NAMES, C, resolved, rows
 from training_workers import Case, together
 
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
-from raymaas.models import catalogue
-from raymaas.models.chain import Chained
-from raymaas.specs.jobs import Training
+from raymaas.models.chain import links, through, units
+from raymaas.models.networks import Network
+from raymaas.specs.jobs import Component, Training
 from raymaas.train.checkpoint import Checkpoint
 
 # 23 rows in batches of 10: the last one has 3, so that one of four workers has nothing to do.
@@ -28,23 +29,45 @@ TRAINING = Training(
 )
 
 
+LONGER = TRAINING.model_copy(update={"epochs": 2})
+REGRESSORS = ("mlp_regressor", "chained_networks:Ladder")
+OWN = [
+    Component(use="chained_networks:Stack", config={"in_features": 12, "classes": C}),
+    Component(use="chained_networks:Around", config={"in_features": 12, "classes": C}),
+    Component(use="chained_networks:Ladder", config={"in_features": 12}),
+]
+UNCUT = ("gan", "linear_svm", "logistic", "rbf_svm", "vae")
+TIED = {"gpt": {"embed.weight"}, "chained_networks:Ladder": {"network.down.weight"}}
+
+
 def some_rows(use: str, row: tuple[int, ...], count: int, *, seed: int) -> Rows:
     y_N = np.arange(count) % C
-    if catalogue.architecture(use).Config.task == "regression":
+    if use in REGRESSORS:
         y_N = y_N.astype(np.float32)
     return Rows(x_ND=rows(use, count, row, seed=seed).numpy(), y_N=y_N, id_N=np.arange(count))
 
 
-def case(use: str, row: tuple[int, ...], config: dict[str, object]) -> Case:
-    train, validation = some_rows(use, row, 23, seed=1), some_rows(use, row, 9, seed=2)
-    parts = Parts(train=train, validation=validation, test=validation, fingerprint="")
-    return Case(resolved(use, row, config), TRAINING, parts)
+def case(component: Component, row: tuple[int, ...]) -> Case:
+    train, validation = (some_rows(component.use, row, count, seed=seed) for count, seed in ((23, 1), (9, 2)))
+    return Case(
+        component, TRAINING, Parts(train=train, validation=validation, test=validation, fingerprint="")
+    )
 
 
-CASES = dict(zip(NAMES, (case(*family) for family in FAMILIES), strict=True))
-CUT = [
-    name for name, each in CASES.items() if issubclass(catalogue.architecture(each.architecture.use), Chained)
-]
+def network(name: str) -> Network:
+    return CASES[name].start()
+
+
+CASES = {
+    name: case(resolved(use, row, config), row)
+    for name, (use, row, config) in zip(NAMES, FAMILIES, strict=True)
+} | {component.use: case(component, FLAT) for component in OWN}
+CUT = [name for name, each in CASES.items() if each.architecture.use not in UNCUT]
+TUNED = replace(
+    CASES["gpt 9"],
+    training=TRAINING.model_copy(update={"frozen": ("embed.*", "blocks.0.*")}),
+    origin={name: 1.1 * weight for name, weight in network("gpt 9").state_dict().items()},
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +75,23 @@ def alone():
     """What one worker makes of each case."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield {name: each.alone() for name, each in CASES.items()}
+    yield {name: each.alone() for name, each in (CASES | {"tuned": TUNED}).items()}
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def on_two(tmp_path_factory):
-    """What two workers make of each case, by strategy and name: the checkpoint of rank 0."""
+def on_two(alone, tmp_path_factory):
+    """What two workers make of each case, by strategy and name: their checkpoints."""
     cases = {f"ddp {name}": each for name, each in CASES.items()}
     cases |= {f"fsdp {name}": replace(each, strategy="fsdp") for name, each in CASES.items()}
     cases |= {f"pipeline {name}": replace(CASES[name], strategy="pipeline") for name in CUT}
+    cases |= {
+        f"pipeline from one {name}": replace(
+            CASES[name], strategy="pipeline", training=LONGER, resume=alone[name].to_files()
+        )
+        for name in CUT
+    }
+    cases |= {f"{strategy} tuned": replace(TUNED, strategy=strategy) for strategy in ("fsdp", "pipeline")}
     return together(cases, size=2, folder=tmp_path_factory.mktemp("two"))
 
 
@@ -103,9 +133,44 @@ def test_two_halves_train_as_the_whole_on_one(name, alone, on_two):
 
 
 @pytest.mark.parametrize("name", CUT)
-def test_the_links_of_a_chain_have_all_its_weights_each_once(name):
-    network = catalogue.build(CASES[name].architecture)
-    linked = [weight for link in network.chain() for weight in link.parameters]
-    assert len(linked) == len(set(linked))
-    assert set(linked) == set(network.parameters())
-    assert not list(network.buffers())
+def test_one_worker_goes_on_where_two_halves_were_and_two_halves_where_one_was(name, on_two):
+    straight = replace(CASES[name], training=LONGER).alone()
+    (halves, _) = on_two[f"pipeline {name}"]
+    assert_same(straight, replace(CASES[name], training=LONGER, resume=halves.to_files()).alone())
+    assert_same(straight, on_two[f"pipeline from one {name}"][0])
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "pipeline"])
+def test_a_version_with_a_tied_weight_is_fine_tuned_with_parts_of_it_frozen(strategy, alone, on_two):
+    (tuned, _) = on_two[f"{strategy} tuned"]
+    assert_same(alone["tuned"], tuned)
+    for name, weight in tuned.weights.items():
+        kept = name.startswith(("embed.", "blocks.0."))
+        assert torch.equal(weight, TUNED.origin[name]) == kept, name
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_chain_does_what_its_network_does_with_all_its_weights_of_which_only_tied_ones_are_in_two_links(
+    name,
+):
+    made = network(name).eval()
+    chain = links(made)
+    linked = Counter(weight for link in chain for weight in link.parameters)
+    assert set(linked) == set(made.parameters())
+    assert not list(made.buffers())
+    tied = {name for name, weight in made.named_parameters() if linked[weight] > 1}
+    assert tied == TIED.get(CASES[name].architecture.use, set())
+    x_BD = torch.tensor(CASES[name].parts.train.x_ND)
+    torch.testing.assert_close(through(chain, x_BD, x_BD), made(x_BD), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_what_is_gathered_on_its_own_is_a_module_of_the_network_and_has_no_tied_weight(name):
+    made = network(name)
+    found = units(made)
+    assert set(found) <= set(made.modules())
+    is_own = ":" in name
+    assert found or is_own, "all of it would be gathered at once"
+    assert not (found and is_own), "modules of the user's own may write over what they are given"
+    tied = {made.get_parameter(name) for name in TIED.get(CASES[name].architecture.use, set())}
+    assert not tied & {weight for module in found for weight in module.parameters()}

@@ -10,7 +10,7 @@ from s3_server import S3Server
 
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.store import open_store
-from raymaas.store.places import files_at, read_folder, read_place
+from raymaas.store.places import file_at, files_at, read_folder, read_place
 
 FILES = {"cat/a.png": b"1", "cat/b.png": b"2", "dog/c.png": b"3", "top.csv": b"a,b"}
 
@@ -33,6 +33,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], str
 
 def test_a_file_is_read(place):
     assert read_place(place("cat/b.png")) == b"2"
+    file = file_at(place("cat/b.png"))
+    assert file.open().read() == file.open().read() == b"2"
 
 
 def test_a_folder_is_read_in_the_order_of_its_paths(place):
@@ -57,6 +59,8 @@ def test_files_are_opened_by_folder_and_by_name(place):
 def test_what_is_not_there_is_not_found(place):
     with pytest.raises(NotFound):
         read_place(place("none.csv"))
+    with pytest.raises(NotFound, match=r"none.csv.* does not exist"):
+        file_at(place("none.csv")).open()
     with pytest.raises(NotFound):
         list(read_folder(place("none")))
 

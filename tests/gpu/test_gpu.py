@@ -109,30 +109,21 @@ def test_over_nccl_every_strategy_learns_what_one_process_learns(
     assert_alike(alone, fitted(nccl(strategy), precision="fp32", epochs=1), atol=1e-4)
 
 
-def test_torch_on_the_gpu_passes_the_probes_and_answers_as_on_the_cpu() -> None:
+@pytest.mark.parametrize(("runtime", "atol"), [("torch", 1e-4), ("onnx", 1e-3)])
+def test_on_the_gpu_every_runtime_passes_the_probes_and_answers_as_on_the_cpu(
+    runtime: str, atol: float
+) -> None:
+    if runtime == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            pytest.skip("this onnxruntime has no CUDA; install onnxruntime-gpu")
     component = catalogue.resolve(RESNET, FACTS)
     signature, rows = signature_of("classification", FACTS), parts(8).test.x_ND
     bundle = build(catalogue.build(component), architecture=component, signature=signature, probes=rows)
     answers = [
-        load_runtime("torch", bundle.files, signature=signature, device=device).run({"x": rows})[
+        load_runtime(runtime, bundle.files, signature=signature, device=device).run({"x": rows})[
             "probabilities"
         ]
         for device in ("cpu", "cuda")
     ]
-    np.testing.assert_allclose(answers[0], answers[1], atol=1e-4)
-
-
-def test_the_graph_runs_on_the_gpu_as_on_the_cpu() -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has no CUDA; install onnxruntime-gpu")
-    component = catalogue.resolve(RESNET, FACTS)
-    signature, rows = signature_of("classification", FACTS), parts(8).test.x_ND
-    bundle = build(catalogue.build(component), architecture=component, signature=signature, probes=rows)
-    answers = [
-        load_runtime("onnx", bundle.files, signature=signature, device=device).run({"x": rows})[
-            "probabilities"
-        ]
-        for device in ("cpu", "cuda")
-    ]
-    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
+    np.testing.assert_allclose(answers[0], answers[1], atol=atol)

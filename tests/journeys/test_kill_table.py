@@ -178,4 +178,9 @@ def test_a_killed_job_driver_is_replaced_once_and_its_training_goes_on(home: Hom
         handle.stop()
         wait_until(lambda: not training_workers(home), timeout_s=60, what="all workers have ended")
         assert handle.status().status.state == "stopped"
+        wait_until(
+            lambda: "report/report.md" in {file.name for file in handle.files()},
+            timeout_s=30,
+            what="a report of how far it got",
+        )
         wait_until(lambda: answers(client, np.zeros((1, 64))), timeout_s=10, what="serving goes on")

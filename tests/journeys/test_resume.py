@@ -5,88 +5,20 @@ A killed worker is `tests/cluster`'s affair.
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
-from journey_home import Home, commands, everything_of, wait_until
+from durable_training import Training, job, kill_head, started
+from journey_home import Home, wait_until
 
 from raymaas.client import Client
-from raymaas.client.client import RunHandle
-from raymaas.errors import RaymaasError
-from raymaas.registry.layout import epochs_folder
-from raymaas.store import open_store
-from raymaas.wiring import open_registry
 
 pytestmark = [pytest.mark.journey]
 
 EPOCHS = 60
 INTERVAL = 10
 KILL_AFTER = 15  # an epoch that is no checkpoint's, long before the end
-# So wide, in batches so small, that an epoch takes some tenths of a second: time to hit it.
-JOB = [
-    "jobs/train_digits.yaml",
-    *("--set", "architecture.config.hidden=[256,256]"),
-    *("--set", f"training.epochs={EPOCHS}"),
-    *("--set", f"training.checkpoint_every={INTERVAL}"),
-    *("--set", "training.early_stopping=null"),
-    *("--set", "training.batch_size=16"),
-]
-
-
-@dataclass(frozen=True)
-class Training:
-    """A run under way, and how to hit it."""
-
-    home: Home
-    handle: RunHandle
-
-    @property
-    def run_id(self) -> str:
-        return self.handle.run_id
-
-    def state(self) -> str:
-        try:
-            return self.handle.status().status.state
-        except RaymaasError:  # the controller comes back with its head
-            return "unknown"
-
-    def epoch(self) -> int:
-        """The last one that was told of."""
-        try:
-            return max((metrics.epoch for metrics in self.handle.metrics()), default=0)
-        except RaymaasError:
-            return 0
-
-    def drivers(self) -> list[int]:
-        found = commands(everything_of(self.home.plan(), self.home.table()))
-        return [pid for pid, command in found.items() if command.endswith(f"run --run {self.run_id}")]
-
-    def reaches(self, epoch: int) -> None:
-        wait_until(lambda: self.epoch() >= epoch, timeout_s=150, what=f"epoch {epoch} of {self.run_id}")
-
-    def kill_driver(self) -> None:
-        (pid,) = self.drivers()
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: pid not in self.drivers(), timeout_s=30, what="the driver is gone")
-
-    def fails(self) -> None:
-        wait_until(lambda: self.state() == "failed", timeout_s=150, what=f"{self.run_id} is marked failed")
-
-    def repeated(self) -> int:
-        """Epochs that were measured more than once, counted each time."""
-        keys = open_store(self.home.plan().storage).list(epochs_folder(self.run_id))
-        return sum(not re.search(r"-0*1\.json$", key) for key in keys)
-
-    def weights(self) -> str:
-        """The digest of the weights it published, once it has."""
-        succeeded = self.handle.wait(timeout_s=240)
-        assert succeeded.version is not None
-        manifest = open_registry(self.home.plan().storage).versions.get("digits", succeeded.version)
-        return manifest.files["model.safetensors"].sha256
+JOB = job(epochs=EPOCHS, interval=INTERVAL)
 
 
 @pytest.fixture
@@ -99,12 +31,7 @@ def client(home: Home) -> Iterator[Client]:
 def uninterrupted(home: Home) -> str:
     """The digest of the weights that `JOB` gives when nobody disturbs it."""
     with home.client() as client:
-        return started(home, client).weights()
-
-
-def started(home: Home, client: Client) -> Training:
-    run_id = home.cli("train", *JOB, "--no-wait", RAYMAAS_URL=home.plan().url).stdout.strip()
-    return Training(home, client.run(run_id))
+        return started(home, client, JOB).weights()
 
 
 def resumed(run: Training, client: Client) -> Training:
@@ -117,7 +44,7 @@ def resumed(run: Training, client: Client) -> Training:
 def test_a_training_whose_driver_was_killed_is_carried_on_by_itself(
     home: Home, client: Client, uninterrupted: str
 ) -> None:
-    run = started(home, client)
+    run = started(home, client, JOB)
     run.reaches(KILL_AFTER)
 
     run.kill_driver()
@@ -130,7 +57,7 @@ def test_a_training_whose_driver_was_killed_is_carried_on_by_itself(
 def test_killed_twice_it_has_failed_and_resuming_it_ends_with_the_same_weights(
     home: Home, client: Client, uninterrupted: str
 ) -> None:
-    run = started(home, client)
+    run = started(home, client, JOB)
     run.reaches(KILL_AFTER)
     run.kill_driver()
     wait_until(lambda: bool(run.drivers()), timeout_s=60, what="a second driver")
@@ -154,13 +81,11 @@ def test_killed_twice_it_has_failed_and_resuming_it_ends_with_the_same_weights(
 
 @pytest.mark.soak
 def test_a_training_whose_head_was_killed_is_resumed(home: Home, client: Client, uninterrupted: str) -> None:
-    run = started(home, client)
+    run = started(home, client, JOB)
     run.reaches(KILL_AFTER)
 
-    head = home.table().processes["head"].pid
-    os.kill(head, signal.SIGKILL)
+    kill_head(home)
 
-    wait_until(lambda: home.table().processes["head"].pid != head, timeout_s=90, what="another head")
     wait_until(lambda: run.state() in ("failed", "succeeded"), timeout_s=240, what="the run has ended")
     # Ray's memory on disk may know the job still: then it was carried on by itself.
     end = resumed(run, client) if run.state() == "failed" else run

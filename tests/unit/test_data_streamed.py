@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raymaas.data.blocks import HeldBlocks, ReadBlocks
 from raymaas.data.catalogue import source_of
 from raymaas.data.dataset import open_card, open_dataset, put
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import split
-from raymaas.data.streamed import Reader, is_streamed, open_index, with_held_rows
+from raymaas.data.streamed import Reader, is_streamed, open_index, with_validation_rows
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
 from raymaas.jobs.preparing import ready_rows
@@ -21,6 +22,7 @@ from raymaas.store import LocalStore, MemoryStore
 
 ROWS, WIDTH = 40_000, 64  # 10 MB as float32
 FEW = Split(validation=0.05, test=0.05)
+HALF = Split(validation=0.05, test=0.5)
 SMALL = Streaming(memory_mb=32)
 
 
@@ -160,14 +162,28 @@ def test_held_rows_are_those_of_a_set_in_memory(store, card):
     transforms = fit_transforms((Component(use="standardize"),), whole.train, card)
     ready = transforms.ready(whole)
     lean = split(open_index(store, card, FEW), FEW)
-    held = with_held_rows(Reader(store, card), lean, transforms, SMALL)
-    for part in ("validation", "test"):
-        np.testing.assert_array_equal(getattr(held, part).x_ND, getattr(ready, part).x_ND)
-        np.testing.assert_array_equal(getattr(held, part).id_N, getattr(ready, part).id_N)
-    with pytest.raises(InvalidInput, match=r"the 20000 validation and test rows take \d+ MB"):
-        with_held_rows(
+    held = with_validation_rows(Reader(store, card), lean, transforms, SMALL)
+    np.testing.assert_array_equal(held.validation.x_ND, ready.validation.x_ND)
+    np.testing.assert_array_equal(held.validation.id_N, ready.validation.id_N)
+    with pytest.raises(InvalidInput, match=r"the 16000 validation rows take \d+ MB"):
+        with_validation_rows(
             Reader(store, card), split(dataset, Split(validation=0.4, test=0.1)), transforms, SMALL
         )
+
+
+def test_test_rows_are_read_in_blocks_that_together_are_those_of_a_set_in_memory(store, card):
+    whole = split(open_dataset(store, "big", card.fingerprint), HALF)
+    transforms = fit_transforms((Component(use="standardize"),), whole.train, card)
+    held = HeldBlocks(transforms.ready(whole).test)
+    lean = split(open_index(store, card, HALF), HALF).test
+    read = ReadBlocks(lean, Reader(store, card), transforms)
+    blocks = list(read)
+    assert max(block.x_ND.nbytes for block in blocks) <= 2**20
+    np.testing.assert_array_equal(np.concatenate([block.x_ND for block in blocks]), held.rows.x_ND)
+    assert len(read) == len(held) == ROWS // 2
+    np.testing.assert_array_equal(read.first(9000).id_N, held.first(9000).id_N)
+    some = np.array([0, 7, 9000])
+    np.testing.assert_array_equal(read.take(some).first(9).x_ND, held.take(some).first(9).x_ND)
 
 
 def test_a_job_streams_what_is_above_a_quarter_of_its_memory(store, folder, card):
@@ -182,8 +198,8 @@ def test_a_job_streams_what_is_above_a_quarter_of_its_memory(store, folder, card
     ready = ready_rows(job, store, DataFiles())
     assert ready.streamed
     assert ready.rows.train.x_ND.shape[1:] == (0,)
-    assert ready.rows.test.x_ND.shape[1:] == (WIDTH,)
-    assert abs(ready.rows.test.x_ND.mean()) < 0.05
+    assert ready.rows.test.x_ND.shape[1:] == (0,)
+    assert abs(ready.test.first(500).x_ND.mean()) < 0.05
     held = ready_rows(job.model_copy(update={"streaming": Streaming(memory_mb=64)}), store, DataFiles())
     assert not held.streamed
     assert held.rows.fingerprint == ready.rows.fingerprint

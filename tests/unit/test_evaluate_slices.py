@@ -1,15 +1,12 @@
-"""Slices of rows, disturbed rows and folds: which rows, how much, and what is refused."""
+"""Slices of rows, and folds: which rows, and what is refused."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.folds import folds, over_folds
-from raymaas.evaluate.robustness import FILLED, MISSING, NOISE, disturbed, shifted
 from raymaas.evaluate.slices import slices
 
 COLUMNS = {
@@ -70,57 +67,6 @@ def test_a_slice_of_few_rows_is_warned_of() -> None:
 def test_what_cannot_be_sliced_is_refused(wanted: str, said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         slices(wanted, COLUMNS)
-
-
-def test_images_get_noise_brightness_and_shifts_and_stay_within_their_range() -> None:
-    x_NHW = np.random.default_rng(0).integers(0, 17, (50, 8, 8)).astype(np.float32)
-    made = list(disturbed({"x": x_NHW}))
-    assert len(made) == 9
-    assert len({one.disturbance for one in made}) == 3
-    for one in made:
-        assert (one.inputs["x"].dtype, one.inputs["x"].shape) == (np.float32, x_NHW.shape)
-        assert one.inputs["x"].min() >= 0
-        assert one.inputs["x"].max() <= 16
-    noise = [np.abs(one.inputs["x"] - x_NHW).mean() for one in made[:3]]
-    assert noise == sorted(noise)
-    assert noise[0] > 0
-    np.testing.assert_allclose(made[3].inputs["x"], x_NHW * 0.5)
-    again = list(disturbed({"x": x_NHW}))
-    assert all((a.inputs["x"] == b.inputs["x"]).all() for a, b in zip(made, again, strict=True))
-
-
-def test_tables_lose_values_where_they_may_and_else_get_their_columns_mean() -> None:
-    draw = np.random.default_rng(0)
-    inputs = {
-        "age": draw.normal(3, 2, 400).astype(np.float32),
-        "height": draw.normal(3, 2, (400, 5)).astype(np.float32),
-        "town": np.array(["a", None] * 200, dtype=object),
-    }
-    made = list(disturbed(inputs, nullable=frozenset({"age"})))
-    assert all(one.inputs["town"] is inputs["town"] for one in made)
-    by_name = {name: [one for one in made if one.disturbance == name] for name in (NOISE, MISSING, FILLED)}
-    assert sum(map(len, by_name.values())) == len(made) == 9
-    for one in by_name[MISSING]:
-        assert np.isnan(one.inputs["age"]).mean() == pytest.approx(one.severity, abs=0.06)
-        assert one.inputs["height"] is inputs["height"]
-    for one in by_name[FILLED]:
-        lost = one.inputs["height"] != inputs["height"]
-        assert lost.mean() == pytest.approx(one.severity, abs=0.03)
-        column = np.broadcast_to(inputs["height"].mean(axis=0), lost.shape)
-        np.testing.assert_allclose(one.inputs["height"][lost], column[lost], rtol=1e-5)
-        assert one.inputs["age"] is inputs["age"]
-
-
-@given(st.integers(0, 12), st.integers(0, 5))
-@settings(max_examples=30, deadline=None)
-def test_a_shift_moves_each_image_to_one_side_and_fills_up(pixels: int, seed: int) -> None:
-    x_NCHW = np.random.default_rng(seed).uniform(1, 2, (6, 2, 7, 9)).astype(np.float32)
-    x_NCHW[0, 0, 3, 4] = -1
-    moved = shifted(x_NCHW, pixels, seed=seed)
-    for before, after in zip(x_NCHW, moved, strict=True):
-        padded = np.pad(before, ((0, 0), (pixels, pixels), (pixels, pixels)), constant_values=-1)
-        sides = [(pixels, 0), (pixels, 2 * pixels), (0, pixels), (2 * pixels, pixels)]
-        assert any((padded[:, y : y + 7, x : x + 9] == after).all() for y, x in sides)
 
 
 def test_folds_hold_every_row_once_and_have_the_same_shares_of_classes() -> None:

@@ -26,24 +26,27 @@ from raymaas.train.world import World
 
 FOLDER = Path(__file__).parents[2] / "jobs"
 TRAIN_JOBS = sorted(FOLDER.glob("train_*.yaml"))
-MNIST = TensorSpec(name="x", dtype="FP32", shape=(-1, 28, 28))
+NOT_AT_HAND = {
+    "mnist": ((28, 28), 20),
+    "images": ((3, 224, 224), 2),
+}  # the shape of a row, and how many will do
 
 
 def data_of(job: TrainJob) -> tuple[Facts, Parts]:
-    """The facts and a few rows; for MNIST, which is not at hand without a network, rows made like its own."""
-    if job.data.use != "mnist":
+    """The facts and a few rows; for data that is not at hand rows made like its own."""
+    if job.data.use not in NOT_AT_HAND:
         dataset = prepare(MemoryStore(lambda: datetime(2026, 1, 1, tzinfo=UTC)), job.data)
         division = split(dataset, job.split)
         transforms = fit_transforms(job.transforms, division.train, dataset.card)
         return transforms.facts(dataset.card), transforms.ready(few(division))
-    draw = np.random.default_rng(0)
+    shape, count = NOT_AT_HAND[job.data.use]
     rows = Rows(
-        x_ND=draw.integers(0, 256, (60, 28, 28)).astype(np.float32),
-        y_N=np.arange(60, dtype=np.int64) % 10,
-        id_N=np.arange(60, dtype=np.int64),
+        x_ND=np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(np.float32),
+        y_N=np.arange(count, dtype=np.int64) % 10,
+        id_N=np.arange(count, dtype=np.int64),
     )
-    facts = Facts(input=MNIST, classes=tuple("0123456789"))
-    return facts, few(Parts(train=rows, validation=rows, test=rows, fingerprint="0" * 64))
+    facts = Facts(input=TensorSpec(name="x", dtype="FP32", shape=(-1, *shape)), classes=tuple("0123456789"))
+    return facts, Parts(train=rows, validation=rows, test=rows, fingerprint="0" * 64)
 
 
 def few(parts: Parts) -> Parts:

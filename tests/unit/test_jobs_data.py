@@ -15,10 +15,12 @@ import torch
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.data.dataset import prepare
 from raymaas.data.sources.base import DataFiles
+from raymaas.data.split import split
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.exchange.weights import read_weights
 from raymaas.jobs.importing import import_weights
+from raymaas.jobs.origin import rows_of_version
 from raymaas.jobs.parts import JobParts
 from raymaas.jobs.sweep import JobTrial, sweep
 from raymaas.jobs.train import train
@@ -26,7 +28,7 @@ from raymaas.models import catalogue
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
 from raymaas.specs.importing import WeightsFile, WeightsImport
-from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.jobs import Component, Split, TrainJob
 from raymaas.specs.sweeping import SweepJob
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import LocalStore
@@ -141,3 +143,29 @@ def test_a_version_of_shaped_rows_takes_them_in_every_runtime(parts, shaped, tmp
     for name in version.runtimes:
         runtime = open_runtime(version, partial(parts.versions.read_file, version), runtime=name)
         np.testing.assert_allclose(runtime.run({"x": x})["logits"], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_imported_weights_may_have_transforms_in_front_and_then_take_raw_columns(parts, tmp_path) -> None:
+    lines = [f"{row % 9},{('Rome', 'Oslo')[row % 2]},{'xy'[row // 30]}" for row in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["age,city,kind", *lines]))
+    data = Component(use="csv", config={"path": str(tmp_path / "rows.csv"), "label": "kind"})
+    steps = (Component(use="standardize"), Component(use="one_hot"))
+    dataset = prepare(parts.store, data)
+    fitted = fit_transforms(steps, split(dataset, Split()).train, dataset.card)
+    network = catalogue.build(catalogue.resolve(Component(use="mlp"), fitted.facts(dataset.card)))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    weights = read_weights(tmp_path / "weights.pth")
+    file = WeightsFile(name=weights.name, bytes=weights.bytes, sha256=weights.sha256)
+    job = WeightsImport(
+        model="m", weights=file, data=data, architecture=Component(use="mlp"), transforms=steps
+    )
+    version = import_weights(job, weights, store=parts.store, versions=parts.versions, say=parts.say)
+    assert [spec.name for spec in version.signature.inputs] == ["age", "city"]
+    sent = {name: values[:7] for name, values in dataset.rows.columns.items()}
+    with torch.no_grad():
+        expected = network.eval()(torch.tensor(fitted.x_of(sent))).numpy()
+    runtime = open_runtime(version, partial(parts.versions.read_file, version), runtime="torch")
+    np.testing.assert_allclose(runtime.run(sent)["logits"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(
+        rows_of_version(parts.store, version).test.x_ND, fitted.ready(split(dataset, Split())).test.x_ND
+    )

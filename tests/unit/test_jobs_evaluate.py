@@ -12,7 +12,7 @@ from evaluation_examples import DIGITS, parts, table, trained
 
 from raymaas.data.dataset import open_dataset
 from raymaas.errors import InvalidInput, NotFound
-from raymaas.evaluate.density import binarised
+from raymaas.evaluate.density import binarised, draws
 from raymaas.jobs.evaluate import evaluate, told
 from raymaas.jobs.judging import Subject
 from raymaas.jobs.origin import rows_of_version
@@ -290,7 +290,7 @@ def test_a_density_of_binary_rows_is_scored_on_binary_rows(store: Store) -> None
     assert evaluation == version.evaluation
     subject = Subject.of_version(Versions(store), version)
     x_ND = rows_of_version(store, version).test.x_ND
-    drawn_ND = binarised(x_ND, scale=0.0625)
+    drawn_ND = binarised(x_ND, scale=0.0625, draw=draws())
     assert set(np.unique(drawn_ND)) == {0, 16}
     asked = [float(subject.runtime.run({"x": rows_ND})["elbo"].mean()) for rows_ND in (drawn_ND, x_ND)]
     assert evaluation.metrics["elbo"].value == pytest.approx(asked[0], rel=1e-5)

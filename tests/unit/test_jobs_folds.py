@@ -97,6 +97,12 @@ def test_folds_begin_with_fresh_weights(store: LocalStore) -> None:
         begin(job, prepare(store, job.data), count=4, repeat=1, number=1)
 
 
+def test_a_limit_that_no_fold_would_keep_is_refused(store: LocalStore) -> None:
+    job = job_of(DIGITS | {"budget": {"hours": 1}})
+    with pytest.raises(InvalidInput, match="no fold is stopped by a budget; leave it out"):
+        begin(job, prepare(store, job.data), count=4, repeat=1, number=1)
+
+
 def test_a_job_that_is_no_training_or_of_another_model_is_refused() -> None:
     folds = {"by": "folds", "job": {"kind": "compress"}}
     with pytest.raises(InvalidInput, match="trained by a train job, not by a 'compress' job"):

@@ -6,86 +6,44 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from local_training import fit_here, trained
+from own_network import JOB, NET, forget, submitted, write_package
 from sklearn.datasets import load_diabetes, load_digits
 
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.bundle.runtimes.torch import load_network
 from raymaas.client.code import code_of, pack
+from raymaas.data.dataset import prepare
+from raymaas.data.sources.base import DataFiles
 from raymaas.errors import IntegrityError, InvalidInput
-from raymaas.registry.code import keep_code, read_code
+from raymaas.jobs.folds import FoldTraining
+from raymaas.jobs.sweep import JobTrial
+from raymaas.registry.code import read_code
 from raymaas.registry.versions import Versions
 from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import parse_job
+from raymaas.specs.own_code import with_code
+from raymaas.specs.sweeping import SweepJob
 from raymaas.store import LocalStore
-
-NET = """
-import torch
-from tiny_nets.layers import scaled
-
-class Net(torch.nn.Module):
-    def __init__(self, in_features, classes=1, hidden=8):
-        super().__init__()
-        self.up = torch.nn.Linear(in_features, hidden)
-        self.out = torch.nn.Linear(hidden, classes)
-
-    def forward(self, x):
-        return self.out(torch.relu(self.up(scaled(x))))
-
-class Moody(Net):
-    def forward(self, x):
-        return super().forward(x if x.sum().item() > 0 else -x)
-
-class Fixed(Net):
-    def forward(self, x):
-        return super().forward(x).reshape(len(x), 10)
-
-class NotANetwork:
-    pass
-"""
-JOB = {
-    "model": "mine",
-    "data": {"use": "digits"},
-    "architecture": {"use": "tiny_nets.net:Net", "config": {"hidden": 16}},
-    "training": {"epochs": 15, "learning_rate": 0.01},
-}
+from raymaas.sweep.search import Report
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """The folder with a package `tiny_nets` in it."""
-    folder = tmp_path / "project"
-    (folder / "tiny_nets").mkdir(parents=True)
-    (folder / "tiny_nets" / "__init__.py").touch()
-    (folder / "tiny_nets" / "layers.py").write_text("def scaled(x):\n    return x / 16\n")
-    (folder / "tiny_nets" / "net.py").write_text(NET)
-    (folder / "data.bin").write_bytes(b"not of the package")
-    return folder
+    return write_package(tmp_path / "project")
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStore]:
     store = LocalStore(tmp_path / "store")
     fit_here(monkeypatch, store)
-    path = list(sys.path)
     yield store
-    sys.path[:] = path
     forget()
-
-
-def forget() -> None:
-    for name in [name for name in sys.modules if name.startswith("tiny_nets")]:
-        del sys.modules[name]
-
-
-def submitted(store: LocalStore, package: Path, **fields: object) -> dict[str, object]:
-    """The job as it is accepted: with the digest of its code."""
-    job = JOB | fields
-    packed = code_of(TrainJob.parse(dict(job), source="job"), folder=package)
-    assert packed is not None
-    return job | {"code": keep_code(store, packed)}
 
 
 def test_it_trains_and_is_served_from_its_graph_without_its_code(store, package):
@@ -95,7 +53,6 @@ def test_it_trains_and_is_served_from_its_graph_without_its_code(store, package)
     assert version.runtimes == ("onnx",)
     assert version.architecture.config == {"hidden": 16, "in_features": 64, "classes": 10}
     assert version.lineage.job["code"] == submitted(store, package)["code"]
-    sys.path[:] = [entry for entry in sys.path if "raymaas-code" not in entry]
     forget()
     versions = Versions(store)
     runtime = open_runtime(version, partial(versions.read_file, version))
@@ -113,6 +70,53 @@ def test_numbers_as_labels_make_it_a_regressor(store, package):
     runtime = open_runtime(version, partial(Versions(store).read_file, version))
     rows = load_diabetes().data[:3].astype(np.float32)
     assert runtime.run({"x": rows})["prediction"].shape == (3,)
+
+
+def test_each_fold_brings_the_code_to_where_it_is_trained(store, package):
+    job = TrainJob.parse(submitted(store, package, training={"epochs": 2}), source="job")
+    card = prepare(store, job.data).card
+    figures = FoldTraining(job, 3, store.url, card.name, card.fingerprint)({"repeat": 1, "fold": 1})
+    assert 0 <= figures["accuracy"] <= 1
+
+
+def test_each_trial_of_a_sweep_brings_the_code_to_where_it_is_trained(store, package):
+    values = {"architecture.config.hidden": {"choice": [2, 32]}}
+    job = SweepJob(
+        job=submitted(store, package, training={"epochs": 3, "learning_rate": 0.01}), fields=values
+    )
+    losses = []
+    for hidden in (2, 32):
+        told: list[Report] = []
+        JobTrial(job, store.url, DataFiles())({"architecture.config.hidden": hidden}, told.append)
+        losses.append(told[-1].metrics["validation_loss"])
+        forget()
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sweep"])
+def test_every_kind_of_job_that_trains_takes_its_code_along(package, kind):
+    job = parse_job(wrapped(kind, JOB), source="job")
+    assert code_of(job, folder=package) == pack("tiny_nets.net:Net", package)
+    sent = with_code(job, "0" * 64)
+    assert sent == parse_job(wrapped(kind, JOB | {"code": "0" * 64}), source="job")
+    assert code_of(sent, folder=package) is None, "it is there already"
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sweep"])
+def test_a_job_without_code_of_ones_own_stays_as_it_is(package, kind):
+    job = parse_job(wrapped(kind, JOB | {"architecture": {"use": "mlp"}}), source="job")
+    assert code_of(job, folder=package) is None
+    assert with_code(job, "0" * 64) == job
+
+
+def wrapped(kind: str, job: dict[str, Any]) -> dict[str, Any]:
+    """A job of that kind, which trains `job`."""
+    match kind:
+        case "evaluate":
+            return {"kind": kind, "model": job["model"], "how": {"by": "folds", "job": job}}
+        case "sweep":
+            return {"kind": kind, "job": job, "fields": {"training.epochs": {"choice": [1, 2]}}}
+    return job
 
 
 def test_the_digest_is_that_of_the_content_alone(package, tmp_path):

@@ -47,15 +47,15 @@ def test_a_block_outlasts_the_fences_in_its_text():
 
 @pytest.mark.parametrize("epochs", [1, 3, 200])
 def test_learning_curves_are_drawn_with_and_without_figures(epochs: int):
-    losses = [{"train_loss": 1 / n, "validation_loss": 1 / n + 0.1} for n in range(1, epochs + 1)]
+    losses = {n: {"train_loss": 1 / n, "validation_loss": 1 / n + 0.1} for n in range(1, epochs + 1)}
     plain = drawn(learning_png(losses, best_epoch=epochs))
-    with_figure = [epoch | {"validation_accuracy": 0.5} for epoch in losses]
+    with_figure = {n: epoch | {"validation_accuracy": 0.5} for n, epoch in losses.items()}
     wide = drawn(learning_png(with_figure, best_epoch=1))
     assert wide.shape[1] > 1.5 * plain.shape[1], "a second panel"
 
 
 def test_the_same_figures_give_the_same_bytes():
-    losses = [{"train_loss": 1.0, "validation_loss": 2.0}]
+    losses = {1: {"train_loss": 1.0, "validation_loss": 2.0}}
     assert learning_png(losses, best_epoch=1) == learning_png(losses, best_epoch=1)
 
 

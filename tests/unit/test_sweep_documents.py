@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import pytest
 
 from raymaas.errors import InvalidInput
-from raymaas.jobs.sweep import varied
+from raymaas.jobs.parts import JobParts
+from raymaas.jobs.sweep import sweep, varied
 from raymaas.registry.runs import Runs
+from raymaas.registry.versions import Versions
 from raymaas.specs.compression import CompressJob, settled
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import job_fields, parse_job
@@ -116,6 +118,21 @@ def test_a_sweep_varies_fields_and_names_those_that_do_not_exist():
         varied(job, {"training.learning_rat": 0.005})
     with pytest.raises(InvalidInput, match="greater than 0"):
         varied(job, {"training.learning_rate": -1.0})
+
+
+def test_a_limit_that_no_trial_would_keep_is_refused():
+    store = MemoryStore(lambda: NOW)
+    job = SweepJob(job=TRAIN | {"budget": {"hours": 1}}, fields=SWEEP["fields"])
+    parts = JobParts(
+        store=store,
+        versions=Versions(store),
+        runs=Runs(store),
+        run_id="run-1",
+        say=lambda sentence: None,
+        on_trial=lambda trial: None,
+    )
+    with pytest.raises(InvalidInput, match="no trial is stopped by a budget; leave it out"):
+        sweep(job, parts)
 
 
 def test_a_sweep_reaches_into_lists_and_wants_a_settled_recipe():

@@ -1,6 +1,7 @@
 """Placement: what a worker holds of a network, who goes on from whose checkpoint, and which networks are refused."""
 
 import gc
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,17 @@ from torch.distributed.tensor import DTensor
 from training_workers import Case, GlooWorld, on_workers, together
 
 from raymaas.data.rows import Rows
+from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import Parts
 from raymaas.errors import InvalidInput
-from raymaas.models import catalogue
-from raymaas.models.chain import cut
-from raymaas.specs.jobs import Component, Training, TrainJob, Workers
+from raymaas.jobs.preparing import prepared
+from raymaas.models import catalogue, own
+from raymaas.models.chain import cut, links
+from raymaas.models.networks import Network
+from raymaas.specs.jobs import Component, Strategy, Training, TrainJob, Workers
+from raymaas.store import LocalStore
 from raymaas.train.loop import fit
-from raymaas.train.placement.choice import place, refuse_uncut
+from raymaas.train.placement.choice import place, refuse_misplaced
 from raymaas.train.watch import Watch
 from raymaas.train.world import World
 
@@ -32,6 +37,28 @@ def some_rows(count: int) -> Rows:
 
 
 PARTS = Parts(train=some_rows(20), validation=some_rows(7), test=some_rows(5), fingerprint="")
+TOKENS = np.random.default_rng(1).integers(1, 20, size=(20, 16)).astype(np.float32)
+TEXT = Rows(x_ND=TOKENS, y_N=np.arange(20) % 3, id_N=np.arange(20))
+NUMBERS = replace(some_rows(20), y_N=np.arange(20).astype(np.float32))
+BLOCKS = {"shape": [16], "width": 64, "depth": 4}
+
+
+def large(use: str, config: dict[str, object], rows: Rows) -> Case:
+    """A step of a network of several layers."""
+    parts = Parts(train=rows, validation=rows, test=rows, fingerprint="")
+    return Case(Component(use=use, config=config), Training(steps=1), parts)
+
+
+LARGE = [
+    large(WIDE.use, WIDE.config, PARTS.train),
+    large(DEEP.use, DEEP.config, PARTS.train),
+    large("mlp_regressor", {"in_features": 64, "hidden": [64, 64]}, NUMBERS),
+    large("gpt", BLOCKS, TEXT),
+    large("text_transformer", {**BLOCKS, "vocabulary": 64, "classes": 3}, TEXT),
+    # All cells are one link, so the embedding must be about as large as they are.
+    large("text_recurrent", {"shape": [16], "vocabulary": 250, "hidden": 48, "classes": 3}, TEXT),
+    large("chained_networks:Stack", {"in_features": 64, "classes": 3, "hidden": 64}, PARTS.train),
+]
 
 
 class Scale(Watch):
@@ -57,33 +84,33 @@ def local_bytes(tensor: torch.Tensor) -> int:
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).nbytes
 
 
-def weighed(architecture: Component, world: World) -> int:
+def weighed(case: Case, world: World) -> int:
     scale = Scale()
 
     def network() -> torch.nn.Module:
-        scale.networks.append(catalogue.build(architecture))
+        scale.networks.append(case.start())
         return scale.networks[-1]
 
-    fit(network, Training(steps=1), parts=PARTS, world=world, watch=scale)
+    fit(network, case.training, parts=case.parts, world=world, watch=scale)
     return scale.bytes
 
 
 def weighed_on_worker(world: GlooWorld) -> dict[tuple[str, str], int]:
     return {
-        (component.use, strategy): weighed(component, world(strategy))
-        for component in (WIDE, DEEP)
+        (case.architecture.use, strategy): weighed(case, world(strategy))
+        for case in LARGE
         for strategy in STRATEGIES
     }
 
 
 def test_each_of_two_workers_holds_at_most_sixty_percent(tmp_path):
     on_ranks = on_workers(weighed_on_worker, size=2, folder=tmp_path)
-    for component in (WIDE, DEEP):
-        alone = weighed(component, World.single())
+    for case in LARGE:
+        use, alone = case.architecture.use, weighed(case, World.single())
         for held in on_ranks:
-            assert held[component.use, "ddp"] == alone
-            assert held[component.use, "fsdp"] <= 0.6 * alone
-            assert held[component.use, "pipeline"] <= 0.6 * alone
+            assert held[use, "ddp"] == alone
+            assert held[use, "fsdp"] <= 0.6 * alone, use
+            assert held[use, "pipeline"] <= 0.6 * alone, use
 
 
 SHORT = Training(epochs=2, batch_size=8, seed=1, learning_rate=0.01)
@@ -114,52 +141,79 @@ def test_a_fit_goes_on_from_the_checkpoint_of_any_strategy(tmp_path):
 
 
 def test_a_network_is_cut_where_its_halves_are_most_alike():
-    network = catalogue.build(WIDE)
+    chain = links(catalogue.build(WIDE))
     # In, 64 x 256, 256 x 256, 256 x 256, 256 x 3: in front of the last large one is nearest to the middle.
-    assert cut(network) == 3
-    halves = [
-        sum(w.numel() for link in part for w in link.parameters)
-        for part in (network.chain()[:3], network.chain()[3:])
-    ]
+    assert cut(chain) == 3
+    halves = [sum(w.numel() for link in part for w in link.parameters) for part in (chain[:3], chain[3:])]
     assert max(halves) <= 0.6 * sum(halves)
 
 
 def world_of_two(strategy: str) -> World:
-    return World(0, 2, torch.device("cpu"), lambda tensor: tensor, lambda module: module, strategy)
+    return World(0, 2, torch.device("cpu"), lambda tensor: tensor, lambda module: module, strategy=strategy)
 
 
-@pytest.mark.parametrize("use", ["logistic", "linear_svm"])
-def test_a_network_of_one_layer_has_no_halves(use):
-    network = catalogue.build(Component(use=use, config={"in_features": 4, "classes": 3}))
-    with pytest.raises(InvalidInput, match=r"pipeline cannot cut .* in two: .*use fsdp"):
-        place(network, world_of_two("pipeline"))
+def refused(network: Network, strategy: Strategy) -> str:
+    """Why it cannot lie on workers that way, which is known with workers and without."""
+    with pytest.raises(InvalidInput) as early:
+        refuse_misplaced(lambda: network, strategy)
+    with pytest.raises(InvalidInput) as late:
+        place(network, world_of_two(strategy))
+    assert str(early.value) == str(late.value)
+    return str(early.value)
 
 
-@pytest.mark.parametrize("use", ["gpt", "my_package.net:Net"])
-def test_a_pipeline_of_what_is_no_chain_is_refused_before_any_worker_starts(use):
-    job = TrainJob(
-        model="text",
-        data=Component(use="digits"),
-        architecture=Component(use=use),
-        scaling=Workers(strategy="pipeline", workers=2),
+FEATURES = {"in_features": 4, "classes": 3}
+
+
+@pytest.mark.parametrize(
+    ("use", "config", "why"),
+    [
+        ("logistic", FEATURES, "it is a single layer"),
+        ("linear_svm", FEATURES, "it is a single layer"),
+        ("rbf_svm", {**FEATURES, "gamma": 1.0}, "it is a single layer"),
+        ("vae", {"shape": [4]}, "its loss needs what the encoder gives"),
+        ("gan", {"shape": [4]}, "generator and discriminator learn from each other"),
+        ("chained_networks:Moody", FEATURES, "its forward cannot be recorded"),
+        ("chained_networks:Fickle", FEATURES, r"its forward looks at self\.training"),
+        ("chained_networks:Curious", FEATURES, "its forward takes 'mask' besides the rows"),
+        ("chained_networks:Noisy", FEATURES, "its forward makes a tensor"),
+        ("chained_networks:Both", FEATURES, "its forward gives more than a tensor"),
+        ("chained_networks:Normed", FEATURES, r"it keeps '10\.running_mean', which is no parameter"),
+    ],
+)
+def test_what_is_no_chain_is_refused_with_the_reason_and_what_to_use_instead(use, config, why):
+    network = own.build(Component(use=use, config=config))
+    sentence = (
+        rf"scaling\.strategy pipeline cannot cut \w+ in two: {why}.*; use fsdp, which shards any network"
     )
-    with pytest.raises(InvalidInput, match=f"pipeline cannot cut '{use}' in two"):
-        refuse_uncut(job)
+    assert re.fullmatch(sentence, refused(network, "pipeline"))
+    refuse_misplaced(lambda: network, "fsdp")
 
 
 def test_frozen_halves_are_refused():
     network = catalogue.build(WIDE)
     for layer in network.hidden:
         layer.requires_grad_(False)
-    with pytest.raises(InvalidInput, match=r"something to train in both halves"):
-        place(network, world_of_two("pipeline"))
+    assert "needs something to train in both halves" in refused(network, "pipeline")
 
 
 def test_a_number_as_parameter_cannot_be_sharded():
     network = catalogue.build(WIDE)
     network.temperature = torch.nn.Parameter(torch.ones(()))
-    with pytest.raises(InvalidInput, match=r"cannot shard the number 'temperature'; give it the shape \[1\]"):
-        place(network, world_of_two("fsdp"))
+    assert "cannot shard the number 'temperature'; give it the shape [1]" in refused(network, "fsdp")
+
+
+def test_a_job_is_refused_before_any_worker_starts_and_draws_nothing(tmp_path):
+    job = TrainJob(
+        model="digits",
+        data=Component(use="digits"),
+        architecture=Component(use="vae"),
+        scaling=Workers(strategy="pipeline", workers=2),
+    )
+    before = torch.get_rng_state()
+    with pytest.raises(InvalidInput, match="cannot cut VAE in two"):
+        prepared(job, LocalStore(tmp_path), DataFiles())
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(

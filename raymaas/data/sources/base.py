@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,22 @@ class Source(Spec):
     def table(self, files: DataFiles) -> pa.Table:
         """All its rows. Raises InvalidInput, naming what is wrong and where, for data that cannot be used."""
 
-    def tables(self, files: DataFiles) -> Iterator[pa.Table]:
-        """The same rows, in more than one table when they may not fit in memory. Raises as `table`."""
-        yield self.table(files)
+    def tables(self, files: DataFiles) -> Iterable[pa.Table]:
+        """The same rows, in more than one table when they may not fit in memory. Raises as `table`.
+
+        They can be gone through several times, and are read each time.
+        """
+        return (self.table(files),)
+
+
+@dataclass(frozen=True)
+class Again(Iterable[pa.Table]):
+    """Tables that are read whenever they are gone through."""
+
+    read: Callable[[], Iterator[pa.Table]]
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        return self.read()
 
 
 class Importer(Source):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from raymaas.data.columns import INPUT, KEPT
 from raymaas.data.labels import class_indices, label_texts
 from raymaas.data.sources.base import Importer
-from raymaas.data.sources.values import input_values, kept_values, numbers
+from raymaas.data.sources.survey import Forms, Survey
+from raymaas.data.sources.values import input_values, is_text, kept_values, numbers
 from raymaas.data.table import PARTS, Learned, table_of_columns
 from raymaas.errors import InvalidInput
 from raymaas.specs.tasks import Target
@@ -77,38 +75,64 @@ class Columns(Importer):
             raise InvalidInput(f"{self.path} has no column besides {', '.join(beside)}; rows need features")
         return (*beside, *features)
 
-    def from_columns(self, read: pa.Table, *, first_row: int = 0) -> pa.Table:
+    def survey(self, read: pa.Table, survey: Survey, *, first_row: int | None = None) -> None:
+        """Let `survey` see some rows, of which it needs the label and the columns of text.
+
+        Raises InvalidInput for a missing label.
+        """
+        names = read.column_names
+        features = [name for name in self._features(names) if name in names and name not in self.text]
+        labels = None
+        if self.label is not None and self._finds_classes:
+            labels = label_texts(read[self.label], where=self._where(self.label), first_row=first_row)
+        survey.see(read.select(features), read.select([n for n in self.keep if n in names]), labels)
+
+    def from_columns(
+        self, read: pa.Table, *, forms: Forms | None = None, first_row: int | None = None
+    ) -> pa.Table:
         """The table of `raymaas.data.table` made from the wanted columns of `read`.
 
-        `first_row` is what a message calls the first of its rows.
+        Of a piece of a table, `forms` is what all of them decided, and `first_row` what a message calls its first.
         """
         self.wanted(read.column_names)
         if read.num_rows == 0:
             raise InvalidInput(f"{self.path} has no rows; give it some")
-        learned, y_N = self._learned(read, first_row)
+        if forms is None:
+            survey = Survey()
+            self.survey(read, survey)
+            forms = survey.forms()
+        learned, y_N = self._learned(read, forms, first_row)
         columns = {
             INPUT + name: input_values(
-                read[name], as_text=name in self.text, where=self._where(name), first_row=first_row
+                read[name],
+                as_text=name in self.text or (name in forms.text and is_text(read[name].type)),
+                where=self._where(name),
+                first_row=first_row,
             )
             for name in self._features(read.column_names)
         }
-        columns |= {KEPT + name: kept_values(read[name], where=self._where(name)) for name in self.keep}
+        for name in self.keep:
+            text_as = forms.kept.get(name, pa.string())
+            columns[KEPT + name] = kept_values(read[name], text_as=text_as, where=self._where(name))
         return table_of_columns(columns, learned, y_N, part_N=self._own_parts(read, first_row))
 
     def _features(self, names: list[str]) -> tuple[str, ...]:
         beside = {*self._special, *self.keep}
         return self.features or tuple(name for name in names if name not in beside)
 
-    def _learned(self, read: pa.Table, first_row: int) -> tuple[Learned, np.ndarray | None]:
+    def _learned(
+        self, read: pa.Table, forms: Forms, first_row: int | None
+    ) -> tuple[Learned, np.ndarray | None]:
         if self.label is None:
             return Learned("none"), None
-        where = self._where(self.label)
+        values, where = read[self.label], self._where(self.label)
         if self.target == "number":
-            return Learned("number"), numbers(read[self.label], where=where, first_row=first_row)
-        y_N, classes = class_indices(read[self.label], classes=self.classes, where=where, first_row=first_row)
+            return Learned("number"), numbers(values, where=where, first_row=first_row)
+        classes = self.classes or forms.classes
+        y_N, classes = class_indices(values, classes=classes, where=where, first_row=first_row)
         return Learned("classes", classes), y_N
 
-    def _own_parts(self, read: pa.Table, first_row: int) -> np.ndarray | None:
+    def _own_parts(self, read: pa.Table, first_row: int | None) -> np.ndarray | None:
         if self.part is None:
             return None
         codes_N, _ = class_indices(
@@ -117,17 +141,13 @@ class Columns(Importer):
         return codes_N
 
     @property
+    def _finds_classes(self) -> bool:
+        """Whether the classes are the labels found."""
+        return self.target == "classes" and self.classes is None
+
+    @property
     def _special(self) -> tuple[str, ...]:
         return tuple(name for name in (self.label, self.part) if name is not None)
-
-    def _labels_of(self, pieces: Iterable[tuple[int, pa.Table]]) -> set[str]:
-        """The different labels in `pieces`, each with what its first row is called."""
-        assert self.label is not None
-        found: set[str] = set()
-        for first_row, read in pieces:
-            texts = label_texts(read[self.label], where=self._where(self.label), first_row=first_row)
-            found.update(pc.unique(texts).to_pylist())
-        return found
 
     def _where(self, column: str) -> str:
         return f"column {column!r} of {self.path}"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raymaas.data.labels import in_order
 from raymaas.data.parting import PART_BYTES
-from raymaas.data.sources.base import DataFiles
+from raymaas.data.sources.base import Again, DataFiles
 from raymaas.data.sources.columns import Columns
+from raymaas.data.sources.survey import Forms, Survey
+from raymaas.data.sources.values import is_text
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.store.places import PlacedFile, files_at
 
@@ -22,24 +24,46 @@ _LOOKED_AT = 1024  # rows that say how much memory one takes
 class Parquet(Columns):
     """Parquet, a file or a folder of *.parquet: numbers, lists of equally many numbers, or text.
 
-    One column is the label. More rows than fit in memory are read in pieces: then the first of them decide which
-    columns are text.
+    One column is the label. More rows than fit in memory are read in pieces.
     """
 
     def table(self, files: DataFiles) -> pa.Table:
         return self._whole(self._files())
 
-    def tables(self, files: DataFiles) -> Iterator[pa.Table]:
+    def tables(self, files: DataFiles) -> Iterable[pa.Table]:
         found = self._files()
         size = self._piece_rows(found[0])
         if self._rows(found) <= size * PART_BYTES // _PIECE_BYTES:
-            yield self._whole(found)
-            return
-        settings = self._settled(found, size)
+            return (self._whole(found),)
+        with self._opened(found[0]) as parquet:
+            names = parquet.schema_arrow.names
+        self.wanted(names)
+        settings = self.model_copy(update={"features": self._features(names)})
+        return Again(partial(settings._tables_of, found, size, settings._forms(found, size)))
+
+    def _forms(self, found: Sequence[PlacedFile], size: int) -> Forms:
+        """What all files decide together."""
+        survey = Survey()
         for file in found:
-            of_file = settings.model_copy(update={"path": file.place})
+            of_file = self.model_copy(update={"path": file.place})
+            with self._opened(file) as parquet:
+                undecided = of_file._undecided(parquet.schema_arrow)
+            if undecided:
+                for first_row, read in of_file._pieces(file, size, columns=undecided):
+                    of_file.survey(read, survey, first_row=first_row)
+        return survey.forms()
+
+    def _undecided(self, schema: pa.Schema) -> list[str]:
+        """The columns of a file that a survey needs."""
+        wanted = self.wanted(schema.names)
+        texts = [name for name in wanted if name not in self._special and is_text(schema.field(name).type)]
+        return [*([self.label] if self.label is not None and self._finds_classes else []), *texts]
+
+    def _tables_of(self, found: Sequence[PlacedFile], size: int, forms: Forms) -> Iterator[pa.Table]:
+        for file in found:
+            of_file = self.model_copy(update={"path": file.place})
             for first_row, read in of_file._pieces(file, size):
-                yield of_file.from_columns(read, first_row=first_row)
+                yield of_file.from_columns(read, forms=forms, first_row=first_row)
 
     def _files(self) -> list[PlacedFile]:
         found = files_at(self.path)
@@ -58,20 +82,6 @@ class Parquet(Columns):
             return self.from_columns(pa.concat_tables(read, promote_options="permissive"))
         except pa.ArrowException as error:
             raise InvalidInput(f"the files in {self.path} do not fit together: {error}") from None
-
-    def _settled(self, found: Sequence[PlacedFile], size: int) -> Parquet:
-        """With the features and classes that hold for all files."""
-        with self._opened(found[0]) as parquet:
-            names = parquet.schema_arrow.names
-        self.wanted(names)
-        settings = self.model_copy(update={"features": self._features(names)})
-        if self.label is None or self.target != "classes" or self.classes is not None:
-            return settings
-        labels: set[str] = set()
-        for file in found:
-            of_file = settings.model_copy(update={"path": file.place})
-            labels |= of_file._labels_of(of_file._pieces(file, size, columns=(self.label,)))
-        return settings.model_copy(update={"classes": in_order(labels)})
 
     def _pieces(
         self, file: PlacedFile, size: int, *, columns: Sequence[str] | None = None

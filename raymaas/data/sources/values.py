@@ -12,19 +12,20 @@ import pyarrow.compute as pc
 from raymaas.data.columns import TIME
 from raymaas.errors import InvalidInput
 
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+"""What reads as a number."""
 
-_WHOLE, _PLAIN = r"^-?(0|[1-9]\d*)$", r"^-?(0|[1-9]\d*)(\.\d+)?$"
 
-
-def input_values(values: pa.ChunkedArray, *, as_text: bool, where: str, first_row: int = 0) -> pa.Array:
+def input_values(
+    values: pa.ChunkedArray, *, as_text: bool, where: str, first_row: int | None = None
+) -> pa.Array:
     """A column of `raymaas.data.columns` for a model: text, float32, or lists of equally many float32.
 
-    A column of text is one of numbers when one of its values is, unless `as_text`. Raises InvalidInput naming the
-    row of what is no finite number, or ragged; `first_row` is what the first is called.
+    Raises InvalidInput naming the row of what is no finite number, or ragged. `first_row` is what the first is
+    called; without it these are all there are.
     """
-    values = _decoded(values)
-    if as_text or (_is_text(values.type) and _is_without_numbers(values)):
+    values = decoded(values)
+    if as_text:
         return _text(values, where=where)
     column = _flat(_Column(values, where, first_row=first_row))
     flat = _float32(column, otherwise="correct it, or name the column in data.config.text")
@@ -33,22 +34,19 @@ def input_values(values: pa.ChunkedArray, *, as_text: bool, where: str, first_ro
     return pa.FixedSizeListArray.from_arrays(flat, column.width)
 
 
-def kept_values(values: pa.ChunkedArray, *, where: str) -> pa.Array:
+def kept_values(values: pa.ChunkedArray, *, text_as: pa.DataType, where: str) -> pa.Array:
     """A column of `raymaas.data.columns` that is kept: text, int64, float64, or times of any unit and zone.
 
-    Text that is written as numbers everywhere becomes numbers. Raises InvalidInput for another type.
+    Text becomes `text_as`. Raises InvalidInput for another type.
     """
-    values = _decoded(values)
+    values = decoded(values)
     kind = values.type
     try:
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             times = values.cast(pa.timestamp("us", tz=getattr(kind, "tz", None)), safe=False)
             return times.cast(TIME).combine_chunks()
-        if _is_text(kind):
-            # Written as numbers are, so that 9 comes before 10; what begins with zeros is a name.
-            whole, plain = (pc.all(pc.match_substring_regex(values, p)).as_py() for p in (_WHOLE, _PLAIN))
-            kept = pa.int64() if whole else pa.float64() if plain else pa.string()
-            return values.cast(kept).combine_chunks()
+        if is_text(kind):
+            return values.cast(text_as).combine_chunks()
         if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
             return values.cast(pa.int64()).combine_chunks()
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -58,9 +56,9 @@ def kept_values(values: pa.ChunkedArray, *, where: str) -> pa.Array:
     raise InvalidInput(f"{where} is {kind}, and what is kept is numbers, text or times; convert it")
 
 
-def numbers(values: pa.ChunkedArray, *, where: str, first_row: int = 0) -> np.ndarray:
+def numbers(values: pa.ChunkedArray, *, where: str, first_row: int | None = None) -> np.ndarray:
     """float32 [N] of a column of numbers to be learned. Raises InvalidInput naming the row of what is none."""
-    values = _decoded(values)
+    values = decoded(values)
     column = _Column(values, where, first_row=first_row)
     if _is_list(values.type):
         raise InvalidInput(f"{where} is {values.type}; what is learned is one number in each row")
@@ -76,23 +74,29 @@ class _Column:
     values: pa.ChunkedArray
     where: str
     width: int = 1
-    first_row: int = 0
+    first_row: int | None = None
+    """None: these are all rows."""
+
+    def row(self, place: int) -> int:
+        """What the row of that value is called."""
+        return (self.first_row or 0) + place // self.width
 
     def refuse(self, bad: Any, what: str) -> None:
         """Raise InvalidInput about the first value that is `bad`; `what` may name {value} and {row}."""
         positions = np.flatnonzero(np.asarray(bad))
         if len(positions):
             first = int(positions[0])
-            sentence = what.format(value=self.values[first].as_py(), row=self.first_row + first // self.width)
-            count = f" ({len(positions)} such values in all)" if len(positions) > 1 else ""
+            sentence = what.format(value=self.values[first].as_py(), row=self.row(first))
+            extent = "in all" if self.first_row is None else f"up to row {self.row(len(self.values) - 1)}"
+            count = f" ({len(positions)} such values {extent})" if len(positions) > 1 else ""
             raise InvalidInput(f"{self.where} {sentence}{count}")
 
 
 def _float32(column: _Column, *, otherwise: str) -> pa.Array:
     """The values as float32; what is missing stays so, and NaN is missing."""
     values, kind = column.values, column.values.type
-    if _is_text(kind):
-        odd = pc.fill_null(pc.invert(pc.match_substring_regex(values, _NUMBER)), False)
+    if is_text(kind):
+        odd = pc.fill_null(pc.invert(pc.match_substring_regex(values, NUMBER)), False)
         column.refuse(odd, f"has {{value!r}} in row {{row}}, which is no number; {otherwise}")
         values = pc.utf8_trim_whitespace(values)
     elif pa.types.is_boolean(kind):
@@ -109,12 +113,6 @@ def _float32(column: _Column, *, otherwise: str) -> pa.Array:
     return flat.combine_chunks()
 
 
-def _is_without_numbers(texts: pa.ChunkedArray) -> bool:
-    """Whether there are texts and none reads as a number."""
-    reads = pc.match_substring_regex(texts, _NUMBER)
-    return texts.null_count < len(texts) and not pc.any(reads).as_py()
-
-
 def _flat(column: _Column) -> _Column:
     """The column without lists around its values; from lists none may be missing."""
     values = column.values
@@ -125,12 +123,12 @@ def _flat(column: _Column) -> _Column:
     width = lengths[0].as_py()
     if not width:
         raise InvalidInput(
-            f"{column.where} has an empty list in row {column.first_row}; give it values, or leave it out of features"
+            f"{column.where} has an empty list in row {column.row(0)}; give it values, or leave it out of features"
         )
     counted = _Column(lengths, column.where, first_row=column.first_row)
     counted.refuse(
         pc.not_equal(lengths, width),
-        f"has {{value}} values in row {{row}}, but {width} in row {column.first_row}",
+        f"has {{value}} values in row {{row}}, but {width} in row {column.row(0)}",
     )
     flat = _Column(pc.list_flatten(values), column.where, width, column.first_row)
     absent = flat.values.is_null()
@@ -147,12 +145,15 @@ def _text(values: pa.ChunkedArray, *, where: str) -> pa.Array:
         raise InvalidInput(f"{where} is {values.type}, which is no text; convert it") from None
 
 
-def _decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def decoded(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values themselves, where they are kept as places in a dictionary."""
     kind = values.type
     return values.cast(kind.value_type) if pa.types.is_dictionary(kind) else values
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of that type are text; of a dictionary it is the type of its values that counts."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 

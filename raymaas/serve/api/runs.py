@@ -15,9 +15,9 @@ from raymaas.registry.resolve import pinned
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
 from raymaas.specs.api import LogPart, ResumeRequest, RunFiles, RunList, RunMetrics, SubmitRequest
-from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import parse_job
 from raymaas.specs.names import Name, new_run_id
+from raymaas.specs.own_code import own_code, with_code
 from raymaas.specs.reports import EvaluationReport
 from raymaas.specs.runs import FINAL_STATES, Failed, Run, RunSpec
 
@@ -32,8 +32,8 @@ def runs_router(parts: ControlParts) -> APIRouter:
     @router.post("", status_code=201)
     def submit_run(body: SubmitRequest, who: Who) -> Run:
         job = parse_job(body.job, source="job")
-        if body.code is not None and isinstance(job, TrainJob):
-            job = job.model_copy(update={"code": runs.keep_code(body.code)})
+        if body.code is not None and own_code(job):
+            job = with_code(job, runs.keep_code(body.code))
         job = pinned(job, parts.versions, parts.states)
         return start(
             RunSpec(run_id=new_run_id(job.kind, job.model), job=job, who=who, created_at=parts.now())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+
 from raymaas.errors import InvalidInput
-from raymaas.models import catalogue
-from raymaas.models.base import Architecture
-from raymaas.models.chain import Chained
+from raymaas.models.chain import cut, links
 from raymaas.models.networks import Network
-from raymaas.specs.jobs import TrainJob
+from raymaas.specs.jobs import Strategy
 from raymaas.train.placement.base import Placed
 from raymaas.train.placement.staged import Staged
 from raymaas.train.placement.whole import Whole
@@ -23,31 +25,33 @@ def place(network: Network, world: World) -> Placed:
         case "ddp":
             return Whole(network, world)
         case "fsdp":
+            _refuse_numbers(network)
             # Importing it takes each worker a second, for torch's distributed tensors.
             from raymaas.train.placement.sharded import Sharded
 
             return Sharded(network, world)
         case "pipeline":
-            if not isinstance(network, Chained):
-                raise _uncut(type(network).__name__)
             return Staged(network, world)
 
 
-def refuse_uncut(job: TrainJob) -> None:
-    """Raises InvalidInput when `job` wants a pipeline of a family that is no chain; no worker is needed to know."""
-    component = job.architecture
-    if job.scaling.strategy == "pipeline" and (
-        component.is_own_code or not _is_chained(catalogue.architecture(component.use))
-    ):
-        raise _uncut(component.use)
+def refuse_misplaced(make: Callable[[], Network], strategy: Strategy) -> None:
+    """Raises InvalidInput as `place` does for the network that `make` makes; no worker is needed to know.
+
+    torch's generator is left as it was found.
+    """
+    if strategy == "ddp":
+        return
+    with torch.random.fork_rng(devices=[]):
+        network = make()
+    if strategy == "fsdp":
+        _refuse_numbers(network)
+    else:
+        cut(links(network))
 
 
-def _is_chained(family: Architecture) -> bool:
-    return isinstance(family, type) and issubclass(family, Chained)
-
-
-def _uncut(family: str) -> InvalidInput:
-    return InvalidInput(
-        f"scaling.strategy pipeline cannot cut {family!r} in two: it is not one layer after another; "
-        "use fsdp, which shards any network"
-    )
+def _refuse_numbers(network: Network) -> None:
+    for name, weight in network.named_parameters():
+        if weight.dim() == 0:
+            raise InvalidInput(
+                f"scaling.strategy fsdp cannot shard the number {name!r}; give it the shape [1], or use ddp"
+            )

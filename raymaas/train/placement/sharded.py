@@ -1,8 +1,8 @@
 """A shard of every parameter on each worker, with its gradient and its optimizer's state; rows are dealt out as ever.
 
 S. Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (2020), stage 3; Y. Zhao et
-al., PyTorch FSDP (2023). Parameters are gathered while they are computed with: of a network that is a chain one link
-after the other, of others all at once.
+al., PyTorch FSDP (2023). Parameters are gathered while they are computed with: of a chain of the catalogue one
+link after the other, of other networks all at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from raymaas.errors import InvalidInput
 from raymaas.models.chain import units
 from raymaas.models.networks import Network
 from raymaas.train.optimizers import State, restore
@@ -27,15 +26,10 @@ from raymaas.train.world import World
 class Sharded(Placed):
     """Over the workers of torch's default process group, which must be those of `world`.
 
-    Raises InvalidInput for a network with a parameter that has no dimension to be cut along.
+    Every parameter must have a dimension to be cut along.
     """
 
     def __init__(self, network: Network, world: World) -> None:
-        for name, weight in network.named_parameters():
-            if weight.dim() == 0:
-                raise InvalidInput(
-                    f"scaling.strategy fsdp cannot shard the number {name!r}; give it the shape [1], or use ddp"
-                )
         mesh = init_device_mesh(world.device.type, (world.size,))
         for module in (*units(network), network):
             fully_shard(module, mesh=mesh)

@@ -2,12 +2,14 @@
 
 Y. Huang et al., GPipe: Efficient Training of Giant Neural Networks using Pipeline Parallelism (2019): a batch is cut
 in pieces, all go forward through both halves, then all gradients come back, so that the halves work at the same time.
+A weight that both halves use, such as a tied embedding, is on both workers; they add up its gradient and take the same
+step.
 Legend: B rows of a piece.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -16,7 +18,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from raymaas.models.chain import Chained, cut
+from raymaas.models.chain import cut, links, through
+from raymaas.models.networks import Network
 from raymaas.train.optimizers import State, restore
 from raymaas.train.placement.base import Piece, Placed, Work
 from raymaas.train.world import World
@@ -28,23 +31,28 @@ _DIMENSIONS = 8  # the most that a tensor between the halves may have
 class Staged(Placed):
     """Over the two workers of torch's default process group, which must be those of `world`.
 
-    Raises InvalidInput when the network has no two halves with something to train in each.
+    Raises InvalidInput, saying why, when the network has no two halves with something to train in each.
     """
 
     pieces = 4  # a fifth of the time, 1 / (pieces + 1), one of the two waits for the other
 
-    def __init__(self, network: Chained, world: World) -> None:
-        links, front = network.chain(), cut(network)
+    def __init__(self, network: Network, world: World) -> None:
+        chain = links(network)
+        front = cut(chain)
         self._is_first = world.rank == _FIRST
-        self._links, others = (
-            (links[:front], links[front:]) if self._is_first else (links[front:], links[:front])
+        self._links, others = chain[:front], chain[front:]
+        if not self._is_first:
+            self._links, others = others, self._links
+        here, there = (
+            {weight for link in half for weight in link.parameters} for half in (self._links, others)
         )
         trained = [weight for weight in network.parameters() if weight.requires_grad]
-        elsewhere = {weight for link in others for weight in link.parameters}
-        self._places = [place for place, weight in enumerate(trained) if weight not in elsewhere]
-        _forget(network, elsewhere)
-        for weight in self._parameters():
-            weight.data = weight.data.to(world.device)
+        self._places = [place for place, weight in enumerate(trained) if weight not in there - here]
+        self._trained = [trained[place] for place in self._places]
+        self._shared = [weight for weight in self._trained if weight in there]
+        _forget(network, there - here)
+        for weight in network.parameters():
+            weight.data = weight.data.to("meta" if weight.is_meta else world.device)
         self.network = network
         self.world = World(
             rank=0, size=1, device=world.device, all_reduce=_of_the_last, wrap=lambda module: module
@@ -52,7 +60,7 @@ class Staged(Placed):
 
     def gradient(self, pieces: Sequence[Piece], work: Work) -> torch.Tensor:
         if self._is_first:
-            given = [work.given(self._run, piece.x_BD, piece) for piece in pieces]
+            given = [self._given(piece.x_BD, piece, work) for piece in pieces]
             sent = [_send(given_B.detach(), to=_LAST) for given_B in given]
             for given_B in given:
                 given_B.backward(self._receive(_LAST))  # type: ignore[no-untyped-call]
@@ -60,21 +68,24 @@ class Staged(Placed):
         else:
             between = [self._receive(_FIRST).requires_grad_() for _ in pieces]
             summed = [
-                work.loss(work.given(self._run, between_B, piece), piece)
+                # A copy, since a network of the user's own may write over what it is given.
+                work.loss(self._given(between_B.clone(), piece, work), piece)
                 for between_B, piece in zip(between, pieces, strict=True)
             ]
             for loss, piece in zip(summed, pieces, strict=True):
                 loss.backward(piece.scale)  # type: ignore[no-untyped-call]
-            sent = [_send(_gradient(between_B), to=_FIRST) for between_B in between]
+            sent = [_send(gradient_B, to=_FIRST) for gradient_B in _gradients(between)]
             losses = [loss.detach() for loss in summed]
         for message in sent:
             message.wait()
+        for gradient in _gradients(self._shared):
+            dist.all_reduce(gradient)
         return reduce(torch.add, losses)
 
     def given(self, piece: Piece, work: Work) -> torch.Tensor:
         """The same on both workers."""
         here_B = piece.x_BD if self._is_first else self._receive(_FIRST)
-        given_B = work.given(self._run, here_B, piece)
+        given_B = self._given(here_B, piece, work)
         message = _send(given_B, to=_LAST if self._is_first else _FIRST)
         if self._is_first:
             given_B = self._receive(_LAST)
@@ -82,10 +93,11 @@ class Staged(Placed):
         return given_B
 
     def clip(self, max_norm: float) -> None:
-        mine = [weight for weight in self._parameters() if weight.grad is not None]
-        squared = get_total_norm([weight.grad for weight in mine if weight.grad is not None]).square()
+        shared = {} if self._is_first else set(self._shared)  # counted once
+        counted = [weight for weight in self._trained if weight not in shared]
+        squared = get_total_norm(_gradients(counted)).square()
         dist.all_reduce(squared)
-        clip_grads_with_norm_(mine, max_norm, squared.sqrt())
+        clip_grads_with_norm_(self._trained, max_norm, squared.sqrt())
 
     @property
     def keeps(self) -> bool:
@@ -113,13 +125,13 @@ class Staged(Placed):
             optimizer, {index: state[place] for index, place in enumerate(self._places) if place in state}
         )
 
-    def _run(self, x_B: torch.Tensor) -> torch.Tensor:
-        for link in self._links:
-            x_B = link.run(x_B)
-        return x_B
+    def _given(self, between_B: torch.Tensor, piece: Piece, work: Work) -> torch.Tensor:
+        """What this half gives for what the half before gave, or for the rows."""
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [weight for link in self._links for weight in link.parameters]
+        def compute(given_B: torch.Tensor) -> torch.Tensor:
+            return through(self._links, given_B, piece.x_BD)
+
+        return work.given(compute, between_B, piece)
 
     def _receive(self, source: int) -> torch.Tensor:
         """What the other half sent next, float32 of any shape."""
@@ -149,9 +161,8 @@ def _send(tensor: torch.Tensor, *, to: int) -> _Message:
     return _Message((torch.tensor(shape, device=tensor.device), tensor.float().contiguous()), to)
 
 
-def _gradient(tensor: torch.Tensor) -> torch.Tensor:
-    assert tensor.grad is not None
-    return tensor.grad
+def _gradients(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    return [tensor.grad for tensor in tensors if tensor.grad is not None]
 
 
 def _of_the_last(tensor: torch.Tensor) -> torch.Tensor:
