@@ -26,6 +26,7 @@ from raymaas.bundle.correctness import EVALUATION, write_outcomes
 from raymaas.bundle.graph import export_onnx
 from raymaas.bundle.probes import PROBES, write_probes
 from raymaas.bundle.rmz.container import read
+from raymaas.bundle.rmz.tensors import Raw
 from raymaas.bundle.signature import check_inputs
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
@@ -36,6 +37,7 @@ from raymaas.specs.versions import Signature
 
 WEIGHTS, CODED = "model.safetensors", "model.rmz"
 ARCHITECTURE, GRAPH = "architecture.json", "model.onnx"
+_LITTLE = 1024  # bytes of a tensor, such as that of a norm, that are not worth a word
 FILES_OF_RUNTIME: Mapping[str, tuple[str, ...]] = {
     "onnx": (GRAPH, PROBES),
     "torch": (WEIGHTS, ARCHITECTURE, PROBES),
@@ -101,13 +103,11 @@ def build(
     return BuiltBundle(files | {GRAPH: graph}, runtimes=runtimes)
 
 
-def build_coded(
-    coded: bytes, *, signature: Signature, probes: np.ndarray, notes: tuple[str, ...]
-) -> BuiltBundle:
+def build_coded(coded: bytes, *, signature: Signature, probes: np.ndarray) -> BuiltBundle:
     """The files of a version whose weights are the coded file `coded`, without an evaluation yet.
 
     It is served by decoding it into its architecture: a graph beside it would hold the weights once more, and
-    dense. `notes` are kept. Raises as `rmz.container.read` does, and InvalidInput as `build` does.
+    dense. Raises as `rmz.container.read` does, and InvalidInput as `build` does.
     """
     file = read(coded)
     network = catalogue.build(file.architecture)
@@ -117,7 +117,16 @@ def build_coded(
         CODED: coded,
         ARCHITECTURE: canonical_json(file.architecture.model_dump(mode="json")),
     }
-    return BuiltBundle(files, runtimes=("torch",), notes=notes, weights_file=CODED)
+    large = [
+        name for name, kept in file.tensors.items() if isinstance(kept, Raw) and kept.array.nbytes > _LITTLE
+    ]
+    return BuiltBundle(
+        files,
+        runtimes=("torch",),
+        notes=(f"kept at half precision, since no pass worked on them: {', '.join(large)}",) if large else (),
+        weights_file=CODED,
+        methods={name: method.signature for name, method in network.methods().items()},
+    )
 
 
 def _recorded_probes(network: Network, signature: Signature, probes: np.ndarray) -> bytes:

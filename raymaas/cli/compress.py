@@ -12,7 +12,7 @@ from raymaas.cli.show import client_of, print_json
 from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job_as
-from raymaas.specs.compression import OBJECTIVES, CompressJob
+from raymaas.specs.compression import CompressJob
 
 app = typer.Typer()
 
@@ -31,7 +31,7 @@ def compress(
 
     Example:
 
-      raymaas compress jobs/compress_digits.yaml --set max_accuracy_loss=1
+      raymaas compress jobs/compress_digits.yaml --set max_loss=1
     """
     document = read_job_as(CompressJob, job, settings=settings or ())
     with client_of(context) as client:
@@ -39,7 +39,8 @@ def compress(
         if not wait:
             print_accepted(run, as_json=as_json)
             return
-        ended = follow(run, OBJECTIVES).status
+        parent = client.models.version(document.parent or document.model)
+        ended = follow(run, document.gate(parent).objectives).status
         assert ended.state == "succeeded"
         version = client.models.version(f"{document.model}@{ended.version}")
         print_json(version) if as_json else typer.echo(version_line(version))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
-from torch import nn
 
 from raymaas.bundle.rmz.tensors import Coded, Quantized
 from raymaas.compress.subject import Subject
@@ -19,6 +18,7 @@ from raymaas.specs.jobs import Component
 
 PASSES: Mapping[str, str] = {
     "finetune": "raymaas.compress.passes.finetune:FineTune",
+    "l1": "raymaas.compress.passes.l1:L1",
     "prune": "raymaas.compress.passes.prune:Prune",
     "quantize": "raymaas.compress.passes.quantize:Quantize",
 }
@@ -38,7 +38,7 @@ class Compressed:
 
     tensors: Mapping[str, Coded]
     sparsity: float
-    """Share of the linear layers' weights that are zero."""
+    """Share of the matrices' weights that are zero."""
 
 
 def passes_of(recipe: Sequence[Component]) -> list[Pass]:
@@ -59,25 +59,12 @@ def carry_out(recipe: Sequence[Component], subject: Subject) -> Compressed:
     for step in passes_of(recipe):
         step.apply(subject)
     tensors = subject.tensors()
-    return Compressed(tensors=tensors, sparsity=_sparsity(tensors, subject))
+    return Compressed(tensors=tensors, sparsity=_sparsity([tensors[name] for name in subject.matrices]))
 
 
-def _sparsity(tensors: Mapping[str, Coded], subject: Subject) -> float:
-    weights = [tensors[f"{name}.weight"] for name, _ in subject.linear_layers()]
+def _sparsity(weights: Sequence[Coded]) -> float:
     values = [part.levels if isinstance(part, Quantized) else part.array for part in weights]
     return 1 - sum(int(np.count_nonzero(v)) for v in values) / max(1, sum(v.size for v in values))
-
-
-def notes_on(network: nn.Module) -> tuple[str, ...]:
-    """What no recipe can do for `network`."""
-    left = sorted(
-        {
-            type(module).__name__
-            for module in network.modules()
-            if not isinstance(module, nn.Linear) and any(True for _ in module.parameters(recurse=False))
-        }
-    )
-    return (f"kept at half precision, since no pass works on them: {', '.join(left)}",) if left else ()
 
 
 def _pass_of(step: Component) -> Pass:

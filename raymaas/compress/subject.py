@@ -1,36 +1,37 @@
-"""Subject: the network under compression, the rows it learns from, and what its parent answers for them.
+"""Subject: the network under compression, its weights, the rows it learns from, and what its parent answers for them.
 
-Legend: N rows, D features, C classes.
+Legend: N rows, D features.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 
 from raymaas.bundle.rmz.tensors import Coded, Raw
+from raymaas.compress.weights import Weight, weights_of
 from raymaas.data.rows import Rows
+from raymaas.models.networks import Network, SelfSupervised
 from raymaas.specs.compression import FineTuning
+
+_ROWS_AT_ONCE = 1024  # of the parent's answers: bounds memory, changes no result
 
 
 @dataclass(eq=False)
 class Subject:
-    """What the passes of a recipe hand on. They change `network` in place.
+    """What the passes of a recipe hand on. They change `network`, and constrain its `weights`."""
 
-    Constraints, such as a mask, are torch parametrizations: they hold in every forward pass, and so in
-    whatever a later pass trains.
-    """
-
-    network: nn.Module
+    network: Network
+    weights: Mapping[str, Weight]
     x_ND: torch.Tensor
     y_N: torch.Tensor
-    parent_logits_NC: torch.Tensor
+    parent_N: torch.Tensor | None
+    """What the parent's `forward` gives for each row; nothing, for a network that has a loss of its own."""
     fine_tuning: FineTuning
     seed: int
     epochs_done: int = 0
@@ -38,36 +39,33 @@ class Subject:
     """Tensors whose final form a pass has settled, by their name in the state_dict."""
 
     @classmethod
-    def of(cls, parent: nn.Module, rows: Rows, fine_tuning: FineTuning, *, seed: int) -> Self:
+    def of(cls, parent: Network, rows: Rows, fine_tuning: FineTuning, *, seed: int) -> Self:
         """A copy of `parent`, without its dropout: a network with few weights left has nothing to spare."""
         network = copy.deepcopy(parent).cpu().train()
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         x_ND = torch.tensor(rows.x_ND)
-        parent.eval()
-        with torch.no_grad():
-            parent_logits_NC = parent(x_ND)
-        return cls(network, x_ND, torch.tensor(rows.y_N), parent_logits_NC, fine_tuning, seed)
+        parent_N = None if isinstance(parent, SelfSupervised) else _answers(parent, x_ND)
+        weights = {weight.name: weight for weight in weights_of(network)}
+        return cls(network, weights, x_ND, torch.tensor(rows.y_N), parent_N, fine_tuning, seed)
 
-    def linear_layers(self) -> Iterator[tuple[str, nn.Linear]]:
-        """The layers that passes work on, by name; others stay as they are."""
-        for name, module in self.network.named_modules():
-            if isinstance(module, nn.Linear):
-                yield name, module
+    @property
+    def matrices(self) -> dict[str, Weight]:
+        """The weights that passes prune, by name; biases, norms and the like are not among them."""
+        return {name: weight for name, weight in self.weights.items() if weight.kind != "other"}
 
     def tensors(self) -> dict[str, Coded]:
-        """Every tensor of the network in the form it is kept: settled by a pass, or else at half precision.
-
-        The parametrizations are folded into the weights, so `network` is an ordinary module afterwards.
-        """
-        for module in list(self.network.modules()):
-            if parametrize.is_parametrized(module):
-                for name in list(module.parametrizations):  # type: ignore[arg-type]
-                    parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        """Every tensor of the network in the form it is kept: settled by a pass, or else at half precision."""
         kept = dict(self.coded)
         for name, tensor in self.network.state_dict().items():
             if name not in kept:
                 whole = not tensor.is_floating_point()
                 kept[name] = Raw(tensor.numpy() if whole else tensor.half().numpy())
         return kept
+
+
+@torch.no_grad()
+def _answers(parent: Network, x_ND: torch.Tensor) -> torch.Tensor:
+    parent.eval()
+    return torch.cat([parent(x_BD) for x_BD in torch.split(x_ND, _ROWS_AT_ONCE)])

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from raymaas.bundle.format import CODED, BuiltBundle, build_coded
-from raymaas.bundle.transforming import network_signature, put_in_front
-from raymaas.compress.recipe import notes_on, passes_of
-from raymaas.data.split import Parts
-from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
+from raymaas.bundle.format import CODED
+from raymaas.compress.recipe import passes_of
+from raymaas.errors import AlreadyExists, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png
 from raymaas.exchange.identity import identity
-from raymaas.jobs.judging import judged, on_test_rows
-from raymaas.jobs.origin import network_of, rows_of_version, trained_original, transforms_of
-from raymaas.jobs.parts import PROBE_ROWS, JobParts, lineage_of
-from raymaas.jobs.recipes import RecipeTrial, accuracy
+from raymaas.jobs.judging import Subject, judged, on_test_rows
+from raymaas.jobs.origin import rows_of_version, trained_original
+from raymaas.jobs.parts import JobParts, lineage_of
+from raymaas.jobs.recipes import RecipeTrial, coded_bundle, on_validation_rows
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.layout import front_key
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
-from raymaas.registry.versions import VersionDraft, Versions
-from raymaas.specs.compression import OBJECTIVES, CompressJob, settled
+from raymaas.registry.versions import VersionDraft
+from raymaas.specs.compression import VALIDATION, CompressJob, Gate, settled
 from raymaas.specs.search import Finished, Trial, extremes
 from raymaas.specs.versions import CompressionLineage, ModelVersion
 from raymaas.sweep.search import Search, finished_trials, search
@@ -31,43 +29,36 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     """Parent, rows, sweep, choice, evaluation, publication. Repeated for the same run, it goes on where that was.
 
     Recipes are compared on validation rows only; the one chosen meets the test rows once. Raises RunFailed
-    when no recipe keeps the accuracy.
+    when no recipe passes the gate.
     """
     parent = parts.versions.get(job.model, resolve(job.reference, parts.versions, States(parts.store)))
     original = trained_original(parts.versions, parent)
     rows = rows_of_version(parts.store, original)
-    network = network_of(parts.versions, parent)
-    parent_accuracy = accuracy(network, rows.validation)
+    gate = job.gate(parent)
     # Every recipe is checked before the first one trains.
-    if parent.task != "classification":
-        raise InvalidInput(
-            f"{parent.model}@{parent.version} is for {parent.task}; so far only classifiers are compressed, "
-            "whose accuracy says what a recipe costs"
-        )
     for point in extremes(job.space()):
         passes_of(settled(job.recipe, point))
+    reached = on_validation_rows(Subject.of_version(parts.versions, parent), rows)[VALIDATION + gate.metric]
     parts.say(
-        f"compressing {parent.model}@{parent.version}, validation accuracy {parent_accuracy:.4f}: "
+        f"compressing {parent.model}@{parent.version}, validation {gate.metric} {reached:.4f}: "
         f"up to {job.search.trials} recipes, {job.search.concurrent} at a time"
     )
     trials = search(
         RecipeTrial(job, parent.version, original.version, parts.store.url),
-        Search(job.space(), OBJECTIVES, job.search),
+        Search(job.space(), gate.objectives, job.search),
         run_id=parts.run_id,
         store=parts.store,
         book=parts.runs,
         on_trial=parts.on_trial,
     )
-    _keep_front(trials, job, parts)
-    chosen = smallest_within(
-        trials, least_accuracy=parent_accuracy - job.max_accuracy_loss / 100, run_id=parts.run_id
-    )
+    _keep_front(trials, gate, parts, model=job.model)
+    chosen = smallest_within(trials, gate, parent=reached, run_id=parts.run_id)
     assert isinstance(chosen.outcome, Finished)
     parts.say(
         f"evaluating {chosen.trial}, {chosen.metrics['bytes']:.0f} bytes, on {len(rows.test)} test rows"
     )
     coded = Blobs(parts.store).get(chosen.outcome.files[CODED], name=f"{CODED} of trial {chosen.trial}")
-    bundle = coded_bundle(coded, parent, parts.versions, rows, notes=notes_on(network))
+    bundle = coded_bundle(coded, parent, parts.versions, rows)
     dataset = original.lineage.dataset
     evaluation, bundle = judged(bundle, parent.signature, dataset=dataset, rows=rows)
     parent_evaluation, _ = on_test_rows(
@@ -95,6 +86,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         signature=parent.signature,
         weights_file=bundle.weights_file,
         runtimes=bundle.runtimes,
+        methods=dict(bundle.methods),
         notes=bundle.notes,
         evaluation=evaluation,
         lineage=lineage.model_copy(
@@ -110,47 +102,38 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
 
 
-def coded_bundle(
-    coded: bytes, parent: ModelVersion, versions: Versions, rows: Parts, *, notes: tuple[str, ...]
-) -> BuiltBundle:
-    """The files of the coded network, behind the transforms that its parent has."""
-    signature, transforms = parent.signature, transforms_of(versions, parent)
-    network = network_signature(signature, transforms) if transforms else signature
-    bundle = build_coded(coded, signature=network, probes=rows.test.x_ND[:PROBE_ROWS], notes=notes)
-    if transforms is None:
-        return bundle
-    probes = rows.test.inputs(signature.inputs, count=PROBE_ROWS)
-    return put_in_front(transforms, bundle, signature=signature, probes=probes)
+def smallest_within(trials: Sequence[Trial], gate: Gate, *, parent: float, run_id: str) -> Trial:
+    """The trial with the fewest bytes that passes the gate; of equals, the better one by its metric.
 
-
-def smallest_within(trials: Sequence[Trial], *, least_accuracy: float, run_id: str) -> Trial:
-    """The trial with the fewest bytes whose validation accuracy is at least that; of equals, the more accurate.
-
-    Raises RunFailed, naming the nearest miss and the next step, when there is none.
+    `parent` is what the parent reached on validation rows. Raises RunFailed, naming the nearest miss and the next
+    step, when none passes.
     """
     finished = finished_trials(trials, run_id=run_id)
-    # A hair below: accuracies are shares of rows, and the budget is subtracted in floating point.
-    good = [t for t in finished if t.metrics["validation_accuracy"] >= least_accuracy - 1e-9]
+
+    def loss(trial: Trial) -> float:
+        return gate.loss(trial.metrics[VALIDATION + gate.metric], parent=parent)
+
+    # A hair above: metrics are means over rows, and the budget is subtracted in floating point.
+    good = [trial for trial in finished if loss(trial) <= gate.max_loss + 1e-9]
     if not good:
-        best = max(finished, key=lambda t: t.metrics["validation_accuracy"])
+        best = min(finished, key=loss)
         settings = ", ".join(f"{field} {value}" for field, value in best.point.items())
-        figures = best.metrics
         raise RunFailed(
-            f"no recipe keeps a validation accuracy of {least_accuracy:.4f}; the best reached "
-            f"{figures['validation_accuracy']:.4f} in {figures['bytes']:.0f} bytes with "
-            f"{settings or 'the recipe'}. Search gentler settings, or raise max_accuracy_loss",
+            f"no recipe keeps validation {gate.metric} within {gate.max_loss:g} of {parent:.4f}; the best reached "
+            f"{best.metrics[VALIDATION + gate.metric]:.4f} in {best.metrics['bytes']:.0f} bytes with "
+            f"{settings or 'the recipe'}. Search gentler settings, or raise max_loss",
             run=run_id,
         )
-    return min(good, key=lambda t: (t.metrics["bytes"], -t.metrics["validation_accuracy"]))
+    return min(good, key=lambda trial: (trial.metrics["bytes"], loss(trial)))
 
 
-def _keep_front(trials: Sequence[Trial], job: CompressJob, parts: JobParts) -> None:
+def _keep_front(trials: Sequence[Trial], gate: Gate, parts: JobParts, *, model: str) -> None:
     candidates = [Candidate(t.trial, t.point, t.metrics) for t in trials if isinstance(t.outcome, Finished)]
     if not candidates:
         return
     files = {
-        "csv": front_csv(candidates, OBJECTIVES),
-        "png": front_png(candidates, OBJECTIVES, title=f"{job.model}: {parts.run_id}"),
+        "csv": front_csv(candidates, gate.objectives),
+        "png": front_png(candidates, gate.objectives, title=f"{model}: {parts.run_id}"),
     }
     for kind, data in files.items():
         key = front_key(parts.run_id, kind)

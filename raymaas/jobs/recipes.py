@@ -1,22 +1,23 @@
-"""One trial of a compression: carry out a recipe on the parent, code it, and measure what was decoded again."""
+"""One trial of a compression: carry out a recipe on the parent, code it, and measure what will be served."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from raymaas.bundle.format import CODED
-from raymaas.bundle.rmz.container import read, write
+from raymaas.bundle.format import CODED, BuiltBundle, build_coded
+from raymaas.bundle.rmz.container import write
+from raymaas.bundle.transforming import network_signature, put_in_front
 from raymaas.compress.recipe import carry_out
 from raymaas.compress.subject import Subject
-from raymaas.data.rows import Rows
-from raymaas.jobs.origin import network_of, rows_of_version
+from raymaas.data.split import Parts
+from raymaas.jobs import judging
+from raymaas.jobs.origin import network_of, rows_of_version, transforms_of
+from raymaas.jobs.parts import PROBE_ROWS
 from raymaas.registry.versions import Versions
-from raymaas.specs.compression import CompressJob, settled
+from raymaas.specs.compression import VALIDATION, CompressJob, settled
 from raymaas.specs.search import Point
+from raymaas.specs.versions import ModelVersion
 from raymaas.store import open_store
 from raymaas.sweep.search import Report
 
@@ -31,8 +32,8 @@ class RecipeTrial:
     store_url: str
 
     def __call__(self, point: Point, tell: Callable[[Report], None]) -> None:
-        """Reports `bytes` of the coded file, `ratio` to the original's weights, `sparsity` and
-        `validation_accuracy` of the decoded network; the file is kept as `model.rmz`."""
+        """Reports `bytes` of the coded file, `ratio` to the original's weights, `sparsity`, and metrics of the
+        decoded version on validation rows, as `validation_<metric>`; the file is kept as `model.rmz`."""
         store = open_store(self.store_url)
         versions = Versions(store)
         parent, original = (versions.get(self.job.model, n) for n in (self.parent, self.original))
@@ -41,20 +42,29 @@ class RecipeTrial:
         subject = Subject.of(network, rows.train, self.job.fine_tuning, seed=self.job.seed)
         compressed = carry_out(settled(self.job.recipe, point), subject)
         coded = write(parent.architecture, compressed.tensors)
-        network.load_state_dict(
-            {name: torch.from_numpy(array) for name, array in read(coded).dense().items()}
-        )
+        served = coded_bundle(coded, parent, versions, rows)
+        opened = judging.Subject.of_files(served.files, parent.signature, runtime=served.runtimes[0])
         metrics = {
             "bytes": float(len(coded)),
             "ratio": original.weights_bytes / len(coded),
             "sparsity": compressed.sparsity,
-            "validation_accuracy": accuracy(network, rows.validation),
+            **on_validation_rows(opened, rows),
         }
         tell(Report(metrics, files={CODED: coded}))
 
 
-@torch.no_grad()
-def accuracy(network: nn.Module, rows: Rows) -> float:
-    """Share of rows whose most probable class is the label."""
-    network.eval()
-    return float((network(torch.tensor(rows.x_ND)).argmax(dim=1).numpy() == rows.y_N).mean())
+def on_validation_rows(opened: judging.Subject, rows: Parts) -> dict[str, float]:
+    """Its metrics there, by name with `validation_` before it."""
+    found = opened.brief(opened.answers(rows.validation), rows.validation)
+    return {VALIDATION + name: metric.value for name, metric in found.items()}
+
+
+def coded_bundle(coded: bytes, parent: ModelVersion, versions: Versions, rows: Parts) -> BuiltBundle:
+    """The files of the coded network, behind the transforms that its parent has."""
+    signature, transforms = parent.signature, transforms_of(versions, parent)
+    network = network_signature(signature, transforms) if transforms else signature
+    bundle = build_coded(coded, signature=network, probes=rows.test.x_ND[:PROBE_ROWS])
+    if transforms is None:
+        return bundle
+    probes = rows.test.inputs(signature.inputs, count=PROBE_ROWS)
+    return put_in_front(transforms, bundle, signature=signature, probes=probes)

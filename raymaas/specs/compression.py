@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document, Spec
 from raymaas.specs.cards import Card
+from raymaas.specs.evaluation import LESS_IS_BETTER, SHARES, leading
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name, Reference
 from raymaas.specs.search import Dimension, Effort, Objective, Point, dimension_of
+from raymaas.specs.versions import ModelVersion
 
-OBJECTIVES = (Objective(metric="bytes", mode="min"), Objective(metric="validation_accuracy", mode="max"))
+VALIDATION = "validation_"
+"""Before a metric's name: its value on validation rows."""
+
+
+class Gate(Spec):
+    """A metric, and how much worse than the parent's it may be, in its own unit."""
+
+    metric: str
+    max_loss: float = Field(ge=0)
+
+    @property
+    def mode(self) -> Literal["min", "max"]:
+        return "min" if self.metric in LESS_IS_BETTER else "max"
+
+    @property
+    def objectives(self) -> tuple[Objective, Objective]:
+        """What a search weighs up: bytes, and the metric on validation rows."""
+        return (
+            Objective(metric="bytes", mode="min"),
+            Objective(metric=VALIDATION + self.metric, mode=self.mode),
+        )
+
+    def loss(self, value: float, *, parent: float) -> float:
+        """How much worse `value` is than that of the parent; below 0, it is better."""
+        return value - parent if self.mode == "min" else parent - value
 
 
 class FineTuning(Spec):
@@ -46,8 +73,15 @@ class CompressJob(Document):
     )
     fine_tuning: FineTuning = Field(default=FineTuning(), description="The training within every pass.")
     search: Effort = Field(default=Effort(), description="How many recipes are tried.")
-    max_accuracy_loss: float = Field(
-        0.5, ge=0, description="Points of validation accuracy that may be lost against the parent."
+    metric: str = Field(
+        "",
+        description="What a recipe may cost: a metric of the model's task; default the one its evaluation begins with.",
+    )
+    max_loss: float = Field(
+        0.5,
+        ge=0,
+        description="How much worse that may get on validation rows against the parent; of a share, such as accuracy, "
+        "in points.",
     )
     seed: int = Field(0, ge=0, description="Seed of batch order.")
     description: str = Field("", description="Kept with the version.")
@@ -69,6 +103,16 @@ class CompressJob(Document):
             return Reference.parse(self.parent or self.model)
         except InvalidInput as error:
             raise ValueError(str(error)) from None
+
+    def gate(self, parent: ModelVersion) -> Gate:
+        """What decides whether a smaller version of `parent` is good enough. InvalidInput for an unknown metric."""
+        known = parent.evaluation.metrics
+        if self.metric and self.metric not in known:
+            raise InvalidInput(
+                f"metric {self.metric!r} is none of {parent.model}'s: {', '.join(sorted(known))}"
+            )
+        metric = self.metric or leading(known)[0]
+        return Gate(metric=metric, max_loss=self.max_loss / 100 if metric in SHARES else self.max_loss)
 
     def space(self) -> dict[str, Dimension]:
         """What the recipe leaves open; nothing when it is one recipe to carry out."""

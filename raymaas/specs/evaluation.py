@@ -14,6 +14,9 @@ LEADING = ("accuracy", "bits_per_byte", "elbo", "rmse", "accuracy_on_data")
 LESS_IS_BETTER = frozenset({"log_loss", "calibration_error", "mse", "rmse", "mae", "bits_per_byte"})
 """Of all other metrics more is better."""
 
+SHARES = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc", "accuracy_on_data"})
+"""Metrics from 0 to 1, whose differences are told in points, hundredths; all others are told in their own unit."""
+
 
 class Metric(Spec):
     """One figure with its confidence interval."""

@@ -43,7 +43,7 @@ TRAIN = {
 COMPRESS = {
     "model": "digits",
     "recipe": [{"use": "quantize", "config": {"bits": 6, "epochs": 1}}],
-    "max_accuracy_loss": 100,
+    "max_loss": 100,
 }
 
 

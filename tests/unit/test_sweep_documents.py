@@ -87,7 +87,7 @@ def test_a_recipe_names_its_open_settings_and_a_point_settles_them():
         ({"recipe": [{"use": "prune", "config": {"sparsity": {"uniform": [1, 0]}}}]}, "the lower first"),
         ({"parent": "letters@1"}, "'letters@1' is not a version of 'digits'"),
         ({"parent": "digits@"}, "not a reference"),
-        ({"max_acuracy_loss": 1}, "did you mean 'max_accuracy_loss'"),
+        ({"max_los": 1}, "did you mean 'max_loss'"),
     ],
 )
 def test_a_compress_job_that_cannot_be_carried_out_is_refused(change, message):

@@ -1,8 +1,7 @@
-"""Gradual pruning: the least useful weights of all linear layers together are set to zero, a few each epoch.
+"""Gradual pruning: the least useful weights are set to zero, a few each epoch, and never come back.
 
 M. Zhu, S. Gupta, To prune, or not to prune (2017): after a share t of the ramp, the sparsity is
-s (1 - (1 - t)^3). The score is |w|, or |w| times the root mean square of the input it multiplies (M. Sun et
-al., A Simple and Effective Pruning Approach, 2023), which removes weights on pixels that are always blank.
+s (1 - (1 - t)^3). What a weight is worth is told by `raymaas.compress.worth`.
 """
 
 from __future__ import annotations
@@ -12,40 +11,45 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
-from torch.nn.utils import parametrize
 
-from raymaas.compress.distill import fine_tune
+from raymaas.compress.distill import Steps, fine_tune
 from raymaas.compress.subject import Subject
+from raymaas.compress.worth import Movement, Score, activation, magnitude, taylor
 from raymaas.specs.base import Spec
 
 
 class PruneConfig(Spec):
     """How much, and over how many epochs."""
 
-    sparsity: float = Field(gt=0, lt=1, description="Share of the linear layers' weights set to zero.")
-    epochs: int = Field(24, ge=2, description="Epochs of fine-tuning in all.")
-    ramp: float = Field(0.6, gt=0, le=1, description="Share of the epochs in which the sparsity grows.")
-    score: Literal["magnitude", "activation"] = Field(
-        "magnitude", description="What a weight is worth: |w|, or |w| times the rms of its input."
+    sparsity: float = Field(ge=0, le=0.999, description="Share of the matrices' weights set to zero.")
+    epochs: int = Field(24, ge=0, description="Epochs of fine-tuning in all.")
+    schedule: Literal["cubic", "one-shot"] = Field(
+        "cubic", description="A few each epoch, ever fewer; or all at once, before the first."
     )
+    ramp: float = Field(
+        0.6, gt=0, le=1, description="cubic: share of the epochs in which the sparsity grows."
+    )
+    scope: Literal["global", "layer"] = Field(
+        "global", description="The least useful of all matrices together, or of each for itself."
+    )
+    score: Score = Field("magnitude", description="What a weight is worth; see raymaas.compress.worth.")
 
 
-class Mask(nn.Module):
-    """Weights times 0 or 1; a masked weight has no gradient, so it stays out."""
-
-    kept: torch.Tensor
+class Mask:
+    """Weights times 0 or 1; a masked weight has no gradient."""
 
     def __init__(self, weight: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("kept", torch.ones_like(weight))
+        self.kept = torch.ones_like(weight)
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+    def value(self, weight: torch.Tensor) -> torch.Tensor:
         return weight * self.kept
+
+    def gradient(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * self.kept
 
 
 class Prune:
-    """Afterwards a share `sparsity` of all linear weights is zero, and every later pass leaves it so."""
+    """Afterwards a share `sparsity` of all matrices' weights is zero, and every later pass leaves it so."""
 
     Config: ClassVar[type[PruneConfig]] = PruneConfig
 
@@ -53,54 +57,64 @@ class Prune:
         self._config = config
 
     def apply(self, subject: Subject) -> None:
-        masks = {name: Mask(layer.weight.detach()) for name, layer in subject.linear_layers()}
-        for name, layer in subject.linear_layers():
-            parametrize.register_parametrization(layer, "weight", masks[name])
-        ramp = max(1, round(self._config.ramp * self._config.epochs))
+        config, weights = self._config, subject.matrices
+        masks = {name: Mask(weight.parameter.detach()) for name, weight in weights.items()}
+        for name, weight in weights.items():
+            weight.constrain(masks[name])
+        movement = Movement(subject) if config.score == "movement" else None
+        ramp = _ramp(config)
 
         def prune_more(epoch: int) -> None:
             if epoch < ramp:
-                wanted = self._config.sparsity * (1 - (1 - (epoch + 1) / ramp) ** 3)
-                mask_least(scores(subject, self._config.score), masks, sparsity=wanted)
+                sparsity = config.sparsity * (1 - (1 - (epoch + 1) / ramp) ** 3)
+                worth = movement.worth() if movement else _worth(subject, config.score)
+                _mask(worth, masks, sparsity=sparsity, scope=config.scope)
+                for weight in weights.values():
+                    weight.settle()
 
-        fine_tune(subject, epochs=self._config.epochs, before_epoch=prune_more)
-
-
-def scores(subject: Subject, how: Literal["magnitude", "activation"]) -> dict[str, torch.Tensor]:
-    """The worth of each weight by layer; 0 for those that are out already."""
-    worth = {name: layer.weight.detach().abs() for name, layer in subject.linear_layers()}
-    if how == "activation":
-        for name, rms_D in input_rms(subject).items():
-            worth[name] = worth[name] * rms_D
-    return worth
-
-
-@torch.no_grad()
-def input_rms(subject: Subject) -> dict[str, torch.Tensor]:
-    """Root mean square of each input feature of each linear layer, over all rows."""
-    found: dict[str, torch.Tensor] = {}
-
-    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
-        def keep(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            found[name] = inputs[0].square().flatten(end_dim=-2).mean(dim=0).sqrt()
-
-        return layers[name].register_forward_pre_hook(keep)
-
-    layers = dict(subject.linear_layers())
-    handles = [watch(name) for name in layers]
-    subject.network(subject.x_ND)
-    for handle in handles:
-        handle.remove()
-    return found
+        if not config.epochs:
+            prune_more(0)
+        watch = movement.watch if movement else lambda: None
+        fine_tune(subject, epochs=config.epochs, steps=Steps(before_epoch=prune_more, before_step=watch))
 
 
 def mask_least(worth: Mapping[str, torch.Tensor], masks: Mapping[str, Mask], *, sparsity: float) -> None:
-    """Keep the most valuable weights over all layers, a share 1 - `sparsity` of them, and none that was out."""
-    together = torch.cat([worth[name].flatten() for name in masks])
+    """Keep the most valuable weights over all of `masks`, a share 1 - `sparsity` of them, and none that was out."""
+    together = torch.cat(
+        [torch.where(mask.kept > 0, worth[name], -torch.inf).flatten() for name, mask in masks.items()]
+    )
     out = round(sparsity * len(together))
     # By rank, not by a threshold: equal scores, such as many zeros, must not change the share.
     kept = torch.ones_like(together)
     kept[together.argsort()[:out]] = 0
-    parts = torch.split(kept, [worth[name].numel() for name in masks])
-    for mask, part in zip(masks.values(), parts, strict=True):
+    start = 0
+    for mask in masks.values():
+        part = kept[start : start + mask.kept.numel()]
+        start += mask.kept.numel()
         mask.kept.mul_(part.view_as(mask.kept))
+
+
+def _mask(
+    worth: Mapping[str, torch.Tensor], masks: Mapping[str, Mask], *, sparsity: float, scope: str
+) -> None:
+    if scope == "global":
+        mask_least(worth, masks, sparsity=sparsity)
+        return
+    for name, mask in masks.items():
+        mask_least(worth, {name: mask}, sparsity=sparsity)
+
+
+def _worth(subject: Subject, score: Score) -> Mapping[str, torch.Tensor]:
+    match score:
+        case "magnitude":
+            return magnitude(subject)
+        case "activation":
+            return activation(subject)
+        case "taylor":
+            return taylor(subject)
+    raise ValueError(score)
+
+
+def _ramp(config: PruneConfig) -> int:
+    """In how many epochs the sparsity grows."""
+    return 1 if config.schedule == "one-shot" else max(1, round(config.ramp * config.epochs))

@@ -1,4 +1,4 @@
-"""Quantization-aware training: linear weights become a few integer levels times a scale, and learn to live with it.
+"""Quantization-aware training: weights become a few integer levels times a scale, and learn to live with it.
 
 B. Jacob et al., Quantization and Training of Neural Networks (2018): forward passes see the rounded weights,
 gradients go straight through (Bengio et al. 2013). Symmetric and uniform: with b bits the levels are
@@ -12,12 +12,11 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
-from torch.nn.utils import parametrize
 
 from raymaas.bundle.rmz.tensors import Quantized
 from raymaas.compress.distill import fine_tune
 from raymaas.compress.subject import Subject
+from raymaas.compress.weights import Weight
 from raymaas.specs.base import Spec
 
 _BIAS_BITS = 8
@@ -28,27 +27,27 @@ class QuantizeConfig(Spec):
     """How coarse."""
 
     bits: int = Field(ge=2, le=8, description="Bits of a level.")
-    epochs: int = Field(16, ge=1, description="Epochs of training with rounded weights.")
+    epochs: int = Field(16, ge=0, description="Epochs of training with rounded weights.")
     scales: Literal["tensor", "channel"] = Field(
         "channel", description="One scale for a layer, or one for each of its outputs."
     )
 
 
-class Rounded(nn.Module):
+class Rounded:
     """Weights as the levels of their fixed scales; the gradient of a weight beyond the last level is zero."""
 
-    scale: torch.Tensor
-
     def __init__(self, weight: torch.Tensor, *, bits: int, per_channel: bool) -> None:
-        super().__init__()
-        self.top = 2 ** (bits - 1) - 1
-        self.register_buffer("scale", best_scale(weight, top=self.top, per_channel=per_channel))
+        self.top, self.bits = 2 ** (bits - 1) - 1, bits
+        self.scale = best_scale(weight, top=self.top, per_channel=per_channel)
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        if self.scale.ndim == 0:
-            return torch.fake_quantize_per_tensor_affine(weight, float(self.scale), 0, -self.top, self.top)
-        zeros = torch.zeros(len(self.scale), dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, self.scale, zeros, 0, -self.top, self.top)
+    def value(self, weight: torch.Tensor) -> torch.Tensor:
+        scale = _beside(self.scale, weight)
+        value: torch.Tensor = (weight / scale).round().clamp(-self.top, self.top) * scale
+        return value
+
+    def gradient(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+        limit = (self.top + 0.5) * _beside(self.scale, weight)
+        return gradient * (weight.abs() <= limit)
 
     def levels(self, rounded: torch.Tensor) -> np.ndarray:
         """The int8 levels of what `forward` gave."""
@@ -56,7 +55,10 @@ class Rounded(nn.Module):
 
 
 class Quantize:
-    """Afterwards every linear layer is settled: levels and scales, which no later pass may touch."""
+    """Afterwards every matrix and every bias of a layer is settled: levels and scales, which no later pass may touch.
+
+    Other weights, such as those of norms, are few and stay as they are.
+    """
 
     Config: ClassVar[type[QuantizeConfig]] = QuantizeConfig
 
@@ -64,26 +66,31 @@ class Quantize:
         self._config = config
 
     def apply(self, subject: Subject) -> None:
-        rounders: dict[str, Rounded] = {}
-        for name, layer in subject.linear_layers():
-            rounders[f"{name}.weight"] = Rounded(
-                layer.weight.detach(),
-                bits=self._config.bits,
-                per_channel=self._config.scales == "channel",
-            )
-            if layer.bias is not None:
-                rounders[f"{name}.bias"] = Rounded(layer.bias.detach(), bits=_BIAS_BITS, per_channel=False)
+        rounders = {
+            name: Rounded(weight.parameter.detach(), bits=bits, per_channel=self._has_channels(weight))
+            for name, weight in subject.weights.items()
+            if (bits := self._bits(weight))
+        }
         for name, rounder in rounders.items():
-            layer_name, _, part = name.rpartition(".")
-            parametrize.register_parametrization(subject.network.get_submodule(layer_name), part, rounder)
+            subject.weights[name].constrain(rounder)
         fine_tune(subject, epochs=self._config.epochs)
         for name, rounder in rounders.items():
-            layer_name, _, part = name.rpartition(".")
-            rounded = getattr(subject.network.get_submodule(layer_name), part).detach()
-            bits = _BIAS_BITS if part == "bias" else self._config.bits
             subject.coded[name] = Quantized(
-                levels=rounder.levels(rounded), scale=rounder.scale.half().numpy(), bits=bits
+                levels=rounder.levels(subject.weights[name].parameter.detach()),
+                scale=rounder.scale.half().numpy(),
+                bits=rounder.bits,
             )
+
+    def _bits(self, weight: Weight) -> int | None:
+        """None for what stays as it is."""
+        if weight.parameter.dim() >= 2:
+            return self._config.bits
+        return _BIAS_BITS if weight.is_bias else None
+
+    def _has_channels(self, weight: Weight) -> bool:
+        """An embedding has a row for each token: so many scales would take more than they bring."""
+        matrices = ("linear", "convolution", "recurrent")
+        return self._config.scales == "channel" and weight.kind in matrices
 
 
 def best_scale(weight: torch.Tensor, *, top: int, per_channel: bool) -> torch.Tensor:
