@@ -13,14 +13,34 @@ from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job_as
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.names import Reference
 
 app = typer.Typer()
+
+
+def _source(job: str) -> Path | dict[str, str]:
+    """The job file, or the job that compresses the version of that name."""
+    if Path(job).suffix or Path(job).exists():
+        return Path(job)
+    return {"kind": CompressJob.kind, "model": Reference.parse(job).model, "parent": job}
 
 
 @app.command()
 def compress(
     context: typer.Context,
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file of kind compress.")],
+    job: Annotated[
+        str,
+        typer.Argument(metavar="JOB|MODEL", help="Job file of kind compress; or digits@1, to compress that."),
+    ],
+    max_error_increase: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="How much worse the model's metric may get on validation rows, accuracy in points. Default 0.5, or "
+            "what the job file says.",
+        ),
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Recipes to try, at most.")] = None,
     settings: Settings = None,
     wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
@@ -29,11 +49,15 @@ def compress(
 
     The log and the trials go to stderr; the version is printed on stdout.
 
-    Example:
+    Examples:
 
-      raymaas compress jobs/compress_digits.yaml --set max_loss=1
+      raymaas compress digits@1 --max-error-increase 0.2 --trials 12
+
+      raymaas compress jobs/compress_digits.yaml --set search.seed=1
     """
-    document = read_job_as(CompressJob, job, settings=settings or ())
+    chosen = {"max_loss": max_error_increase, "search.trials": trials}
+    given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
+    document = read_job_as(CompressJob, _source(job), settings=[*given, *(settings or ())])
     with client_of(context) as client:
         run = client.compress(document)
         if not wait:

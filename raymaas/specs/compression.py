@@ -58,6 +58,17 @@ class FineTuning(Spec):
     )
 
 
+def default_recipe() -> tuple[Component, ...]:
+    """What is searched when a job names no recipe."""
+    return (
+        Component(
+            use="prune",
+            config={"sparsity": {"uniform": [0.5, 0.97]}, "score": {"choice": ["magnitude", "activation"]}},
+        ),
+        Component(use="quantize", config={"bits": {"integer": [3, 6]}}),
+    )
+
+
 class CompressJob(Document):
     """Search recipes on validation rows, evaluate the smallest good one once on test rows, and register it."""
 
@@ -68,8 +79,10 @@ class CompressJob(Document):
         "", description="The version to compress, such as digits@1; default what the model's bare name means."
     )
     recipe: tuple[Component, ...] = Field(
+        default_factory=default_recipe,
         min_length=1,
-        description="Passes in order; a setting may be searched, e.g. {choice: [3, 4]} or {uniform: [0.8, 0.95]}.",
+        description="Passes in order; a setting may be searched, e.g. {choice: [3, 4]} or {uniform: [0.8, 0.95]}. "
+        "Absent: prune and quantize, searched widely.",
     )
     fine_tuning: FineTuning = Field(default=FineTuning(), description="The training within every pass.")
     search: Effort = Field(default=Effort(), description="How many recipes are tried.")

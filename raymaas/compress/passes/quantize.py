@@ -47,7 +47,8 @@ class Rounded:
 
     def gradient(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
         limit = (self.top + 0.5) * _beside(self.scale, weight)
-        return gradient * (weight.abs() <= limit)
+        within: torch.Tensor = weight.abs() <= limit
+        return gradient * within
 
     def levels(self, rounded: torch.Tensor) -> np.ndarray:
         """The int8 levels of what `forward` gave."""
