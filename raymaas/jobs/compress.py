@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from raymaas.bundle.format import CODED
 from raymaas.compress.recipe import passes_of
-from raymaas.errors import AlreadyExists, RunFailed
+from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png
 from raymaas.exchange.identity import identity
 from raymaas.jobs.judging import Subject, judged, on_test_rows
@@ -38,7 +38,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     # Every recipe is checked before the first one trains.
     for point in extremes(job.space()):
         passes_of(settled(job.recipe, point))
-    reached = on_validation_rows(Subject.of_version(parts.versions, parent), rows)[VALIDATION + gate.metric]
+    reached = _reached(gate, on_validation_rows(Subject.of_version(parts.versions, parent), rows))
     parts.say(
         f"compressing {parent.model}@{parent.version}, validation {gate.metric} {reached:.4f}: "
         f"up to {job.search.trials} recipes, {job.search.concurrent} at a time"
@@ -100,6 +100,14 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         card=job.card or parent.card,
     )
     return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
+
+
+def _reached(gate: Gate, found: Mapping[str, float]) -> float:
+    """What the parent reached by the gate's metric, of all that is measured for every recipe."""
+    if VALIDATION + gate.metric not in found:
+        known = ", ".join(name.removeprefix(VALIDATION) for name in found)
+        raise InvalidInput(f"metric {gate.metric!r} is not measured for every recipe; there are {known}")
+    return found[VALIDATION + gate.metric]
 
 
 def smallest_within(trials: Sequence[Trial], gate: Gate, *, parent: float, run_id: str) -> Trial:

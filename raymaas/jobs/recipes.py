@@ -55,7 +55,7 @@ class RecipeTrial:
 
 def on_validation_rows(opened: judging.Subject, rows: Parts) -> dict[str, float]:
     """Its metrics there, by name with `validation_` before it."""
-    found = opened.brief(opened.answers(rows.validation), rows.validation)
+    found = opened.brief(opened.answers([rows.validation]), rows.validation.y_N)
     return {VALIDATION + name: metric.value for name, metric in found.items()}
 
 
