@@ -256,7 +256,7 @@ def test_a_compressed_version_stands_behind_its_parents_transforms(trained):
     told: list[Report] = []
     RecipeTrial(job, parent=1, original=1, store_url=trained.store.url)({}, told.append)
     rows = rows_of_version(trained.store, trained.version)
-    bundle = coded_bundle(told[0].files[CODED], trained.version, trained.versions, rows, notes=())
+    bundle = coded_bundle(told[0].files[CODED], trained.version, trained.versions, rows)
     loaded = load_runtime("torch", bundle.files, signature=trained.signature)
     check_probes(loaded, bundle.files)
     inputs = rows.test.inputs(trained.signature.inputs)
