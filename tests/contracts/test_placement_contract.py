@@ -83,6 +83,7 @@ def alone():
 def on_two(alone, tmp_path_factory):
     """What two workers make of each case, by strategy and name: their checkpoints."""
     cases = {f"ddp {name}": each for name, each in CASES.items()}
+    cases |= {f"shared {name}": replace(each, one_machine=True) for name, each in CASES.items()}
     cases |= {f"fsdp {name}": replace(each, strategy="fsdp") for name, each in CASES.items()}
     cases |= {f"pipeline {name}": replace(CASES[name], strategy="pipeline") for name in CUT}
     cases |= {
@@ -97,7 +98,9 @@ def on_two(alone, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_four(tmp_path_factory):
-    return together(CASES, size=4, folder=tmp_path_factory.mktemp("four"))
+    """What four workers make of each case through shared memory."""
+    cases = {name: replace(each, one_machine=True) for name, each in CASES.items()}
+    return together(cases, size=4, folder=tmp_path_factory.mktemp("four"))
 
 
 def assert_same(one: Checkpoint, other: Checkpoint) -> None:
@@ -114,7 +117,7 @@ def assert_same(one: Checkpoint, other: Checkpoint) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_and_four_workers_train_as_one_does_also_what_is_drawn_by_chance(name, alone, on_two, on_four):
-    for many in (*on_two[f"ddp {name}"], *on_four[name]):
+    for many in (*on_two[f"ddp {name}"], *on_two[f"shared {name}"], *on_four[name]):
         assert_same(alone[name], many)
 
 
