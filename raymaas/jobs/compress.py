@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from raymaas.bundle.format import CODED
+from raymaas.bundle.runtimes.torch import load_network
+from raymaas.compress.accounting import account
 from raymaas.compress.recipe import passes_of
 from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png
@@ -78,6 +80,12 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         original=original.version,
         original_bytes=original.weights_bytes,
         parent_evaluation=parent_evaluation,
+        accounting=account(
+            coded,
+            network=load_network(bundle.files),
+            row=rows.test.x_ND[:1],
+            original_bytes=original.weights_bytes,
+        ),
     )
     draft = VersionDraft(
         model=job.model,

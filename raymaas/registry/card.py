@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from raymaas.specs.accounting import Accounting
 from raymaas.specs.base import utc_text
 from raymaas.specs.cards import Card, Licence
 from raymaas.specs.evaluation import Metric
@@ -95,7 +96,20 @@ def _compression(version: ModelVersion) -> list[str]:
         f" {version.weights_bytes:,} bytes where those of {version.model}@{compression.original}, trained at full"
         f" precision, take {compression.original_bytes:,}: 1/{ratio:.1f}."
     )
-    return ["## Compression", "", made, "", *_recipe(compression)]
+    return ["## Compression", "", made, "", *_recipe(compression), *_accounting(compression.accounting)]
+
+
+def _accounting(accounting: Accounting | None) -> list[str]:
+    if accounting is None:
+        return []
+    rows = [[_code(part), f"{size:,}"] for part, size in accounting.parts.items()]
+    rows.append(["all of it", f"{accounting.total_bytes:,}"])
+    compared = (
+        f"The same levels take {accounting.entropy_bytes:,.0f} bytes by their entropy, {accounting.zlib_bytes:,} by"
+        f" zlib and {accounting.lzma_bytes:,} by lzma. {accounting.nonzeros:,} of {accounting.parameters:,} numbers"
+        f" are not zero; a row takes {accounting.macs:,} multiplications, zeros counted as well."
+    )
+    return ["", *_table(["part", "bytes"], rows), "", compared]
 
 
 def _recipe(compression: CompressionLineage) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from raymaas.specs.accounting import Accounting
 from raymaas.specs.base import Document, Moment, Spec
 from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Evaluation
@@ -56,6 +57,9 @@ class CompressionLineage(Spec):
     original: int = Field(description="The version trained at full precision, up the line of parents.")
     original_bytes: int = Field(description="Bytes of that version's weights file.")
     parent_evaluation: Evaluation = Field(description="The parent on the same rows in the same runtime.")
+    accounting: Accounting | None = Field(
+        default=None, description="What the file takes, part by part; absent of older versions."
+    )
 
 
 class ImportedFrom(Spec):
