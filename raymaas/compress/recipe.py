@@ -17,6 +17,7 @@ from raymaas.specs.base import Spec
 from raymaas.specs.jobs import Component
 
 PASSES: Mapping[str, str] = {
+    "distill": "raymaas.compress.passes.distill:Distill",
     "finetune": "raymaas.compress.passes.finetune:FineTune",
     "l1": "raymaas.compress.passes.l1:L1",
     "prune": "raymaas.compress.passes.prune:Prune",
@@ -45,6 +46,11 @@ def passes_of(recipe: Sequence[Component]) -> list[Pass]:
     """The passes of `recipe`. Raises InvalidInput for an unknown pass or setting, or an order that cannot work."""
     made = [_pass_of(step) for step in recipe]
     names = [step.use for step in recipe]
+    if "distill" in names[1:]:
+        raise InvalidInput(
+            f"pass 'distill' follows {names[names.index('distill') - 1]!r}: a student begins with new weights, so what "
+            "was done before would be lost; put 'distill' first"
+        )
     if "quantize" in names[:-1]:
         after = names[names.index("quantize") + 1]
         raise InvalidInput(

@@ -18,8 +18,19 @@ from raymaas.compress.weights import Weight, weights_of
 from raymaas.data.rows import Rows
 from raymaas.models.networks import Network, SelfSupervised
 from raymaas.specs.compression import FineTuning
+from raymaas.specs.facts import Facts
+from raymaas.specs.jobs import Component
 
 _ROWS_AT_ONCE = 1024  # of the parent's answers: bounds memory, changes no result
+
+
+@dataclass(frozen=True, eq=False)
+class Parent:
+    """A trained network, how it was built, and what its rows are."""
+
+    network: Network
+    architecture: Component
+    facts: Facts
 
 
 @dataclass(eq=False)
@@ -27,6 +38,9 @@ class Subject:
     """What the passes of a recipe hand on. They change `network`, and constrain its `weights`."""
 
     network: Network
+    architecture: Component
+    facts: Facts
+    """What its rows are, for another network that is to learn from them."""
     weights: Mapping[str, Weight]
     x_ND: torch.Tensor
     y_N: torch.Tensor
@@ -39,16 +53,29 @@ class Subject:
     """Tensors whose final form a pass has settled, by their name in the state_dict."""
 
     @classmethod
-    def of(cls, parent: Network, rows: Rows, fine_tuning: FineTuning, *, seed: int) -> Self:
-        """A copy of `parent`, without its dropout: a network with few weights left has nothing to spare."""
-        network = copy.deepcopy(parent).cpu().train()
+    def of(cls, parent: Parent, rows: Rows, fine_tuning: FineTuning, *, seed: int) -> Self:
+        """A copy of `parent`'s network, without its dropout: one with few weights left has nothing to spare."""
+        network = copy.deepcopy(parent.network).cpu().train()
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         x_ND = torch.tensor(rows.x_ND)
-        parent_N = None if isinstance(parent, SelfSupervised) else _answers(parent, x_ND)
-        weights = {weight.name: weight for weight in weights_of(network)}
-        return cls(network, weights, x_ND, torch.tensor(rows.y_N), parent_N, fine_tuning, seed)
+        return cls(
+            network=network,
+            architecture=parent.architecture,
+            facts=parent.facts,
+            weights=_by_name(network),
+            x_ND=x_ND,
+            y_N=torch.tensor(rows.y_N),
+            parent_N=None if isinstance(network, SelfSupervised) else _answers(parent.network, x_ND),
+            fine_tuning=fine_tuning,
+            seed=seed,
+        )
+
+    def take(self, network: Network, architecture: Component) -> None:
+        """Go on with another network, as if none of its weights had been touched."""
+        self.network, self.architecture = network.train(), architecture
+        self.weights, self.coded = _by_name(network), {}
 
     @property
     def matrices(self) -> dict[str, Weight]:
@@ -63,6 +90,10 @@ class Subject:
                 whole = not tensor.is_floating_point()
                 kept[name] = Raw(tensor.numpy() if whole else tensor.half().numpy())
         return kept
+
+
+def _by_name(network: Network) -> dict[str, Weight]:
+    return {weight.name: weight for weight in weights_of(network)}
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from raymaas.bundle.format import CODED
+from raymaas.bundle.rmz.container import read
 from raymaas.bundle.runtimes.torch import load_network
 from raymaas.compress.accounting import account
 from raymaas.compress.recipe import passes_of
@@ -90,7 +91,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     draft = VersionDraft(
         model=job.model,
         run_id=parts.run_id,
-        architecture=parent.architecture,
+        architecture=read(coded).architecture,
         signature=parent.signature,
         weights_file=bundle.weights_file,
         runtimes=bundle.runtimes,

@@ -9,14 +9,16 @@ from raymaas.bundle.format import CODED, BuiltBundle, build_coded
 from raymaas.bundle.rmz.container import write
 from raymaas.bundle.transforming import network_signature, put_in_front
 from raymaas.compress.recipe import carry_out
-from raymaas.compress.subject import Subject
+from raymaas.compress.subject import Parent, Subject
 from raymaas.data.split import Parts
 from raymaas.jobs import judging
 from raymaas.jobs.origin import network_of, rows_of_version, transforms_of
 from raymaas.jobs.parts import PROBE_ROWS
 from raymaas.registry.versions import Versions
 from raymaas.specs.compression import VALIDATION, CompressJob, settled
+from raymaas.specs.facts import Facts
 from raymaas.specs.search import Point
+from raymaas.specs.tasks import TARGETS
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import open_store
 from raymaas.sweep.search import Report
@@ -38,10 +40,11 @@ class RecipeTrial:
         versions = Versions(store)
         parent, original = (versions.get(self.job.model, n) for n in (self.parent, self.original))
         rows = rows_of_version(store, original)
-        network = network_of(versions, parent)
-        subject = Subject.of(network, rows.train, self.job.fine_tuning, seed=self.job.seed)
+        subject = Subject.of(
+            parent_of(versions, parent), rows.train, self.job.fine_tuning, seed=self.job.seed
+        )
         compressed = carry_out(settled(self.job.recipe, point), subject)
-        coded = write(parent.architecture, compressed.tensors)
+        coded = write(subject.architecture, compressed.tensors)
         served = coded_bundle(coded, parent, versions, rows)
         opened = judging.Subject.of_files(served.files, parent.signature, runtime=served.runtimes[0])
         metrics = {
@@ -51,6 +54,20 @@ class RecipeTrial:
             **on_validation_rows(opened, rows),
         }
         tell(Report(metrics, files={CODED: coded}))
+
+
+def parent_of(versions: Versions, version: ModelVersion) -> Parent:
+    """The network that is compressed, and what it knows of its rows. Raises as `network_of`."""
+    transforms = transforms_of(versions, version)
+    signature = network_signature(version.signature, transforms) if transforms else version.signature
+    vocabulary = version.architecture.config.get("vocabulary")
+    facts = Facts(
+        input=signature.inputs[0],
+        classes=signature.classes,
+        target=TARGETS.get(version.task, "none"),
+        vocabulary=vocabulary if isinstance(vocabulary, int) else None,
+    )
+    return Parent(network_of(versions, version), version.architecture, facts)
 
 
 def on_validation_rows(opened: judging.Subject, rows: Parts) -> dict[str, float]:

@@ -18,7 +18,7 @@ from raymaas.errors import InvalidInput
 from raymaas.models.base import Architecture
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
-from raymaas.specs.tasks import Target, Task
+from raymaas.specs.tasks import TARGETS, Target, Task
 
 if TYPE_CHECKING:
     from raymaas.models.networks import Network
@@ -42,7 +42,6 @@ ARCHITECTURES: Mapping[str, str] = {
     "vit": "raymaas.models.vit:VisionTransformer",
 }
 
-_TARGETS: Mapping[Task, Target] = {"classification": "classes", "regression": "number"}
 _SAID: Mapping[Target, str] = {"classes": "labels", "number": "numbers as labels", "none": "no labels"}
 
 
@@ -73,10 +72,10 @@ def resolve(component: Component, facts: Facts) -> Component:
     take. Networks that need no labels take any target.
     """
     family = architecture(component.use)
-    target, wanted = facts.target, _TARGETS.get(family.Config.task, facts.target)
+    target, wanted = facts.target, TARGETS.get(family.Config.task, facts.target)
     if target != wanted:
         fitting = [
-            name for name in sorted(ARCHITECTURES) if _TARGETS.get(architecture(name).Config.task) == target
+            name for name in sorted(ARCHITECTURES) if TARGETS.get(architecture(name).Config.task) == target
         ]
         raise InvalidInput(
             f"architecture {component.use!r} learns {_SAID[wanted]}, but the data set has {_SAID[target]}; "

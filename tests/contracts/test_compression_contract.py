@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, NAMES, C, resolved, rows
+from families import FAMILIES, NAMES, C, facts, resolved, rows
 
 from raymaas.bundle.rmz.container import read, write
 from raymaas.bundle.rmz.tensors import Quantized
 from raymaas.compress.recipe import carry_out
-from raymaas.compress.subject import Subject
+from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import Score
 from raymaas.data.rows import Rows
 from raymaas.models import catalogue
@@ -28,7 +28,9 @@ def subject_of(use: str, row: tuple[int, ...], config: dict[str, object]) -> tup
     if catalogue.architecture(use).Config.task == "regression":
         y_N = y_N.astype(np.float32)
     known = Rows(x_ND=rows(use, COUNT, row, seed=1).numpy(), y_N=y_N, id_N=np.arange(COUNT))
-    return component, Subject.of(parent, known, FineTuning(batch_size=6), seed=0)
+    return component, Subject.of(
+        Parent(parent, component, facts(use, row)), known, FineTuning(batch_size=6), seed=0
+    )
 
 
 def recipe(score: Score) -> list[Component]:

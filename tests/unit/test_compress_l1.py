@@ -4,7 +4,7 @@ import torch
 
 from raymaas.compress.passes.l1 import soft
 from raymaas.compress.recipe import carry_out
-from raymaas.compress.subject import Subject
+from raymaas.compress.subject import Parent, Subject
 from raymaas.data.rows import Rows
 from raymaas.models import catalogue
 from raymaas.specs.compression import FineTuning
@@ -17,7 +17,8 @@ def subject() -> Subject:
     facts = Facts(input=TensorSpec(name="x", dtype="FP32", shape=(-1, 6)), classes=("a", "b"))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        parent = catalogue.build(catalogue.resolve(Component(use="mlp", config={"hidden": [8]}), facts))
+        component = catalogue.resolve(Component(use="mlp", config={"hidden": [8]}), facts)
+        parent = Parent(catalogue.build(component), component, facts)
     x_ND = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
     rows = Rows(x_ND=x_ND, y_N=(x_ND[:, 0] > 0).astype(np.int64), id_N=np.arange(64))
     return Subject.of(parent, rows, FineTuning(batch_size=16, alpha=0.0, learning_rate=0.01), seed=0)

@@ -14,7 +14,7 @@ from raymaas.compress.distill import distillation_loss
 from raymaas.compress.passes.prune import Mask, mask_least
 from raymaas.compress.passes.quantize import Rounded, best_scale
 from raymaas.compress.recipe import carry_out, passes_of
-from raymaas.compress.subject import Subject
+from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import input_rms
 from raymaas.data.rows import Rows
 from raymaas.errors import IntegrityError, InvalidInput, RunFailed
@@ -30,10 +30,10 @@ from raymaas.specs.versions import TensorSpec
 D, CLASSES = 10, ("a", "b", "c")
 INPUT = TensorSpec(name="x", dtype="FP32", shape=(-1, D))
 SIGNATURE = classifier_signature(INPUT, CLASSES)
-ARCHITECTURE_OF = catalogue.resolve(
-    Component(use="mlp", config={"hidden": [24], "dropout": 0.3}), Facts(input=INPUT, classes=CLASSES)
-)
+FACTS = Facts(input=INPUT, classes=CLASSES)
+ARCHITECTURE_OF = catalogue.resolve(Component(use="mlp", config={"hidden": [24], "dropout": 0.3}), FACTS)
 PRUNE = Component(use="prune", config={"sparsity": 0.75, "epochs": 5})
+DISTILL = Component(use="distill", config={"student": {"use": "logistic"}, "epochs": 20})
 QUANTIZE = Component(use="quantize", config={"bits": 3, "epochs": 3})
 
 
@@ -62,7 +62,9 @@ def parent() -> nn.Module:
 
 
 def subject(parent: nn.Module, seed: int = 0, **settings: float) -> Subject:
-    return Subject.of(parent, rows(), FineTuning(batch_size=32, **settings), seed=seed)
+    return Subject.of(
+        Parent(parent, ARCHITECTURE_OF, FACTS), rows(), FineTuning(batch_size=32, **settings), seed=seed
+    )
 
 
 def test_a_recipe_prunes_to_the_share_asked_for_and_codes_what_is_left(parent):
@@ -166,6 +168,29 @@ def test_distillation_is_least_at_the_parents_answers_and_alpha_weighs_the_label
     )
 
 
+def test_a_student_of_another_architecture_learns_what_its_parent_answers(parent):
+    taught = subject(parent, learning_rate=0.05, alpha=1.0)
+    compressed = carry_out([DISTILL, QUANTIZE], taught)
+
+    assert taught.architecture.use == "logistic"
+    assert compressed.tensors.keys() == taught.network.state_dict().keys()
+    coded = write(taught.architecture, compressed.tensors)
+    served = catalogue.build(read(coded).architecture)
+    served.load_state_dict({name: torch.from_numpy(array) for name, array in read(coded).dense().items()})
+    x_ND = torch.tensor(rows().x_ND)
+    with torch.no_grad():
+        same = served.eval()(x_ND).argmax(dim=1) == parent(x_ND).argmax(dim=1)
+    assert same.float().mean() > 0.95
+
+
+def test_a_student_of_another_task_is_refused(parent):
+    other = Component(use="distill", config={"student": {"use": "mlp_regressor"}})
+    with pytest.raises(
+        InvalidInput, match="'mlp_regressor' is for regression, its parent for classification"
+    ):
+        carry_out([other], subject(parent))
+
+
 def test_a_fine_tuning_that_diverges_says_what_to_change(parent):
     with pytest.raises(RunFailed, match=r"lower fine_tuning\.learning_rate"):
         carry_out([Component(use="finetune", config={"epochs": 5})], subject(parent, learning_rate=1e30))
@@ -174,9 +199,10 @@ def test_a_fine_tuning_that_diverges_says_what_to_change(parent):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
+        ([PRUNE, DISTILL], "'distill' follows 'prune'.*put 'distill' first"),
         ([QUANTIZE, PRUNE], "'prune' follows 'quantize'.*put 'quantize' last"),
         ([Component(use="prun")], "did you mean 'prune'"),
-        ([Component(use="melt")], "known are finetune, l1, prune, quantize"),
+        ([Component(use="melt")], "known are distill, finetune, l1, prune, quantize"),
         ([Component(use="prune", config={"sparsity": 1.5})], "less than or equal to 0.999"),
         ([Component(use="quantize", config={"bit": 4})], "did you mean 'bits'"),
     ],
