@@ -12,7 +12,6 @@ from raymaas.bundle.runtimes.base import check_probes
 from raymaas.bundle.runtimes.opening import load_runtime
 from raymaas.compress.distill import distillation_loss
 from raymaas.compress.passes.prune import Mask, mask_least
-from raymaas.compress.passes.quantize import Rounded, best_scale
 from raymaas.compress.recipe import carry_out, passes_of
 from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import input_rms
@@ -138,23 +137,6 @@ def test_masks_keep_the_share_even_among_equals_and_never_let_a_weight_back():
     mask_least({"one": torch.ones(4, 5), "two": torch.zeros(10)}, masks, sparsity=0.7)
     assert int(masks["two"].kept.sum()) == 4
     assert torch.equal(masks["one"].kept, before)
-
-
-def test_scales_are_half_precision_numbers_and_near_the_best():
-    weight = torch.randn(6, 40, generator=torch.Generator().manual_seed(0))
-    weight[3] = 0
-    for per_channel in (False, True):
-        scale = best_scale(weight, top=3, per_channel=per_channel)
-        assert torch.equal(scale, scale.half().float())
-        assert scale.shape == ((6,) if per_channel else ())
-        rounded = Rounded(weight, bits=3, per_channel=per_channel).value(weight)
-        naive = (weight / (weight.abs().max() / 3)).round() * (weight.abs().max() / 3)
-        assert (rounded - weight).square().sum() < (naive - weight).square().sum()
-
-
-def test_the_gradient_goes_straight_through_within_the_levels_and_stops_beyond():
-    rounder = Rounded(torch.tensor([-1.0, 0.2, 1.0]), bits=2, per_channel=False)
-    assert rounder.gradient(torch.tensor([0.3, 50.0]), torch.tensor([2.0, 2.0])).tolist() == [2.0, 0.0]
 
 
 def test_distillation_is_least_at_the_parents_answers_and_alpha_weighs_the_labels():

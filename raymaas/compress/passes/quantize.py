@@ -1,26 +1,23 @@
 """Quantization-aware training: weights become a few integer levels times a scale, and learn to live with it.
 
-B. Jacob et al., Quantization and Training of Neural Networks (2018): forward passes see the rounded weights,
-gradients go straight through (Bengio et al. 2013). Symmetric and uniform: with b bits the levels are
--(2^(b-1) - 1) to 2^(b-1) - 1, so zero is a level and pruned weights stay pruned. Biases get 8 bits.
+Forward passes see the rounded weights, gradients go straight through: see `raymaas.compress.grids`. Biases get 8 bits.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 
 from raymaas.bundle.rmz.tensors import Quantized
 from raymaas.compress.distill import fine_tune
+from raymaas.compress.grids import GridName, grid_for
 from raymaas.compress.subject import Subject
 from raymaas.compress.weights import Weight
 from raymaas.specs.base import Spec
 
 _BIAS_BITS = 8
-_CLIPS = torch.linspace(0.3, 1.0, 29)
 
 
 class QuantizeConfig(Spec):
@@ -28,31 +25,13 @@ class QuantizeConfig(Spec):
 
     bits: int = Field(ge=2, le=8, description="Bits of a level.")
     epochs: int = Field(16, ge=0, description="Epochs of training with rounded weights.")
+    grid: GridName = Field(
+        "symmetric",
+        description="Levels around zero; or uniform, over all there is from the least weight to the greatest.",
+    )
     scales: Literal["tensor", "channel"] = Field(
         "channel", description="One scale for a layer, or one for each of its outputs."
     )
-
-
-class Rounded:
-    """Weights as the levels of their fixed scales; the gradient of a weight beyond the last level is zero."""
-
-    def __init__(self, weight: torch.Tensor, *, bits: int, per_channel: bool) -> None:
-        self.top, self.bits = 2 ** (bits - 1) - 1, bits
-        self.scale = best_scale(weight, top=self.top, per_channel=per_channel)
-
-    def value(self, weight: torch.Tensor) -> torch.Tensor:
-        scale = _beside(self.scale, weight)
-        value: torch.Tensor = (weight / scale).round().clamp(-self.top, self.top) * scale
-        return value
-
-    def gradient(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        limit = (self.top + 0.5) * _beside(self.scale, weight)
-        within: torch.Tensor = weight.abs() <= limit
-        return gradient * within
-
-    def levels(self, rounded: torch.Tensor) -> np.ndarray:
-        """The int8 levels of what `forward` gave."""
-        return (rounded / _beside(self.scale, rounded)).round().to(torch.int8).numpy()
 
 
 class Quantize:
@@ -67,19 +46,25 @@ class Quantize:
         self._config = config
 
     def apply(self, subject: Subject) -> None:
-        rounders = {
-            name: Rounded(weight.parameter.detach(), bits=bits, per_channel=self._has_channels(weight))
+        grids = {
+            name: grid_for(
+                weight.parameter.detach(),
+                self._config.grid,
+                bits=bits,
+                per_channel=self._has_channels(weight),
+            )
             for name, weight in subject.weights.items()
             if (bits := self._bits(weight))
         }
-        for name, rounder in rounders.items():
-            subject.weights[name].constrain(rounder)
+        for name, grid in grids.items():
+            subject.weights[name].constrain(grid)
         fine_tune(subject, epochs=self._config.epochs)
-        for name, rounder in rounders.items():
+        for name, grid in grids.items():
             subject.coded[name] = Quantized(
-                levels=rounder.levels(subject.weights[name].parameter.detach()),
-                scale=rounder.scale.half().numpy(),
-                bits=rounder.bits,
+                levels=grid.levels(subject.weights[name].parameter.detach()),
+                scale=grid.scale.half().numpy(),
+                bits=(grid.high - grid.low).bit_length(),
+                zero_point=grid.zero_point.to(torch.int8).numpy() if self._config.grid == "uniform" else None,
             )
 
     def _bits(self, weight: Weight) -> int | None:
@@ -92,27 +77,3 @@ class Quantize:
         """An embedding has a row for each token: so many scales would take more than they bring."""
         matrices = ("linear", "convolution", "recurrent")
         return self._config.scales == "channel" and weight.kind in matrices
-
-
-def best_scale(weight: torch.Tensor, *, top: int, per_channel: bool) -> torch.Tensor:
-    """The scale, or one per row, whose rounding is closest to `weight` in squares; a half-precision number.
-
-    Clipping a few large weights leaves finer levels for the many small ones.
-    """
-    rows = weight.flatten(start_dim=1) if per_channel else weight.reshape(1, -1)
-    largest_R = rows.abs().amax(dim=1)
-    # Half precision is what the file keeps: training must see the very number that serving will.
-    candidates_KR = (_CLIPS[:, None] * largest_R / top).half().float()
-    candidates_KR[candidates_KR == 0] = 1.0
-    errors_KR = torch.stack(
-        [
-            ((rows / s_R[:, None]).round().clamp(-top, top) * s_R[:, None] - rows).square().sum(dim=1)
-            for s_R in candidates_KR
-        ]
-    )
-    scale_R = candidates_KR.gather(0, errors_KR.argmin(dim=0)[None])[0]
-    return scale_R if per_channel else scale_R[0]
-
-
-def _beside(scale: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    return scale if scale.ndim == 0 else scale.view(-1, *[1] * (weight.ndim - 1))
