@@ -41,6 +41,9 @@ def compress(
         ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Recipes to try, at most.")] = None,
+    choose: Annotated[
+        str | None, typer.Option(help="Of those good enough: smallest (default), or the knee of the front.")
+    ] = None,
     settings: Settings = None,
     wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
@@ -55,7 +58,7 @@ def compress(
 
       raymaas compress jobs/compress_digits.yaml --set search.seed=1
     """
-    chosen = {"max_loss": max_error_increase, "search.trials": trials}
+    chosen = {"max_loss": max_error_increase, "search.trials": trials, "choose": choose}
     given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
     document = read_job_as(CompressJob, _source(job), settings=[*given, *(settings or ())])
     with client_of(context) as client:

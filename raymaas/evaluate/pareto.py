@@ -31,10 +31,66 @@ def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> l
 
 def beats(one: Candidate, other: Candidate, objectives: Sequence[Objective]) -> bool:
     """Whether `one` is nowhere worse than `other`, and somewhere better."""
-    gains = [
-        (one.metrics[o.metric] - other.metrics[o.metric]) * (1 if o.mode == "max" else -1) for o in objectives
-    ]
+    gains = [_gain(one, objective) - _gain(other, objective) for objective in objectives]
     return min(gains) >= 0 and max(gains) > 0
+
+
+def knee(candidates: Sequence[Candidate], objectives: tuple[Objective, Objective]) -> Candidate:
+    """Where on the front more of one objective begins to cost much of the other.
+
+    The one farthest from the line between the front's two ends, both objectives brought to 0 to 1 (V. Satopaa et
+    al., Finding a Kneedle in a Haystack, 2011); of two or fewer, the best by the first objective. Raises ValueError
+    when there are no candidates.
+    """
+    best = sorted(front(candidates, objectives), key=lambda c: _gain(c, objectives[0]), reverse=True)
+    if not best:
+        raise ValueError("there is no knee where there are no candidates")
+    spans = [[_gain(c, objective) for c in best] for objective in objectives]
+
+    def above_the_line(candidate: Candidate) -> float:
+        shares = [
+            (_gain(candidate, objective) - min(span)) / ((max(span) - min(span)) or 1)
+            for objective, span in zip(objectives, spans, strict=True)
+        ]
+        return sum(shares)
+
+    return max(best, key=above_the_line)
+
+
+def hypervolume(
+    candidates: Sequence[Candidate],
+    objectives: tuple[Objective, Objective],
+    *,
+    reference: tuple[float, float],
+) -> float:
+    """The area that the candidates beat and that beats `reference`, in the product of both units.
+
+    E. Zitzler, L. Thiele, Multiobjective Optimization Using Evolutionary Algorithms (1998). Candidates that do not
+    beat the reference in both objectives add nothing; more is better, and no candidate makes it less.
+    """
+    signs = [1 if objective.mode == "max" else -1 for objective in objectives]
+    gained = sorted(
+        (
+            [
+                _gain(c, objective) - sign * end
+                for objective, sign, end in zip(objectives, signs, reference, strict=True)
+            ]
+            for c in candidates
+        ),
+        reverse=True,
+    )
+    area, height = 0.0, 0.0
+    for across, upwards in gained:
+        if across > 0 and upwards > height:
+            area += across * (upwards - height)
+            height = upwards
+    return area
+
+
+def _gain(candidate: Candidate, objective: Objective) -> float:
+    """Its figure, so that more is better."""
+    value = candidate.metrics[objective.metric]
+    return value if objective.mode == "max" else -value
 
 
 def front_csv(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> bytes:
@@ -45,8 +101,7 @@ def front_csv(candidates: Sequence[Candidate], objectives: Sequence[Objective]) 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["trial", "front", *settings, *metrics])
-    sign = 1 if objectives[0].mode == "min" else -1
-    for c in sorted(candidates, key=lambda c: sign * c.metrics[objectives[0].metric]):
+    for c in sorted(candidates, key=lambda c: -_gain(c, objectives[0])):
         chosen = [c.settings.get(key, "") for key in settings]
         table.writerow([c.name, int(c.name in names), *chosen, *(c.metrics.get(key, "") for key in metrics)])
     return text.getvalue().encode()

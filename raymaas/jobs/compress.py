@@ -11,7 +11,7 @@ from raymaas.bundle.runtimes.torch import load_network
 from raymaas.compress.accounting import account
 from raymaas.compress.recipe import passes_of
 from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
-from raymaas.evaluate.pareto import Candidate, front_csv, front_png
+from raymaas.evaluate.pareto import Candidate, front_csv, front_png, hypervolume, knee
 from raymaas.exchange.identity import identity
 from raymaas.jobs.judging import Subject, judged, on_test_rows
 from raymaas.jobs.origin import rows_of_version, trained_original
@@ -55,7 +55,9 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         on_trial=parts.on_trial,
     )
     _keep_front(trials, gate, parts, model=job.model)
-    chosen = smallest_within(trials, gate, parent=reached, run_id=parts.run_id)
+    parts.say(_volume(trials, gate, parent=(parent.weights_bytes, reached)))
+    good = within(trials, gate, parent=reached, run_id=parts.run_id)
+    chosen = smallest(good, gate) if job.choose == "smallest" else at_the_knee(good, gate)
     assert isinstance(chosen.outcome, Finished)
     parts.say(
         f"evaluating {chosen.trial}, {chosen.metrics['bytes']:.0f} bytes, on {len(rows.test)} test rows"
@@ -119,11 +121,10 @@ def _reached(gate: Gate, found: Mapping[str, float]) -> float:
     return found[VALIDATION + gate.metric]
 
 
-def smallest_within(trials: Sequence[Trial], gate: Gate, *, parent: float, run_id: str) -> Trial:
-    """The trial with the fewest bytes that passes the gate; of equals, the better one by its metric.
+def within(trials: Sequence[Trial], gate: Gate, *, parent: float, run_id: str) -> list[Trial]:
+    """The trials that pass the gate; `parent` is what the parent reached on validation rows.
 
-    `parent` is what the parent reached on validation rows. Raises RunFailed, naming the nearest miss and the next
-    step, when none passes.
+    Raises RunFailed, naming the nearest miss and the next step, when none does.
     """
     finished = finished_trials(trials, run_id=run_id)
 
@@ -141,11 +142,39 @@ def smallest_within(trials: Sequence[Trial], gate: Gate, *, parent: float, run_i
             f"{settings or 'the recipe'}. Search gentler settings, or raise max_loss",
             run=run_id,
         )
-    return min(good, key=lambda trial: (trial.metrics["bytes"], loss(trial)))
+    return good
+
+
+def smallest(trials: Sequence[Trial], gate: Gate) -> Trial:
+    """The one with the fewest bytes; of equals, the better one by the gate's metric."""
+    return min(
+        trials, key=lambda t: (t.metrics["bytes"], gate.loss(t.metrics[VALIDATION + gate.metric], parent=0))
+    )
+
+
+def at_the_knee(trials: Sequence[Trial], gate: Gate) -> Trial:
+    """The one at the knee of their front of bytes and the gate's metric."""
+    name = knee([_candidate(trial) for trial in trials], gate.objectives).name
+    return next(trial for trial in trials if trial.trial == name)
+
+
+def _volume(trials: Sequence[Trial], gate: Gate, *, parent: tuple[float, float]) -> str:
+    """How much of what could be won was: bytes of the parent times the metric that may be lost."""
+    weights_bytes, reached = parent
+    worst = reached + gate.max_loss if gate.mode == "min" else reached - gate.max_loss
+    candidates = [_candidate(trial) for trial in trials if isinstance(trial.outcome, Finished)]
+    area = hypervolume(candidates, gate.objectives, reference=(weights_bytes, worst))
+    whole = weights_bytes * gate.max_loss
+    share = f"{area / whole:.3f} of the rectangle" if whole else "no area, since nothing may be lost,"
+    return f"hypervolume {share} between the parent and the gate"
+
+
+def _candidate(trial: Trial) -> Candidate:
+    return Candidate(trial.trial, trial.point, trial.metrics)
 
 
 def _keep_front(trials: Sequence[Trial], gate: Gate, parts: JobParts, *, model: str) -> None:
-    candidates = [Candidate(t.trial, t.point, t.metrics) for t in trials if isinstance(t.outcome, Finished)]
+    candidates = [_candidate(trial) for trial in trials if isinstance(trial.outcome, Finished)]
     if not candidates:
         return
     files = {

@@ -96,6 +96,11 @@ class CompressJob(Document):
         description="How much worse that may get on validation rows against the parent; of a share, such as accuracy, "
         "in points.",
     )
+    choose: Literal["smallest", "knee"] = Field(
+        "smallest",
+        description="Which of the recipes that pass the gate is registered: the one of fewest bytes, or the one after "
+        "which fewer bytes begin to cost much of the metric.",
+    )
     seed: int = Field(0, ge=0, description="Seed of batch order.")
     description: str = Field("", description="Kept with the version.")
     card: Card | None = Field(

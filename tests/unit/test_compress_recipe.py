@@ -17,7 +17,7 @@ from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import input_rms
 from raymaas.data.rows import Rows
 from raymaas.errors import IntegrityError, InvalidInput, RunFailed
-from raymaas.jobs.compress import smallest_within
+from raymaas.jobs.compress import at_the_knee, smallest, within
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
 from raymaas.specs.compression import FineTuning, Gate
@@ -221,15 +221,23 @@ def trial(name: str, size: float, accuracy: float) -> Trial:
 
 def test_the_smallest_within_the_budget_is_chosen_and_the_more_accurate_of_equals():
     trials = [trial("a", 100, 0.90), trial("b", 300, 0.97), trial("c", 200, 0.96), trial("d", 200, 0.95)]
-    assert smallest_within(trials, GATE, parent=0.96, run_id="run-1").trial == "c"
+    good = within(trials, GATE, parent=0.96, run_id="run-1")
+    assert {each.trial for each in good} == {"b", "c", "d"}
+    assert smallest(good, GATE).trial == "c"
+
+
+def test_the_knee_is_where_fewer_bytes_begin_to_cost_much():
+    trials = [trial("a", 100, 0.90), trial("b", 120, 0.96), trial("c", 400, 0.97), trial("d", 410, 0.95)]
+    assert at_the_knee(trials, GATE).trial == "b"
+    assert at_the_knee(trials[:1], GATE).trial == "a"
 
 
 def test_when_nothing_keeps_the_accuracy_the_best_and_the_next_step_are_named():
     with pytest.raises(
         RunFailed, match=r"0\.9000 in 100 bytes with quantize\.bits 3\. Search gentler"
     ) as error:
-        smallest_within([trial("a", 100, 0.9), trial("b", 50, 0.8)], GATE, parent=0.96, run_id="run-1")
+        within([trial("a", 100, 0.9), trial("b", 50, 0.8)], GATE, parent=0.96, run_id="run-1")
     assert error.value.run == "run-1"
     failed = Trial(run_id="run-1", trial="t", point={}, outcome=Broken(error="out of memory"))
     with pytest.raises(RunFailed, match="every trial failed, the first with: out of memory"):
-        smallest_within([failed], GATE, parent=0.96, run_id="run-1")
+        within([failed], GATE, parent=0.96, run_id="run-1")

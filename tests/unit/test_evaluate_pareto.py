@@ -3,7 +3,7 @@
 import csv
 import io
 
-from raymaas.evaluate.pareto import Candidate, front, front_csv, front_png
+from raymaas.evaluate.pareto import Candidate, front, front_csv, front_png, hypervolume, knee
 from raymaas.specs.search import Objective
 
 OBJECTIVES = (Objective(metric="bytes", mode="min"), Objective(metric="accuracy", mode="max"))
@@ -49,3 +49,21 @@ def test_the_picture_is_a_png_and_the_same_for_the_same_trials():
     assert first.startswith(b"\x89PNG\r\n\x1a\n")
     assert first == front_png([LARGE, WORSE, SMALL], OBJECTIVES, title="digits")
     assert first != front_png([LARGE, SMALL], OBJECTIVES, title="digits")
+
+
+def test_the_knee_is_farthest_from_the_line_between_the_ends():
+    steep = candidate("steep", 12, 0.94)
+    assert knee([LARGE, WORSE, SMALL, MIDDLE, steep], OBJECTIVES) == steep
+    assert knee([WORSE], OBJECTIVES) == WORSE
+
+
+def test_the_hypervolume_is_the_area_between_the_front_and_the_reference():
+    # 30 wide to 0.8 + 0.1 from 20 wide + 0.05 from 10 wide, above an accuracy of 0.5.
+    area = hypervolume([LARGE, WORSE, SMALL, MIDDLE], OBJECTIVES, reference=(40, 0.5))
+    assert abs(area - (30 * 0.3 + 20 * 0.1 + 10 * 0.05)) < 1e-12
+    assert hypervolume([LARGE, MIDDLE], OBJECTIVES, reference=(20, 0.5)) == 0
+
+
+def test_a_candidate_that_is_beaten_adds_no_hypervolume():
+    without = hypervolume([LARGE, MIDDLE], OBJECTIVES, reference=(40, 0.5))
+    assert hypervolume([LARGE, MIDDLE, WORSE], OBJECTIVES, reference=(40, 0.5)) == without
