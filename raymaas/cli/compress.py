@@ -14,13 +14,14 @@ from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job_as
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.names import Reference
+from raymaas.specs.search import Objective
 
 app = typer.Typer()
 
 
 def _source(job: str) -> Path | dict[str, str]:
     """The job file, or the job that compresses the version of that name."""
-    if Path(job).suffix or Path(job).exists():
+    if Path(job).suffix in (".yaml", ".yml", ".json"):
         return Path(job)
     return {"kind": CompressJob.kind, "model": Reference.parse(job).model, "parent": job}
 
@@ -36,8 +37,8 @@ def compress(
         float | None,
         typer.Option(
             min=0,
-            help="How much worse the model's metric may get on validation rows, accuracy in points. Default 0.5, or "
-            "what the job file says.",
+            help="How much worse the model's metric may get on validation rows, accuracy in points. Default 0.5 "
+            "points, 2 % of another metric, or what the job file says.",
         ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Recipes to try, at most.")] = None,
@@ -62,12 +63,14 @@ def compress(
     given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
     document = read_job_as(CompressJob, _source(job), settings=[*given, *(settings or ())])
     with client_of(context) as client:
+        named = client.models.version(document.parent) if "@" in document.parent else None
+        # A wrong metric is told before anything is submitted.
+        objectives = document.gate(named).objectives if named else (Objective(metric="bytes", mode="min"),)
         run = client.compress(document)
         if not wait:
             print_accepted(run, as_json=as_json)
             return
-        parent = client.models.version(document.parent or document.model)
-        ended = follow(run, document.gate(parent).objectives).status
+        ended = follow(run, objectives).status
         assert ended.state == "succeeded"
         version = client.models.version(f"{document.model}@{ended.version}")
         print_json(version) if as_json else typer.echo(version_line(version))

@@ -41,14 +41,14 @@ def fine_tune(subject: Subject, *, epochs: int, steps: Steps = Steps()) -> None:
     """
     settings, weights = subject.fine_tuning, list(subject.weights.values())
     optimizer = torch.optim.Adam([weight.moved for weight in weights], lr=settings.learning_rate, fused=True)
-    total = epochs * math.ceil(len(subject.y_N) / settings.batch_size)
+    total = epochs * math.ceil(len(subject.x_ND) / settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, total))
     with torch.random.fork_rng(devices=[]):
         for epoch in range(epochs):
             steps.before_epoch(epoch)
             seed = subject.seed * 1_000_003 + subject.epochs_done
             torch.manual_seed(seed)  # of what a network draws while it trains
-            order_N = torch.randperm(len(subject.y_N), generator=torch.Generator().manual_seed(seed))
+            order_N = torch.randperm(len(subject.x_ND), generator=torch.Generator().manual_seed(seed))
             loss_sum = 0.0
             for batch_B in torch.split(order_N, settings.batch_size):
                 subject.network.zero_grad()

@@ -21,6 +21,7 @@ import torch
 
 GridName = Literal["symmetric", "uniform"]
 
+_HALF = torch.finfo(torch.float16)
 _CLIPS = torch.linspace(0.3, 1.0, 29)
 
 
@@ -28,8 +29,7 @@ _CLIPS = torch.linspace(0.3, 1.0, 29)
 class Grid:
     """Where weights may lie; a constraint of `compress.weights`. A weight beyond the ends has no gradient.
 
-    `scale` is float32 of shape [] or [R], each a half-precision number, since that is what a file keeps: training
-    sees the very numbers that serving will. `zero_point` is of the same shape, a whole number.
+    `scale` is float32 of shape [] or [R]. `zero_point` is of the same shape, a whole number.
     """
 
     scale: torch.Tensor
@@ -50,6 +50,11 @@ class Grid:
     def levels(self, weight: torch.Tensor) -> np.ndarray:
         """int8, of the shape of `weight`."""
         return self._levels(weight).to(torch.int8).numpy()
+
+    def kept_scale(self) -> np.ndarray:
+        """The scale as a file keeps it: at half precision where that is the very same number."""
+        halved = self.scale.half()
+        return (halved if torch.equal(halved.float(), self.scale) else self.scale).numpy()
 
     def _levels(self, weight: torch.Tensor) -> torch.Tensor:
         level = (weight / _beside(self.scale, weight)).round() + _beside(self.zero_point, weight)
@@ -90,9 +95,13 @@ def _uniform(rows: torch.Tensor, bits: int) -> Grid:
 
 
 def _half(scale: torch.Tensor) -> torch.Tensor:
-    """Half-precision numbers; 1 where there is nothing but zeros."""
-    halved = scale.half().float()
-    return torch.where(halved == 0, torch.ones_like(halved), halved)
+    """Half-precision numbers, if they can hold all of them as precisely as any; 1 where there is nothing but zeros.
+
+    That is what a file keeps: training sees the very numbers that serving will.
+    """
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    normal = (scale >= _HALF.tiny) & (scale <= _HALF.max)
+    return scale.half().float() if bool(normal.all()) else scale
 
 
 def _beside(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

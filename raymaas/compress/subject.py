@@ -82,14 +82,32 @@ class Subject:
         """The weights that passes prune, by name; biases, norms and the like are not among them."""
         return {name: weight for name, weight in self.weights.items() if weight.kind != "other"}
 
+    @torch.no_grad()
     def tensors(self) -> dict[str, Coded]:
-        """Every tensor of the network in the form it is kept: settled by a pass, or else at half precision."""
-        kept = dict(self.coded)
-        for name, tensor in self.network.state_dict().items():
-            if name not in kept:
-                whole = not tensor.is_floating_point()
-                kept[name] = Raw(tensor.numpy() if whole else tensor.half().numpy())
+        """Every tensor of the network in the form it is kept: settled by a pass, or else at half precision.
+
+        Afterwards the network computes with those very numbers.
+        """
+        kept: dict[str, Coded] = {}
+        first_names: dict[torch.Tensor, str] = {}
+        for name, tensor in self.network.state_dict(keep_vars=True).items():
+            first = first_names.setdefault(tensor, name)
+            if first != name:  # a tied weight
+                kept[name] = kept[first]
+            elif name in self.coded:
+                kept[name] = self.coded[name]
+            else:
+                raw = _raw(tensor.detach())
+                tensor.copy_(torch.from_numpy(raw.dense()))
+                kept[name] = raw
         return kept
+
+
+def _raw(tensor: torch.Tensor) -> Raw:
+    """At half precision, if there are such numbers and it can hold them."""
+    halved = tensor.half()
+    fits = tensor.is_floating_point() and bool(torch.isfinite(halved).all())
+    return Raw((halved if fits else tensor).numpy())
 
 
 def _by_name(network: Network) -> dict[str, Weight]:

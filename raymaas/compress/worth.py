@@ -11,7 +11,7 @@ movement     -sum of w dL/dw over the steps so far: weights that training moves 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -32,7 +32,6 @@ def magnitude(subject: Subject) -> dict[str, torch.Tensor]:
     return {name: weight.parameter.detach().abs() for name, weight in subject.matrices.items()}
 
 
-@torch.no_grad()
 def activation(subject: Subject) -> dict[str, torch.Tensor]:
     rms = input_rms(subject)
     return {name: worth * rms.get(name, 1.0) for name, worth in magnitude(subject).items()}
@@ -41,81 +40,84 @@ def activation(subject: Subject) -> dict[str, torch.Tensor]:
 def taylor(subject: Subject) -> dict[str, torch.Tensor]:
     weights = subject.matrices
     worth = {name: torch.zeros_like(weight.parameter) for name, weight in weights.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(subject.seed)
-        for batch_B in torch.split(torch.arange(min(_ROWS, len(subject.x_ND))), _BATCH):
-            subject.network.zero_grad()
-            loss_of(subject, batch_B).backward()  # type: ignore[no-untyped-call]
-            for name, weight in weights.items():
-                if weight.parameter.grad is not None:
-                    worth[name] += (weight.parameter.detach() * weight.parameter.grad).square()
-    subject.network.zero_grad()
+    for _ in _losses(subject):
+        for name, weight in weights.items():
+            if weight.parameter.grad is not None:
+                worth[name] += (weight.parameter.detach() * weight.parameter.grad).square()
     return worth
 
 
 class Movement:
-    """Adds up how the steps of a fine-tuning move each weight away from zero. Before the first step: its magnitude."""
+    """Adds up how the steps of a fine-tuning move each weight away from zero."""
 
     def __init__(self, subject: Subject) -> None:
         self._weights = subject.matrices
-        self._sums: dict[str, torch.Tensor] = {}
+        self._sums = {name: torch.zeros_like(weight.parameter) for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def watch(self) -> None:
         """Called before each step of the optimizer."""
         for name, weight in self._weights.items():
             if weight.parameter.grad is not None:
-                # Of the weight itself, also where it is masked.
-                step = -weight.moved * weight.parameter.grad
-                self._sums[name] = self._sums[name] + step if name in self._sums else step
+                self._sums[name] -= weight.parameter * weight.parameter.grad
 
     def worth(self) -> Mapping[str, torch.Tensor]:
-        return {
-            name: self._sums.get(name, weight.parameter.detach().abs())
-            for name, weight in self._weights.items()
-        }
+        return self._sums
 
 
-@torch.no_grad()
 def input_rms(subject: Subject) -> dict[str, torch.Tensor]:
     """Root mean square of what each matrix multiplies, in a shape that broadcasts over it; where it is to be seen.
 
-    Of an embedding that is the square root of how often a token comes; of recurrent cells, one number for what comes
-    in and one for the state.
+    Of recurrent cells it is one number for what comes in and one for the state. What is looked up, as in an
+    embedding, is not among them.
     """
-    found: dict[str, torch.Tensor] = {}
-    handles = [
-        weight.module.register_forward_hook(_watching(weight, found)) for weight in subject.matrices.values()
-    ]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(subject.seed)
-        subject.network(subject.x_ND[:_ROWS])
+    squares: dict[str, torch.Tensor] = {}
+    counts: dict[str, int] = {}
+
+    def watching(weight: Weight) -> Callable[[nn.Module, tuple[torch.Tensor, ...], Any], None]:
+        @torch.no_grad()
+        def keep(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
+            seen = _multiplied(weight, inputs[0], output)
+            if seen is not None:
+                summed, count = seen
+                squares[weight.name] = squares.get(weight.name, torch.zeros(())) + summed
+                counts[weight.name] = counts.get(weight.name, 0) + count
+
+        return keep
+
+    handles = [weight.module.register_forward_hook(watching(weight)) for weight in subject.matrices.values()]
+    for _ in _losses(subject):
+        pass
     for handle in handles:
         handle.remove()
-    return found
+    return {name: (summed / counts[name]).sqrt() for name, summed in squares.items()}
 
 
-def _watching(weight: Weight, found: dict[str, torch.Tensor]) -> Any:
-    def keep(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: Any) -> None:
-        match module:
-            case nn.Linear():
-                found[weight.name] = _rms(inputs[0], keep=-1)
-            case _ConvNd():
-                rms_K = _rms(inputs[0], keep=1)
-                groups = rms_K.view(module.groups, -1).repeat_interleave(
-                    module.out_channels // module.groups, dim=0
-                )
-                found[weight.name] = groups.view(*groups.shape, *[1] * len(module.kernel_size))
-            case nn.Embedding():
-                counts = torch.bincount(inputs[0].flatten().long(), minlength=module.num_embeddings)
-                found[weight.name] = (counts / inputs[0].numel()).sqrt()[:, None]
-            case nn.RNNBase():
-                seen = inputs[0] if weight.name.endswith("weight_ih_l0") else output[0]
-                found[weight.name] = seen.square().mean().sqrt()
-
-    return keep
+def _losses(subject: Subject) -> Iterator[None]:
+    """Lets the network go through some rows, drawn by the seed; at each stop the gradients are those of a batch."""
+    seed = torch.Generator().manual_seed(subject.seed)
+    rows_N = torch.randperm(len(subject.x_ND), generator=seed)[:_ROWS]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(subject.seed)
+        for batch_B in torch.split(rows_N, _BATCH):
+            subject.network.zero_grad()
+            loss_of(subject, batch_B).backward()  # type: ignore[no-untyped-call]
+            yield
+    subject.network.zero_grad()
 
 
-def _rms(values: torch.Tensor, *, keep: int) -> torch.Tensor:
-    others = [dimension for dimension in range(values.dim()) if dimension != keep % values.dim()]
-    return values.square().mean(dim=others).sqrt()
+def _multiplied(weight: Weight, x_B: torch.Tensor, output: Any) -> tuple[torch.Tensor, int] | None:
+    """Sum of squares of what `weight` multiplied in one call, in a shape that broadcasts over it, and of how many."""
+    match weight.module:
+        case nn.Linear():
+            return x_B.square().flatten(end_dim=-2).sum(dim=0), x_B[..., 0].numel()
+        case _ConvNd(transposed=False) as layer:
+            squares_K = x_B.square().transpose(0, 1).flatten(start_dim=1).sum(dim=1)
+            grouped = squares_K.view(layer.groups, -1).repeat_interleave(
+                layer.out_channels // layer.groups, dim=0
+            )
+            return grouped.view(*grouped.shape, *[1] * len(layer.kernel_size)), x_B[:, 0].numel()
+        case nn.RNNBase():
+            seen = x_B if weight.name.endswith("weight_ih_l0") else output[0]
+            return seen.square().sum(), seen.numel()
+    return None

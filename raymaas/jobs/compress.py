@@ -14,7 +14,7 @@ from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
 from raymaas.evaluate.pareto import Candidate, front_csv, front_png, hypervolume, knee
 from raymaas.exchange.identity import identity
 from raymaas.jobs.judging import Subject, judged, on_test_rows
-from raymaas.jobs.origin import rows_of_version, trained_original
+from raymaas.jobs.origin import network_of, rows_of_version, trained_original
 from raymaas.jobs.parts import JobParts, lineage_of
 from raymaas.jobs.recipes import RecipeTrial, coded_bundle, on_validation_rows
 from raymaas.registry.blobs import Blobs
@@ -38,6 +38,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
     original = trained_original(parts.versions, parent)
     rows = rows_of_version(parts.store, original)
     gate = job.gate(parent)
+    network_of(parts.versions, parent)  # a network that cannot be built here is told before any trial
     # Every recipe is checked before the first one trains.
     for point in extremes(job.space()):
         passes_of(settled(job.recipe, point))
@@ -86,7 +87,7 @@ def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
         accounting=account(
             coded,
             network=load_network(bundle.files),
-            row=rows.test.x_ND[:1],
+            row=rows.validation.x_ND[:1],
             original_bytes=original.weights_bytes,
         ),
     )

@@ -80,8 +80,8 @@ def coded_bundle(coded: bytes, parent: ModelVersion, versions: Versions, rows: P
     """The files of the coded network, behind the transforms that its parent has."""
     signature, transforms = parent.signature, transforms_of(versions, parent)
     network = network_signature(signature, transforms) if transforms else signature
-    bundle = build_coded(coded, signature=network, probes=rows.test.x_ND[:PROBE_ROWS])
+    bundle = build_coded(coded, signature=network, probes=rows.validation.x_ND[:PROBE_ROWS])
     if transforms is None:
         return bundle
-    probes = rows.test.inputs(signature.inputs, count=PROBE_ROWS)
+    probes = rows.validation.inputs(signature.inputs, count=PROBE_ROWS)
     return put_in_front(transforms, bundle, signature=signature, probes=probes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document, Spec
@@ -18,6 +18,9 @@ from raymaas.specs.versions import ModelVersion
 
 VALIDATION = "validation_"
 """Before a metric's name: its value on validation rows."""
+
+
+_POINTS, _RELATIVE = 0.5, 0.02  # what may be lost where a job does not say
 
 
 class Gate(Spec):
@@ -90,11 +93,12 @@ class CompressJob(Document):
         "",
         description="What a recipe may cost: a metric of the model's task; default the one its evaluation begins with.",
     )
-    max_loss: float = Field(
-        0.5,
+    max_loss: float | None = Field(
+        default=None,
         ge=0,
+        validation_alias=AliasChoices("max_loss", "max_accuracy_loss"),  # its name in the first stores
         description="How much worse that may get on validation rows against the parent; of a share, such as accuracy, "
-        "in points.",
+        "in points. Default half a point, and of anything else 2 % of what the parent has.",
     )
     choose: Literal["smallest", "knee"] = Field(
         "smallest",
@@ -129,8 +133,16 @@ class CompressJob(Document):
             raise InvalidInput(
                 f"metric {self.metric!r} is none of {parent.model}'s: {', '.join(sorted(known))}"
             )
+        if parent.task == "adversarial" and not self.metric:
+            raise InvalidInput(
+                f"{parent.model} makes rows, and no metric of its evaluation says how good those are; name the one "
+                f"that may not get worse, metric: {' or '.join(sorted(known))}, and look at samples of what comes out"
+            )
         metric = self.metric or leading(known)[0]
-        return Gate(metric=metric, max_loss=self.max_loss / 100 if metric in SHARES else self.max_loss)
+        if metric in SHARES:
+            return Gate(metric=metric, max_loss=(_POINTS if self.max_loss is None else self.max_loss) / 100)
+        relative = _RELATIVE * abs(known[metric].value)
+        return Gate(metric=metric, max_loss=relative if self.max_loss is None else self.max_loss)
 
     def space(self) -> dict[str, Dimension]:
         """What the recipe leaves open; nothing when it is one recipe to carry out."""

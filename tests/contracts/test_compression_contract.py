@@ -55,8 +55,8 @@ def test_every_matrix_is_pruned_and_quantized_and_the_file_holds_what_was_traine
     served: Network = catalogue.build(component)
     decoded = read(write(component, compressed.tensors)).dense()
     served.load_state_dict({name: torch.from_numpy(array) for name, array in decoded.items()})
-    for name in subject.matrices:
-        np.testing.assert_array_equal(decoded[name], subject.network.state_dict()[name].numpy())
+    for name, tensor in subject.network.state_dict().items():
+        np.testing.assert_array_equal(decoded[name], tensor.numpy())
     with torch.no_grad():
         outputs = served.eval().infer(subject.x_ND)
     assert all(bool(torch.isfinite(output).all()) for output in outputs)
@@ -65,7 +65,15 @@ def test_every_matrix_is_pruned_and_quantized_and_the_file_holds_what_was_traine
 @pytest.mark.parametrize("score", ["activation", "taylor", "movement"])
 @pytest.mark.parametrize(
     "name",
-    ["cnn 12x12", "recurrent gru 5x4", "vit 3x12x12", "gpt 9", "text_recurrent 9", "mobilenet 3x12x12"],
+    [
+        "cnn 12x12",
+        "recurrent gru 5x4",
+        "vit 3x12x12",
+        "gpt 9",
+        "text_recurrent 9",
+        "mobilenet 3x12x12",
+        "gan 12x12",
+    ],
 )
 def test_every_score_ranks_the_weights_of_every_kind_of_layer(name: str, score: Score) -> None:
     _, subject = subject_of(*dict(zip(NAMES, FAMILIES, strict=True))[name])

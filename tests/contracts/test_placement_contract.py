@@ -35,9 +35,15 @@ OWN = [
     Component(use="chained_networks:Stack", config={"in_features": 12, "classes": C}),
     Component(use="chained_networks:Around", config={"in_features": 12, "classes": C}),
     Component(use="chained_networks:Ladder", config={"in_features": 12}),
+    Component(use="chained_networks:Mirror", config={"in_features": 12, "classes": C}),
 ]
+SHARED = "cnn 12x12"
 UNCUT = ("gan", "linear_svm", "logistic", "rbf_svm", "vae")
-TIED = {"gpt": {"embed.weight"}, "chained_networks:Ladder": {"network.down.weight"}}
+TIED = {
+    "gpt": {"embed.weight"},
+    "chained_networks:Ladder": {"network.down.weight"},
+    "chained_networks:Mirror": {"network.second.weight"},
+}
 
 
 def some_rows(use: str, row: tuple[int, ...], count: int, *, seed: int) -> Rows:
@@ -92,6 +98,12 @@ def on_two(alone, tmp_path_factory):
         )
         for name in CUT
     }
+    cases["shared in pieces from one"] = replace(
+        CASES[SHARED],
+        one_machine=True,
+        training=LONGER.model_copy(update={"accumulate": 3}),
+        resume=alone[SHARED].to_files(),
+    )
     cases |= {f"{strategy} tuned": replace(TUNED, strategy=strategy) for strategy in ("fsdp", "pipeline")}
     return together(cases, size=2, folder=tmp_path_factory.mktemp("two"))
 
@@ -141,6 +153,12 @@ def test_one_worker_goes_on_where_two_halves_were_and_two_halves_where_one_was(n
     (halves, _) = on_two[f"pipeline {name}"]
     assert_same(straight, replace(CASES[name], training=LONGER, resume=halves.to_files()).alone())
     assert_same(straight, on_two[f"pipeline from one {name}"][0])
+
+
+def test_shared_memory_carries_on_what_one_worker_began_also_in_pieces(on_two):
+    straight = replace(CASES[SHARED], training=LONGER).alone()
+    for many in on_two["shared in pieces from one"]:
+        assert_same(straight, many)
 
 
 @pytest.mark.parametrize("strategy", ["fsdp", "pipeline"])

@@ -22,9 +22,7 @@ def normal() -> torch.Tensor:
 def test_a_file_decodes_to_the_very_numbers_of_the_grid(values, name, bits, per_channel) -> None:
     weight = torch.tensor(values)
     grid = grid_for(weight, name, bits=bits, per_channel=per_channel)
-    kept = Quantized(
-        grid.levels(weight), grid.scale.half().numpy(), bits, grid.zero_point.to(torch.int8).numpy()
-    )
+    kept = Quantized(grid.levels(weight), grid.kept_scale(), bits, grid.zero_point.to(torch.int8).numpy())
 
     np.testing.assert_array_equal(kept.dense(), grid.value(weight).numpy())
     np.testing.assert_array_equal(grid.levels(grid.value(weight)), grid.levels(weight))
@@ -53,6 +51,16 @@ def test_a_uniform_grid_uses_all_its_levels_from_the_least_weight_to_the_greates
     paper = torch.round((weight + 1) / 4 * (2**bits - 1))
     assert (torch.tensor(levels).int() - grid.low - paper).abs().max() <= 1
     assert (grid.value(weight) - weight).abs().max() <= 1.01 * float(grid.scale)
+
+
+@pytest.mark.parametrize("name", ["symmetric", "uniform"])
+@pytest.mark.parametrize("size", [1e-7, 3e7])
+def test_weights_beyond_half_precision_keep_their_size(name, size: float) -> None:
+    weight = normal() * size
+    grid = grid_for(weight, name, bits=8, per_channel=True)
+
+    assert grid.kept_scale().dtype == np.float32
+    torch.testing.assert_close(grid.value(weight), weight, rtol=0, atol=0.05 * size)
 
 
 @pytest.mark.parametrize("name", ["symmetric", "uniform"])

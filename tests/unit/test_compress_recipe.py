@@ -1,5 +1,7 @@
 """Compression: pruning and quantizing really happen, the network decoded is the one that was measured."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from raymaas.bundle.rmz.container import read, write
 from raymaas.bundle.rmz.tensors import Quantized, Raw
 from raymaas.bundle.runtimes.base import check_probes
 from raymaas.bundle.runtimes.opening import load_runtime
+from raymaas.compress import worth
 from raymaas.compress.distill import distillation_loss
 from raymaas.compress.passes.prune import Mask, mask_least
 from raymaas.compress.recipe import carry_out, passes_of
@@ -173,6 +176,24 @@ def test_a_student_of_another_task_is_refused(parent):
         carry_out([other], subject(parent))
 
 
+def test_numbers_that_half_precision_cannot_hold_are_kept_whole(parent):
+    large = copy.deepcopy(parent)
+    with torch.no_grad():
+        large.get_parameter("head.bias").fill_(2.5e5)
+    kept = carry_out([Component(use="prune", config={"sparsity": 0.5, "epochs": 0})], subject(large)).tensors
+    assert kept["head.bias"].array.dtype == np.float32
+    assert (kept["head.bias"].array == 2.5e5).all()
+    assert kept["hidden.0.bias"].array.dtype == np.float16
+
+
+def test_scores_look_at_rows_from_everywhere(parent, monkeypatch):
+    """The last rows of a sorted set have what the first have not."""
+    monkeypatch.setattr(worth, "_ROWS", 40)
+    apart = subject(parent)
+    apart.x_ND[:100, 0] = 0
+    assert input_rms(apart)["hidden.0.weight"][0] > 0
+
+
 def test_a_fine_tuning_that_diverges_says_what_to_change(parent):
     with pytest.raises(RunFailed, match=r"lower fine_tuning\.learning_rate"):
         carry_out([Component(use="finetune", config={"epochs": 5})], subject(parent, learning_rate=1e30))
@@ -186,6 +207,10 @@ def test_a_fine_tuning_that_diverges_says_what_to_change(parent):
         ([Component(use="prun")], "did you mean 'prune'"),
         ([Component(use="melt")], "known are distill, finetune, l1, prune, quantize"),
         ([Component(use="prune", config={"sparsity": 1.5})], "less than or equal to 0.999"),
+        (
+            [Component(use="prune", config={"sparsity": 0.5, "score": "movement", "schedule": "one-shot"})],
+            "movement is how training moves weights",
+        ),
         ([Component(use="quantize", config={"bit": 4})], "did you mean 'bits'"),
     ],
 )

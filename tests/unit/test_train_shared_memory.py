@@ -1,6 +1,7 @@
 import os
 import signal
 import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from training_workers import GlooWorld, on_workers
 
 from raymaas.train.placement import shared_memory
 from raymaas.train.placement.shared_memory import Averaging, can_share
+from raymaas.train.placement.whole import Whole
 from raymaas.train.world import World
 
 
@@ -79,11 +82,38 @@ def test_gradients_are_the_mean_over_the_workers_and_buffers_are_those_of_the_fi
             np.testing.assert_allclose(buffers[name], buffer.numpy(), rtol=1e-6)
 
 
-def without_memory(world: GlooWorld) -> bool:
-    def refuse(descriptor: int, size: int) -> None:
-        raise OSError(28, f"no space for {size} bytes in {descriptor}")
+def drawn_elsewhere(world: GlooWorld) -> np.ndarray:
+    """The weights of a network whose numbers did not come from torch's generator, as they lie after placing it."""
+    here = world("ddp", one_machine=True)
+    net = Net()
+    with torch.no_grad():
+        net.first.weight.fill_(here.rank)
+    placed = Whole(net, here)
+    assert not isinstance(placed.model, DistributedDataParallel)
+    return net.first.weight.detach().numpy().copy()
 
-    shared_memory._reserve = refuse
+
+def test_all_workers_begin_with_the_weights_of_the_first(tmp_path: Path) -> None:
+    for weight in on_workers(drawn_elsewhere, size=2, folder=tmp_path):
+        assert not weight.any()
+
+
+def a_door_that_is_too_far(folder: Path, world: GlooWorld) -> bool:
+    tempfile.tempdir = str(folder)
+    return Averaging.between(Net(), world("ddp", one_machine=True)) is None
+
+
+def test_a_folder_whose_name_is_too_long_for_a_socket_is_told_to_all_workers(tmp_path: Path) -> None:
+    far = tmp_path / ("far" * 40)
+    far.mkdir()
+    assert on_workers(partial(a_door_that_is_too_far, far), size=2, folder=tmp_path) == [True, True]
+
+
+def without_memory(world: GlooWorld) -> bool:
+    def refuse(size: int) -> None:
+        raise OSError(28, f"no space for {size} bytes")
+
+    shared_memory._memory = refuse
     return Averaging.between(Net(), world("ddp", one_machine=True)) is None
 
 
@@ -96,20 +126,28 @@ def bereft(folder: Path, world: GlooWorld) -> str:
     average = Averaging.between(Net(), here)
     assert average is not None
     if here.rank == 1:
-        (folder / "gone").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         average()
     except (RuntimeError, OSError) as error:
-        (folder / "told").write_text(str(error))
+        (folder / f"told {here.rank}").write_text(str(error))
     return ""
 
 
 def test_a_worker_that_is_gone_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(EOFError):
-        on_workers(partial(bereft, tmp_path), size=2, folder=tmp_path)
+        on_workers(partial(bereft, tmp_path), size=3, folder=tmp_path)
 
-    assert "gone" in (tmp_path / "told").read_text() or "Broken pipe" in (tmp_path / "told").read_text()
+    for rank in (0, 2):
+        assert wait_for(tmp_path / f"told {rank}") == "another worker of this training is gone"
+
+
+def wait_for(file: Path) -> str:
+    """What the file says, which another process writes within seconds."""
+    end = time.monotonic() + 30
+    while not (file.exists() and file.read_text()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return file.read_text()
 
 
 def leftovers(folder: Path, world: GlooWorld) -> list[str]:

@@ -8,9 +8,9 @@ and, with exact zeros, the proximal one (N. Parikh, S. Boyd, Proximal Algorithms
 
     w <- soft(w - a dL/dw, a lambda),    soft(v, t) = sign(v) max(|v| - t, 0)
 
-Here a dL/dw is the step of Adam, which is about as long as the learning rate a: at a lambda of 1 the penalty pulls as
-hard as the loss ever does. Erratum of a formula that is often copied: `w <- w - a dL/dw + lambda sign(w)` makes
-weights grow.
+Here a dL/dw is the step of Adam, which is about as long as the learning rate a, and the penalty's step comes after it:
+at a lambda of 1 it pulls as hard as the loss ever does. Erratum of a formula that is often copied:
+`w <- w - a dL/dw + lambda sign(w)` makes weights grow.
 """
 
 from __future__ import annotations
@@ -47,22 +47,19 @@ class L1:
 
     def apply(self, subject: Subject) -> None:
         weights, strength = [weight.moved for weight in subject.matrices.values()], self._config.strength
+        pulled = soft if self._config.form == "proximal" else _towards_zero
 
         @torch.no_grad()
-        def add_gradient() -> None:
+        def pull(rate: float) -> None:
             for weight in weights:
-                if weight.grad is not None:
-                    weight.grad += strength * weight.sign()
+                weight.copy_(pulled(weight, rate * strength))
 
-        @torch.no_grad()
-        def shrink(rate: float) -> None:
-            for weight in weights:
-                weight.copy_(soft(weight, rate * strength))
+        fine_tune(subject, epochs=self._config.epochs, steps=Steps(after_step=pull))
 
-        steps = (
-            Steps(after_step=shrink) if self._config.form == "proximal" else Steps(before_step=add_gradient)
-        )
-        fine_tune(subject, epochs=self._config.epochs, steps=steps)
+
+def _towards_zero(weight: torch.Tensor, step: float) -> torch.Tensor:
+    """Every number moved by `step`; those within it change their sign."""
+    return weight - step * weight.sign()
 
 
 def soft(weight: torch.Tensor, threshold: float) -> torch.Tensor:

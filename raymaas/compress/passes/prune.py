@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from raymaas.compress.distill import Steps, fine_tune
 from raymaas.compress.subject import Subject
@@ -33,6 +33,14 @@ class PruneConfig(Spec):
         "global", description="The least useful of all matrices together, or of each for itself."
     )
     score: Score = Field("magnitude", description="What a weight is worth; see raymaas.compress.worth.")
+
+    @model_validator(mode="after")
+    def _movement_needs_steps(self) -> PruneConfig:
+        if self.score == "movement" and (self.schedule == "one-shot" or self.epochs < 2):
+            raise ValueError(
+                "score movement is how training moves weights: use schedule cubic and 2 epochs or more"
+            )
+        return self
 
 
 class Mask:
@@ -62,11 +70,13 @@ class Prune:
         for name, weight in weights.items():
             weight.constrain(masks[name])
         movement = Movement(subject) if config.score == "movement" else None
-        ramp = _ramp(config)
+        # Movement is known after the first epoch.
+        first = 1 if movement else 0
+        ramp = _ramp(config, epochs=config.epochs - first)
 
         def prune_more(epoch: int) -> None:
-            if epoch < ramp:
-                sparsity = config.sparsity * (1 - (1 - (epoch + 1) / ramp) ** 3)
+            if first <= epoch < first + ramp:
+                sparsity = config.sparsity * (1 - (1 - (epoch - first + 1) / ramp) ** 3)
                 worth = movement.worth() if movement else _worth(subject, config.score)
                 _mask(worth, masks, sparsity=sparsity, scope=config.scope)
                 for weight in weights.values():
@@ -115,6 +125,6 @@ def _worth(subject: Subject, score: Score) -> Mapping[str, torch.Tensor]:
     raise ValueError(score)
 
 
-def _ramp(config: PruneConfig) -> int:
-    """In how many epochs the sparsity grows."""
-    return 1 if config.schedule == "one-shot" else max(1, round(config.ramp * config.epochs))
+def _ramp(config: PruneConfig, *, epochs: int) -> int:
+    """In how many of the epochs the sparsity grows."""
+    return 1 if config.schedule == "one-shot" else max(1, round(config.ramp * epochs))

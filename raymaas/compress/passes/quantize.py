@@ -35,9 +35,9 @@ class QuantizeConfig(Spec):
 
 
 class Quantize:
-    """Afterwards every matrix and every bias of a layer is settled: levels and scales, which no later pass may touch.
+    """Afterwards weights of two dimensions or more and biases of layers are settled: no later pass may touch them.
 
-    Other weights, such as those of norms, are few and stay as they are.
+    Others, such as those of norms, are few and stay as they are.
     """
 
     Config: ClassVar[type[QuantizeConfig]] = QuantizeConfig
@@ -62,7 +62,7 @@ class Quantize:
         for name, grid in grids.items():
             subject.coded[name] = Quantized(
                 levels=grid.levels(subject.weights[name].parameter.detach()),
-                scale=grid.scale.half().numpy(),
+                scale=grid.kept_scale(),
                 bits=(grid.high - grid.low).bit_length(),
                 zero_point=grid.zero_point.to(torch.int8).numpy() if self._config.grid == "uniform" else None,
             )

@@ -12,12 +12,12 @@ from __future__ import annotations
 import logging
 import mmap
 import os
-import shutil
 import socket
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from typing import BinaryIO
 
 import torch
 import torch.distributed as dist
@@ -27,7 +27,6 @@ from raymaas.train.world import World
 
 log = logging.getLogger("raymaas.train")
 
-_MEMORY = Path("/dev/shm")  # where a file is memory; elsewhere the system's temporary folder must do
 _PATIENCE_S = 1800.0  # what gloo waits for a worker, too
 _FLOAT_BYTES = 4
 
@@ -68,16 +67,23 @@ class Averaging:
 
     @classmethod
     def between(cls, network: nn.Module, world: World) -> Averaging | None:
-        """Called by all workers together. None, for all of them, when the machine has too little memory to share."""
+        """Called by all workers together, which then have the weights of the first.
+
+        None, for all of them, when the machine has no memory to share.
+        """
         weights = [weight for weight in network.parameters() if weight.requires_grad]
         numbers = sum(weight.numel() for weight in weights) + len(weights)
         size = (world.size + 1) * numbers * _FLOAT_BYTES + sum(map(_bytes, network.buffers()))
         space = Space.between(world, size)
-        return cls(network, world, space) if space else None
+        if space is None:
+            return None
+        for tensor in (*network.parameters(), *network.buffers()):
+            dist.broadcast(tensor.detach(), src=0)
+        return cls(network, world, space)
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Raises RuntimeError when another worker is gone, and TimeoutError when it stays away for half an hour."""
+        """Raises as `Meeting.hold`."""
         gradients = [weight.grad for weight in self._weights]
         here = torch.tensor([gradient is not None for gradient in gradients], dtype=torch.float32)
         written = [
@@ -113,13 +119,17 @@ class Meeting:
     is_first: bool
 
     def hold(self) -> None:
-        if not self.is_first:
-            self._call()
-        for peer in self.sockets:
-            if not peer.recv(1):
-                raise RuntimeError("another worker of this training is gone")
-        if self.is_first:
-            self._call()
+        """Raises RuntimeError when another worker is gone, and TimeoutError when it stays away for half an hour."""
+        try:
+            if not self.is_first:
+                self._call()
+            for peer in self.sockets:
+                if not peer.recv(1):
+                    raise ConnectionResetError
+            if self.is_first:
+                self._call()
+        except ConnectionError as error:
+            raise RuntimeError("another worker of this training is gone") from error
 
     def _call(self) -> None:
         for peer in self.sockets:
@@ -135,37 +145,34 @@ class Space:
 
     @classmethod
     def between(cls, world: World, size: int) -> Space | None:
-        """`size` bytes; None when the machine has not that many. Nothing of it outlives the workers."""
+        """`size` bytes; None when the machine does not give them. Nothing of it outlives the workers.
+
+        Raises as `Meeting.hold`.
+        """
         return cls._made(world, size) if world.rank == 0 else cls._found()
 
     @classmethod
     def _made(cls, world: World, size: int) -> Space | None:
-        folder = Path(tempfile.mkdtemp(prefix="raymaas-"))
-        try:
-            with (
-                tempfile.TemporaryFile(dir=_MEMORY if _MEMORY.is_dir() else None) as file,
-                socket.socket(socket.AF_UNIX) as door,
-            ):
-                try:
-                    _reserve(file.fileno(), size)
-                except OSError as error:
-                    log.warning("gradients go through gloo: no %d bytes of memory to share (%s)", size, error)
-                    dist.broadcast_object_list([None], src=0)
-                    return None
-                address = str(folder / "door")
-                door.bind(address)
-                door.listen(world.size)
-                dist.broadcast_object_list([address], src=0)
-                peers = []
+        with ExitStack() as opened:
+            try:
+                folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="raymaas-"))
+                file = opened.enter_context(_memory(size))
+                door = opened.enter_context(socket.socket(socket.AF_UNIX))
                 door.settimeout(_PATIENCE_S)
-                for _ in range(world.size - 1):
-                    peer, _ = door.accept()
-                    peer.settimeout(_PATIENCE_S)
-                    socket.send_fds(peer, [b"."], [file.fileno()])
-                    peers.append(peer)
-                return cls(mmap.mmap(file.fileno(), size), Meeting(peers, is_first=True))
-        finally:
-            shutil.rmtree(folder)
+                door.bind(f"{folder}/door")
+                door.listen(world.size)
+            except OSError as error:
+                log.warning("gradients go through gloo: workers cannot share %d bytes here (%s)", size, error)
+                dist.broadcast_object_list([None], src=0)
+                return None
+            dist.broadcast_object_list([f"{folder}/door"], src=0)
+            peers = []
+            for _ in range(world.size - 1):
+                peer, _ = door.accept()
+                peer.settimeout(_PATIENCE_S)
+                socket.send_fds(peer, [b"."], [file.fileno()])
+                peers.append(peer)
+            return cls(mmap.mmap(file.fileno(), size), Meeting(peers, is_first=True))
 
     @classmethod
     def _found(cls) -> Space | None:
@@ -175,21 +182,33 @@ class Space:
             return None
         peer = socket.socket(socket.AF_UNIX)
         peer.settimeout(_PATIENCE_S)
-        peer.connect(told[0])
-        _, (descriptor,), _, _ = socket.recv_fds(peer, 1, 1)
         try:
-            memory = mmap.mmap(descriptor, 0)
-        finally:
-            os.close(descriptor)
-        return cls(memory, Meeting([peer], is_first=False))
+            peer.connect(told[0])
+            _, descriptors, _, _ = socket.recv_fds(peer, 1, 1)
+        except (ConnectionError, FileNotFoundError) as error:
+            raise RuntimeError("the first worker of this training is gone") from error
+        if not descriptors:
+            raise RuntimeError("the first worker of this training is gone")
+        with os.fdopen(descriptors[0]) as file:
+            return cls(mmap.mmap(file.fileno(), 0), Meeting([peer], is_first=False))
 
 
-def _reserve(descriptor: int, size: int) -> None:
-    """Raises OSError when there is no room: a page that is missing later would end the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.truncate(descriptor, size)
+def _memory(size: int) -> BinaryIO:
+    """An open file without a name, `size` bytes of zeros. Raises OSError when there is no room.
+
+    The room is taken now: a page that is missing later would end the process.
+    """
+    linux = hasattr(os, "memfd_create")
+    file: BinaryIO = os.fdopen(os.memfd_create("raymaas"), "r+b") if linux else tempfile.TemporaryFile()  # noqa: SIM115
+    try:
+        if linux:
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            os.truncate(file.fileno(), size)
+    except OSError:
+        file.close()
+        raise
+    return file
 
 
 def _bytes(tensor: torch.Tensor) -> int:

@@ -25,13 +25,13 @@ class Whole(Placed):
     def __init__(self, network: Network, world: World) -> None:
         self.network, self.world = network, world
         self._average = Averaging.between(network, world) if can_share(network, world) else None
-        self._model = network.to(world.device) if self._average else world.wrap(network)
+        self.model = network.to(world.device) if self._average else world.wrap(network)
 
     def gradient(self, pieces: Sequence[Piece], work: Work) -> torch.Tensor:
         losses = []
         for number, piece in enumerate(pieces, start=1):
             with nullcontext() if number == len(pieces) else self._unsynchronised():
-                loss = work.loss(work.given(self._model, piece.x_BD, piece), piece)
+                loss = work.loss(work.given(self.model, piece.x_BD, piece), piece)
                 loss.backward(piece.scale)  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         if self._average:
@@ -53,5 +53,5 @@ class Whole(Placed):
 
     def _unsynchronised(self) -> AbstractContextManager[None]:
         """Gradients add up on this worker until the last piece of a batch, and are averaged with it."""
-        model = self._model
+        model = self.model
         return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
