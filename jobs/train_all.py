@@ -58,7 +58,7 @@ def main(wanted: list[str]) -> int:
 
 
 def needs_more(name: str) -> bool:
-    """Whether its job needs what is not in every house: GPUs, and data of one's own."""
+    """Whether its job needs GPUs."""
     job = read_job(FOLDER / f"train_{name}.yaml")
     return isinstance(job, TrainJob) and job.scaling.gpus_per_worker > 0
 

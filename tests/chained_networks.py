@@ -65,6 +65,62 @@ class Ladder(nn.Module):
         return (h @ self.down.weight).mean(dim=1) + self.offset
 
 
+class Mirror(nn.Module):
+    """Has a weight in both halves that learns in the second one only."""
+
+    def __init__(self, in_features: int, classes: int, hidden: int = 16):
+        super().__init__()
+        self.first = nn.Linear(in_features, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Linear(hidden, classes)
+
+    def forward(self, x):
+        h = torch.tanh(self.first(x) @ self.second.weight.detach())
+        return self.last(torch.tanh(self.second(h)))
+
+
+class Echo(nn.Module):
+    """Writes over a value that also has another name."""
+
+    def __init__(self, in_features: int, classes: int):
+        super().__init__()
+        self.first, self.last = nn.Linear(in_features, classes), nn.Linear(classes, classes)
+
+    def forward(self, x):
+        h = same = self.last(self.first(x))
+        h -= 1
+        return h + same
+
+
+class Halving(nn.Module):
+    """Writes over its rows, in one of three ways, and uses them again behind a chain."""
+
+    def __init__(self, in_features: int, classes: int, how: str = "method"):
+        super().__init__()
+        self.how = how
+        self.leap = Leap(in_features)
+        self.layers = Stack(in_features, classes)
+
+    def forward(self, x):
+        rows = x.flatten(1)
+        if self.how == "method":
+            rows.div_(2)
+        elif self.how == "operator":
+            rows /= 2
+        else:
+            self.leap(rows)
+        return self.layers(rows) + x.flatten(1).mean(dim=1, keepdim=True)
+
+
+class Thrifty(Stack):
+    """Computes a part without gradients."""
+
+    def forward(self, x):
+        with torch.no_grad():
+            h = self[1](x)
+        return super().forward(x) + h.mean()
+
+
 class Moody(Stack):
     """Looks at its rows."""
 

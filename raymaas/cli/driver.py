@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -106,28 +106,32 @@ def carry_out(
     )
 
     def end(state: Succeeded | Failed | Stopped) -> None:
-        if isinstance(spec.job, TrainJob):
-            recorder.close()
-            if not isinstance(state, Succeeded):
-                keep_unfinished_report(spec, spec.job, state, runs=runs, store=registry.store)
-        _end(runs, run_id, state)
-
-    with _logged_to(runs, run_id), interruptible():
         try:
-            say(f"run {run_id} on Ray {ray_version()}, store {settings.storage}")
-            parts = JobParts(
-                registry.store,
-                registry.versions,
-                runs,
-                run_id,
-                say=say,
-                on_trial=on_trial,
-                on_kept=on_kept,
-                files=wiring.data_files(settings),
-                resumes=spec.resumes,
-                listener=recorder,
-            )
-            manifest = carry_out_job(spec.job, parts)
+            if isinstance(spec.job, TrainJob):
+                recorder.close()
+        finally:
+            _end(runs, run_id, state)
+        # Only now, since it may be slow: a run that is killed without a final state is carried on.
+        if isinstance(spec.job, TrainJob) and not isinstance(state, Succeeded):
+            keep_unfinished_report(spec, spec.job, runs=runs, store=registry.store)
+
+    with _logged_to(runs, run_id), _uninterruptible():
+        try:
+            with interruptible():
+                say(f"run {run_id} on Ray {ray_version()}, store {settings.storage}")
+                parts = JobParts(
+                    registry.store,
+                    registry.versions,
+                    runs,
+                    run_id,
+                    say=say,
+                    on_trial=on_trial,
+                    on_kept=on_kept,
+                    files=wiring.data_files(settings),
+                    resumes=spec.resumes,
+                    listener=recorder,
+                )
+                manifest = carry_out_job(spec.job, parts)
         except KeyboardInterrupt:
             end(Stopped(at=now(), who=spec.who))
             raise SystemExit(143) from None
@@ -163,11 +167,25 @@ def interruptible() -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGTERM, on_signal)
+    with _answering(on_signal):
+        yield
+
+
+@contextlib.contextmanager
+def _uninterruptible() -> Iterator[None]:
+    """Neither SIGTERM nor Ctrl-C ends what is nearly over."""
+    with _answering(lambda number, frame: None):
+        yield
+
+
+@contextlib.contextmanager
+def _answering(on_signal: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    former = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for number, before in former.items():
+            signal.signal(number, before)
 
 
 @contextlib.contextmanager

@@ -20,16 +20,15 @@ Measured = Mapping[int, Mapping[str, float]]
 """What each epoch measured, by its number."""
 
 
-def keep_unfinished_report(
-    spec: RunSpec, job: TrainJob, ended: Failed | Stopped, *, runs: Runs, store: Store
-) -> None:
-    """Keep the report among the run's files, from what is recorded of it; who stopped it first counts.
+def keep_unfinished_report(spec: RunSpec, job: TrainJob, *, runs: Runs, store: Store) -> None:
+    """Keep the report of a run that is recorded as failed or stopped among its files, from what is recorded of it.
 
     One that cannot be made costs nothing else.
     """
     try:
-        recorded = runs.status(spec.run_id)
-        ended = recorded if isinstance(recorded, Failed | Stopped) else ended
+        ended = runs.status(spec.run_id)
+        if not isinstance(ended, Failed | Stopped):
+            return
         progress = runs.progresses.newest(spec.run_id)
         sections = [
             Section("Why it ended", (_why(ended),)),

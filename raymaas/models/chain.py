@@ -98,11 +98,13 @@ def cut(chain: Sequence[Link]) -> int:
 
 
 def units(network: Network) -> tuple[nn.Module, ...]:
-    """Modules that are called one after another, and so need their weights one after another; maybe none."""
-    try:
-        chain = links(network)
-    except InvalidInput:
+    """Modules that are called one after another, and so need their weights one after another; maybe none.
+
+    None of a network with a `forward` of its own, such as one of the user's, which may write over what it is given.
+    """
+    if not isinstance(network, Chained) or type(network).forward is not Chained.forward:
         return ()
+    chain = network.chain()
     users = Counter(weight for link in chain for weight in set(link.parameters))
     return tuple(
         link.module

@@ -7,10 +7,12 @@ as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partialmethod
 from itertools import pairwise
-from operator import attrgetter
 
+import torch
 from torch import fx, nn
 
 from raymaas.errors import InvalidInput
@@ -22,7 +24,7 @@ def traced(network: nn.Module) -> tuple[Link, ...]:
 
     Raises InvalidInput, saying why, for a network that does not do the same each time, or takes or makes tensors
     besides its rows; and for one with buffers such as those of batch norms, which the pieces of a batch would change
-    otherwise than the whole.
+    otherwise than the whole. The links raise it for one that writes over its rows, once it does.
     """
     for name, _ in network.named_buffers():
         raise _refused(network, f"it keeps {name!r}, which is no parameter")
@@ -44,7 +46,25 @@ def traced(network: nn.Module) -> tuple[Link, ...]:
     )
 
 
+class _Value(fx.Proxy):
+    """A stand-in that is written over where `forward` does so; of `h += x` fx would make a new one."""
+
+    def _over(self, operation: Callable[..., object], other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", operation, (self, other), {})
+
+    __iadd__ = partialmethod(_over, operator.iadd)
+    __isub__ = partialmethod(_over, operator.isub)
+    __imul__ = partialmethod(_over, operator.imul)
+    __itruediv__ = partialmethod(_over, operator.itruediv)
+    __ipow__ = partialmethod(_over, operator.ipow)
+
+
 class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        if not torch.is_grad_enabled():
+            raise ValueError("no_grad() in it is not seen, but detach() is")
+        return _Value(node, self)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return type(m).forward is not nn.Sequential.forward
 
@@ -53,8 +73,9 @@ def _recorded(network: nn.Module) -> list[fx.Node]:
     """All that `forward` does, in order, the same in training and in serving."""
     before, graphs = network.training, []
     try:
-        for training in (True, False):
-            graphs.append(_Tracer().trace(network.train(training)))
+        with torch.enable_grad():
+            for training in (True, False):
+                graphs.append(_Tracer().trace(network.train(training)))
     except Exception as error:  # whatever the user's code raises when given a stand-in for a tensor
         raise _refused(network, f"its forward cannot be recorded ({str(error).partition('.')[0]})") from error
     finally:
@@ -88,15 +109,23 @@ def _link(
                 weights += _weights(network, node)
     graph.output(known[gives])
     run = fx.GraphModule(network, graph)
-    # Weights and no module, which would be a unit to FSDP: units must not write over what they are given.
-    return Link(lambda given_B, x_B: run(x_B, given_B), *weights, sees_rows=True)
+
+    def link(given_B: torch.Tensor, x_B: torch.Tensor) -> torch.Tensor:
+        untouched = x_B._version
+        gives_B: torch.Tensor = run(x_B, given_B)
+        if x_B._version != untouched:
+            why = "its forward writes over its rows, which both halves need; let it make new ones, x / 2 for x.div_(2)"
+            raise _refused(network, why)
+        return gives_B
+
+    return Link(link, *weights, sees_rows=True)
 
 
 def _weights(network: nn.Module, node: fx.Node) -> list[nn.Parameter]:
     """Those of the module that is called there, or the one that is read."""
     if node.op not in ("call_module", "get_attr"):
         return []
-    part = attrgetter(str(node.target))(network)
+    part = operator.attrgetter(str(node.target))(network)
     if isinstance(part, nn.Module):
         return list(part.parameters())
     return [part] if isinstance(part, nn.Parameter) else []

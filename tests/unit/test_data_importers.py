@@ -329,6 +329,20 @@ def test_a_kept_column_of_names_with_zeros_in_front_stays_text(csv):
     assert dataset.rows.kept["patient"].tolist() == ["007", "7"]
 
 
+def test_a_kept_column_of_ids_too_long_for_a_number_stays_text(csv, parquet):
+    longest, longer = str(2**63 - 1), "98765432109876543210"
+    for column in (["7", longer], ["0.5", longer]):
+        dataset = csv(f"a,patient,kind\n1,{column[0]},x\n2,{column[1]},y\n", keep=["patient"])
+        assert dataset.rows.kept["patient"].tolist() == column
+    dataset = csv(f"a,patient,kind\n1,7,x\n2,{longest},y\n", keep=["patient"])
+    assert dataset.rows.kept["patient"].tolist() == [7, 2**63 - 1]
+    with pytest.raises(InvalidInput, match=r"cannot be kept: .*98765432.*; make it text"):
+        parquet(
+            {"a": [1, 2], "patient": pa.array([7, 9876543210987654321], pa.uint64()), "kind": ["x", "y"]},
+            keep=["patient"],
+        )
+
+
 def test_a_number_can_be_what_is_learned(csv, parquet, npz):
     for dataset in (
         csv("a,price\n1,2.5\n2,-3\n", label="price", target="number"),

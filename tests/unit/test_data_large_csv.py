@@ -105,6 +105,13 @@ def test_what_kind_a_column_is_says_the_whole_file(store, changed):
     assert np.flatnonzero(np.isnan(rows.columns["a"])).tolist() == [0, 4000]
 
 
+def test_one_id_too_long_for_a_number_far_behind_makes_all_text(store, changed):
+    longer = "98765432109876543210"
+    card = put(store, changed((ROWS - 1, VISIT, longer)))
+    visits = open_dataset(store, "big", card.fingerprint).rows.kept["visit"]
+    assert visits[[0, -1]].tolist() == ["0", longer]
+
+
 @pytest.mark.parametrize(
     ("cells", "message"),
     [

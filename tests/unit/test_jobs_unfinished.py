@@ -55,7 +55,8 @@ def losses(epoch: int) -> dict[str, float]:
 def report(spec: RunSpec, ended: Failed | Stopped, runs: Runs, store: MemoryStore) -> dict[str, bytes]:
     """The files of the report of a run that ended so."""
     assert isinstance(spec.job, TrainJob)
-    keep_unfinished_report(spec, spec.job, ended, runs=runs, store=store)
+    runs.set_status(spec.run_id, ended)
+    keep_unfinished_report(spec, spec.job, runs=runs, store=store)
     artifacts = runs.artifacts(spec.run_id)
     return {file.name: artifacts.read(file.name) for file in artifacts.list()}
 
@@ -90,10 +91,9 @@ def test_a_spent_budget_says_which_and_how_to_give_more(store: MemoryStore, runs
     )
 
 
-def test_who_stopped_it_is_who_said_so_first(store: MemoryStore, runs: Runs) -> None:
+def test_a_run_stopped_at_once_says_by_whom_and_begins_anew(store: MemoryStore, runs: Runs) -> None:
     spec = began(runs, "run-a", epochs=range(0))
-    runs.set_status("run-a", Stopped(at=START, who="bob"))
-    text = page(spec, Stopped(at=START, who="ana"), runs, store)
+    text = page(spec, Stopped(at=START, who="bob"), runs, store)
     assert "It was stopped by bob.\n" in text
     assert "`raymaas runs resume run-a` begins anew: there is no checkpoint yet." in text
     assert "No epoch was measured." in text

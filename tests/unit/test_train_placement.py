@@ -16,7 +16,7 @@ from raymaas.data.split import Parts
 from raymaas.errors import InvalidInput
 from raymaas.jobs.preparing import prepared
 from raymaas.models import catalogue, own
-from raymaas.models.chain import cut, links
+from raymaas.models.chain import cut, links, through, units
 from raymaas.models.networks import Network
 from raymaas.specs.jobs import Component, Strategy, Training, TrainJob, Workers
 from raymaas.store import LocalStore
@@ -176,6 +176,7 @@ FEATURES = {"in_features": 4, "classes": 3}
         ("chained_networks:Moody", FEATURES, "its forward cannot be recorded"),
         ("chained_networks:Fickle", FEATURES, r"its forward looks at self\.training"),
         ("chained_networks:Curious", FEATURES, "its forward takes 'mask' besides the rows"),
+        ("chained_networks:Thrifty", FEATURES, r"its forward cannot be recorded \(no_grad\(\) in it"),
         ("chained_networks:Noisy", FEATURES, "its forward makes a tensor"),
         ("chained_networks:Both", FEATURES, "its forward gives more than a tensor"),
         ("chained_networks:Normed", FEATURES, r"it keeps '10\.running_mean', which is no parameter"),
@@ -188,6 +189,28 @@ def test_what_is_no_chain_is_refused_with_the_reason_and_what_to_use_instead(use
     )
     assert re.fullmatch(sentence, refused(network, "pipeline"))
     refuse_misplaced(lambda: network, "fsdp")
+
+
+@pytest.mark.parametrize("how", ["method", "operator", "module"])
+def test_a_network_that_writes_over_its_rows_is_refused_once_it_does(how):
+    network = own.build(Component(use="chained_networks:Halving", config={**FEATURES, "how": how}))
+    x_BD = torch.ones(2, 4)
+    with pytest.raises(
+        InvalidInput, match=r"Halving in two: its forward writes over its rows.* x / 2 for x\.div_"
+    ):
+        through(links(network), x_BD, x_BD)
+
+
+def test_what_is_written_over_is_so_under_all_its_names():
+    network = own.build(Component(use="chained_networks:Echo", config=FEATURES))
+    x_BD = torch.ones(2, 4)
+    torch.testing.assert_close(through(links(network), x_BD, x_BD), network(x_BD), rtol=0, atol=0)
+
+
+def test_shards_of_a_network_of_the_users_own_need_no_record_of_its_forward(monkeypatch):
+    network = own.build(Component(use="chained_networks:Stack", config=FEATURES))
+    monkeypatch.setattr(type(network.network), "forward", lambda network, x: pytest.fail("called"))
+    assert units(network) == ()
 
 
 def test_frozen_halves_are_refused():

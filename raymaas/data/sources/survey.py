@@ -16,6 +16,7 @@ from raymaas.data.labels import in_order
 from raymaas.data.sources.values import NUMBER, decoded, is_text
 
 _WHOLE, _PLAIN = r"^-?(0|[1-9]\d*)$", r"^-?(0|[1-9]\d*)(\.\d+)?$"
+_LONG = r"^-?[1-9]\d{18,}$"  # whole numbers that int64 may not hold
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _Feature:
 class _Kept:
     """Whether the values of a column of text are all written as numbers are, so that 9 comes before 10.
 
-    What begins with zeros is a name.
+    What begins with zeros is a name, and so is a whole number that int64 does not hold.
     """
 
     def __init__(self) -> None:
@@ -90,9 +91,18 @@ class _Kept:
         self._values = True
         self._whole = self._whole and pc.all(pc.match_substring_regex(values, _WHOLE)).as_py()
         self._plain = self._plain and pc.all(pc.match_substring_regex(values, _PLAIN)).as_py()
+        self._plain = self._plain and _fits_int64(values.filter(pc.match_substring_regex(values, _LONG)))
 
     @property
     def kind(self) -> pa.DataType:
         if not self._values or not self._plain:
             return pa.string()
         return pa.int64() if self._whole else pa.float64()
+
+
+def _fits_int64(values: pa.ChunkedArray) -> bool:
+    try:
+        values.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return False
+    return True

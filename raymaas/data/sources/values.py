@@ -52,7 +52,7 @@ def kept_values(values: pa.ChunkedArray, *, text_as: pa.DataType, where: str) ->
         if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             return values.cast(pa.float64()).combine_chunks()
     except pa.ArrowInvalid as error:
-        raise InvalidInput(f"{where} cannot be kept: {error}") from None
+        raise InvalidInput(f"{where} cannot be kept: {error}; make it text") from None
     raise InvalidInput(f"{where} is {kind}, and what is kept is numbers, text or times; convert it")
 
 

@@ -9,7 +9,7 @@ Legend: B rows of a piece.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -74,12 +74,13 @@ class Staged(Placed):
             ]
             for loss, piece in zip(summed, pieces, strict=True):
                 loss.backward(piece.scale)  # type: ignore[no-untyped-call]
-            sent = [_send(gradient_B, to=_FIRST) for gradient_B in _gradients(between)]
+            sent = [_send(_gradient(between_B), to=_FIRST) for between_B in between]
             losses = [loss.detach() for loss in summed]
         for message in sent:
             message.wait()
-        for gradient in _gradients(self._shared):
-            dist.all_reduce(gradient)
+        for weight in self._shared:
+            weight.grad = _gradient(weight)
+            dist.all_reduce(weight.grad)
         return reduce(torch.add, losses)
 
     def given(self, piece: Piece, work: Work) -> torch.Tensor:
@@ -95,7 +96,7 @@ class Staged(Placed):
     def clip(self, max_norm: float) -> None:
         shared = {} if self._is_first else set(self._shared)  # counted once
         counted = [weight for weight in self._trained if weight not in shared]
-        squared = get_total_norm(_gradients(counted)).square()
+        squared = get_total_norm([weight.grad for weight in counted if weight.grad is not None]).square()
         dist.all_reduce(squared)
         clip_grads_with_norm_(self._trained, max_norm, squared.sqrt())
 
@@ -161,8 +162,9 @@ def _send(tensor: torch.Tensor, *, to: int) -> _Message:
     return _Message((torch.tensor(shape, device=tensor.device), tensor.float().contiguous()), to)
 
 
-def _gradients(tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    return [tensor.grad for tensor in tensors if tensor.grad is not None]
+def _gradient(tensor: torch.Tensor) -> torch.Tensor:
+    """Zeros where this half found none: the other one waits for it all the same."""
+    return torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
 
 
 def _of_the_last(tensor: torch.Tensor) -> torch.Tensor:
