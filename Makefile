@@ -6,7 +6,7 @@ PEERS := .venv/.peers
 # A process that spoke to a Ray with tokens cannot speak to one without: the simulated nodes have one of their own.
 NODES := tests/cluster/test_train_nodes.py
 
-.PHONY: quickstart test test-cluster lint bench soak train-all gpu clean
+.PHONY: quickstart test lint bench soak train-all compress-all gpu clean
 
 quickstart: $(SETUP)  ## the main job: one real model from data to a served answer
 	$(BIN)/raymaas quickstart $(ARGS)
@@ -32,6 +32,9 @@ soak: $(SETUP)  ## the registry and trainings under kill -9, lost replies and ra
 
 train-all: $(SETUP)  ## train the job files on a running cluster; what they reached goes into jobs/README.md
 	$(BIN)/python jobs/train_all.py $(ARGS)
+
+compress-all: $(SETUP)  ## compress the job files on a running cluster; SEEDS=5 for the published table
+	$(BIN)/python jobs/compress_all.py $(if $(SEEDS),--seeds $(SEEDS)) $(ARGS)
 
 gpu: $(SETUP)  ## the checks and benchmarks that need a GPU; without one it says so
 	PYTHONPATH=tests:tests/unit $(BIN)/python -m tests.bench.gpu $(ARGS)

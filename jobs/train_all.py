@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+
+from tables import written
 
 from raymaas import Client
 from raymaas.client.jobfile import read_job
@@ -23,12 +24,11 @@ from raymaas.specs.runs import Succeeded
 from raymaas.specs.versions import ModelVersion
 
 FOLDER = Path(__file__).parent
-TABLE = FOLDER / "README.md"
-HEADER = """# Job files
+HEADING = """## Trained
 
-Each is submitted by `raymaas train jobs/<name>.yaml`. The table is written by `make train-all`, which trains them one
-after the other and asks the registry what came out; intervals are 95 %. Wall time is the
-whole run, from the driver's start to the published version; CPU time is that of driver and workers.
+Written by `make train-all`, which trains them one after the other and asks the registry what came out; intervals are
+95 %. Wall time is the whole run, from the driver's start to the published version; CPU time is that of driver and
+workers.
 
 | job | test score | wall s | CPU s | measured |
 |---|---|---:|---:|---|
@@ -53,7 +53,7 @@ def main(wanted: list[str]) -> int:
                 print(f"{name}: {error}", flush=True)
                 continue
             print(row, flush=True)
-            write(rows() | {name: row})
+            written(HEADING, {name: row}, known=names)
     return 1 if failed else 0
 
 
@@ -83,18 +83,6 @@ def score(version: ModelVersion) -> str:
         if (metric := version.evaluation.metrics.get(name))
     ]
     return ", ".join(told)
-
-
-def rows() -> dict[str, str]:
-    """The rows that the table has, by job."""
-    if not TABLE.exists():
-        return {}
-    return {m[1]: m[0] for m in re.finditer(r"^\| (\w+) \| .*\|$", TABLE.read_text(), re.M) if m[1] != "job"}
-
-
-def write(table: dict[str, str]) -> None:
-    kept = [row for name, row in sorted(table.items()) if (FOLDER / f"train_{name}.yaml").exists()]
-    TABLE.write_text(HEADER + "\n".join(kept) + "\n")
 
 
 if __name__ == "__main__":

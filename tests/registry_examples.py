@@ -13,6 +13,7 @@ from raymaas.errors import OutcomeUnknown
 from raymaas.registry.layout import version_key
 from raymaas.registry.moves import Stamp
 from raymaas.registry.versions import VersionDraft
+from raymaas.specs.accounting import Accounting, Calibration, Latency, PassFinding, RuntimeFinding
 from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.runs import RunSpec
@@ -75,6 +76,45 @@ def draft(run_id: str = "train-digits-1", *, model: str = "digits") -> VersionDr
             libraries={"torch": "2.13.0"},
             seed=0,
         ),
+    )
+
+
+def accounting() -> Accounting:
+    """Of a compressed version that is six times as fast in integers as the original in torch."""
+
+    def latencies(factor: float) -> tuple[Latency, ...]:
+        return (
+            Latency(rows=1, p50_ms=0.5 / factor, p99_ms=0.75 / factor, rows_per_s=2000 * factor),
+            Latency(rows=64, p50_ms=6.4 / factor, p99_ms=9 / factor, rows_per_s=10_000 * factor),
+        )
+
+    return Accounting(
+        parts={"header": 40, "digests": 30},
+        original_bytes=700,
+        entropy_bytes=50,
+        zlib_bytes=60,
+        lzma_bytes=61,
+        parameters=100,
+        nonzeros=20,
+        macs=90,
+        decode_s=0.001,
+        runtimes=(
+            RuntimeFinding(
+                runtime="onnx-int8",
+                passed=True,
+                value=0.9711,
+                latencies=latencies(6),
+                resident_bytes=128 << 20,
+            ),
+            RuntimeFinding(runtime="torch-bf16", passed=False, value=0.9, reason="accuracy is 0.9 | there"),
+        ),
+        original_runtimes=(RuntimeFinding(runtime="torch", passed=True, latencies=latencies(1)),),
+        passes=(
+            PassFinding(
+                after="prune", bytes=350, macs=90, latency=latencies(1)[1], flag="no speed in onnx-int8"
+            ),
+        ),
+        calibration=Calibration(rows=512, method="minmax"),
     )
 
 

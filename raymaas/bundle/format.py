@@ -1,16 +1,4 @@
-"""The files of a version, and making them from a trained network.
-
-    model.safetensors        weights, the record: everything else can be made from it again
-    model.rmz                in its place in a compressed version: see raymaas.bundle.rmz.container
-    architecture.json        catalogue name and full config, canonical JSON
-    model.onnx               the graph with its weights inside; absent when the network cannot be exported
-    probes.safetensors       a few real inputs and the outputs they must give: see raymaas.bundle.probes
-    transforms.json          what makes the network's input of raw columns: see raymaas.bundle.transforming
-    evaluation.safetensors   what each test row came to: see raymaas.bundle.correctness
-
-The manifest's `weights_file` says which of the two weights it is. A runtime uses some of the files
-(`files_of_runtime`); the registry gives it those verified.
-"""
+"""Making the files of a version from a trained network, or from a coded one; `raymaas.bundle.files` names them."""
 
 from __future__ import annotations
 
@@ -23,7 +11,8 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from raymaas.bundle.correctness import EVALUATION, write_outcomes
-from raymaas.bundle.graph import export_onnx
+from raymaas.bundle.files import ARCHITECTURE, CODED, GRAPH, WEIGHTS
+from raymaas.bundle.graph import export_onnx, reason_of
 from raymaas.bundle.probes import PROBES, write_probes
 from raymaas.bundle.rmz.container import read
 from raymaas.bundle.rmz.tensors import Raw
@@ -35,18 +24,7 @@ from raymaas.specs.base import canonical_json
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import Signature
 
-WEIGHTS, CODED = "model.safetensors", "model.rmz"
-ARCHITECTURE, GRAPH = "architecture.json", "model.onnx"
 _LITTLE = 1024  # bytes of a tensor, such as that of a norm, that are not worth a word
-FILES_OF_RUNTIME: Mapping[str, tuple[str, ...]] = {
-    "onnx": (GRAPH, PROBES),
-    "torch": (WEIGHTS, ARCHITECTURE, PROBES),
-}
-
-
-def files_of_runtime(runtime: str, *, weights_file: str) -> tuple[str, ...]:
-    """The files a known runtime uses of a version whose weights are in `weights_file`."""
-    return tuple(weights_file if name == WEIGHTS else name for name in FILES_OF_RUNTIME[runtime])
 
 
 @dataclass(frozen=True)
@@ -90,9 +68,7 @@ def build(
     try:
         graph = export_onnx(network, signature, example=torch.tensor(probes))
     except Exception as error:  # the exporter raises whatever its many parts raise
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
+        reason = reason_of(error)
         if architecture.is_own_code:
             raise InvalidInput(
                 f"{architecture.use} cannot be served: what serves it runs its graph and never its code, and torch"
@@ -106,8 +82,8 @@ def build(
 def build_coded(coded: bytes, *, signature: Signature, probes: np.ndarray) -> BuiltBundle:
     """The files of a version whose weights are the coded file `coded`, without an evaluation yet.
 
-    It is served by decoding it into its architecture: a graph beside it would hold the weights once more, and
-    dense. Raises as `rmz.container.read` does, and InvalidInput as `build` does.
+    It is served by decoding it into its architecture; `raymaas.bundle.artifacts` makes graphs beside it. Raises as
+    `rmz.container.read` does, and InvalidInput as `build` does.
     """
     file = read(coded)
     network = catalogue.build(file.architecture)

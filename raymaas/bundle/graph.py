@@ -58,6 +58,12 @@ def export_onnx(network: Network, signature: Signature, *, example: torch.Tensor
     return serialized
 
 
+def reason_of(error: Exception) -> str:
+    """The first line of what libraries write over pages; the name of the error, where it says nothing."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the exporter's warnings about its own insides and about torchvision, which is not used here."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raymaas.bundle.format import BuiltBundle
-from raymaas.bundle.probes import PROBES, read_probes, write_probes
+from raymaas.bundle.probes import PROBES, with_inputs
 from raymaas.bundle.signature import check_inputs
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.specs.versions import Signature
+
+if TYPE_CHECKING:
+    from raymaas.bundle.format import BuiltBundle  # imports torch, which serving a graph needs not
 
 TRANSFORMS = "transforms.json"
 """The fitted transforms, a sealed document; absent where the network takes what clients send."""
@@ -38,6 +41,6 @@ def put_in_front(
     if not transforms.steps:
         return bundle
     check_inputs(signature, probes)
-    _, outputs = read_probes(bundle.files[PROBES])
-    added = {TRANSFORMS: transforms.document.seal(), PROBES: write_probes(probes, outputs)}
+    asked = with_inputs(bundle.files[PROBES], probes)
+    added = {TRANSFORMS: transforms.document.seal(), PROBES: asked}
     return replace(bundle, files={**bundle.files, **added})

@@ -1,4 +1,4 @@
-"""`raymaas compress`: submit a search for a smaller version and follow its trials."""
+"""`raymaas compress`: submit a search for a smaller version and watch its front move."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from raymaas.cli.loglines import version_line
+from raymaas.cli.moving_front import moving_front
 from raymaas.cli.show import client_of, print_json
 from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job_as
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.names import Reference
-from raymaas.specs.search import Objective
+from raymaas.specs.runs import Succeeded
 
 app = typer.Typer()
 
@@ -37,40 +38,90 @@ def compress(
         float | None,
         typer.Option(
             min=0,
-            help="How much worse the model's metric may get on validation rows, accuracy in points. Default 0.5 "
-            "points, 2 % of another metric, or what the job file says.",
+            help="The gate: how much worse the model's metric may get on validation rows, accuracy in points. Default "
+            "0.5 points, 2 % of another metric, 0.25 deviations of a GAN's samples, or what the job file says.",
+        ),
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="What the coded file may take, at most.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="What one row may take in the runtime that will serve it (median, measured)."
+        ),
+    ] = None,
+    choose: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which of the recipes within all limits to register: smallest (default), fastest, or knee, after "
+            "which fewer bytes begin to cost much. Repeat it, or put commas between, for a version of each."
         ),
     ] = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Recipes to try, at most.")] = None,
-    choose: Annotated[
-        str | None, typer.Option(help="Of those good enough: smallest (default), or the knee of the front.")
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Time to search, at most; what is under way then is ended."),
     ] = None,
     settings: Settings = None,
     wait: Wait = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="Print the version, those of several rules as a list, or the run, as JSON."
+        ),
+    ] = False,
 ) -> None:
     """Search for the smallest version that answers almost as well, and register it.
 
-    The log and the trials go to stderr; the version is printed on stdout.
+    Each trial carries out a recipe: passes in order, such as prune, then quantize, with a little training in each. Its
+    coded file is decoded and asked the validation rows; the gate says how much of the metric may be lost. The recipes
+    that no other beats, in bytes and metric, are the front. Of those a few are built for every runtime (torch, ONNX,
+    bfloat16, 8-bit integers), asked again and timed there; what is registered passes the gate in the runtime that
+    serves it. Test rows are looked at once for each version, after it was chosen.
+
+    Without a job file the recipe is prune and quantize, with sparsity, score and bits searched. A job file says its
+    own: distill (a smaller student), channels and lowrank (fewer or thinner products), l1, prune, finetune, quantize,
+    then compute (which runtimes are tried) and entropy (how the file is coded). Any setting can be searched, as
+    {choice: [3, 4]} or {uniform: [0.8, 0.95]}. `raymaas schema compress` has all fields, --set changes any of them.
+
+    A line is printed for every trial as it ends: bytes, metric, whether it passes the gate and is on the front. The
+    front so far, as a page, picture and table: `raymaas runs front RUN --to FOLDER`. The log and the trials go to
+    stderr; what was registered is printed on stdout.
 
     Examples:
 
       raymaas compress digits@1 --max-error-increase 0.2 --trials 12
 
-      raymaas compress jobs/compress_digits.yaml --set search.seed=1
+      raymaas compress digits@1 --choose smallest,fastest --max-bytes 10000 --minutes 10
+
+      raymaas compress jobs/compress_digits.yaml --set search.sampler=nsga2 --set search.trials=60
     """
-    chosen = {"max_loss": max_error_increase, "search.trials": trials, "choose": choose}
+    chosen = {
+        "max_loss": max_error_increase,
+        "max_bytes": max_bytes,
+        "max_latency_ms": max_latency_ms,
+        "search.trials": trials,
+        "search.minutes": minutes,
+        "choose": f"'{','.join(choose)}'" if choose else None,
+    }
     given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
     document = read_job_as(CompressJob, _source(job), settings=[*given, *(settings or ())])
     with client_of(context) as client:
-        named = client.models.version(document.parent) if "@" in document.parent else None
-        # A wrong metric is told before anything is submitted.
-        objectives = document.gate(named).objectives if named else (Objective(metric="bytes", mode="min"),)
+        if "@" in document.parent:  # a wrong metric is told before anything is submitted
+            document.gate(client.models.version(document.parent))
         run = client.compress(document)
         if not wait:
             print_accepted(run, as_json=as_json)
             return
-        ended = follow(run, objectives).status
-        assert ended.state == "succeeded"
-        version = client.models.version(f"{document.model}@{ended.version}")
-        print_json(version) if as_json else typer.echo(version_line(version))
+        accepted = run.spec().job  # in which the parent has a number
+        assert isinstance(accepted, CompressJob)
+        gate = accepted.gate(client.models.version(accepted.parent))
+        ended = follow(run, lambda trials: moving_front(trials, gate)).status
+        assert isinstance(ended, Succeeded)
+        versions = [client.models.version(f"{document.model}@{number}") for number in ended.versions]
+        if as_json:
+            print_json(versions[0] if len(document.choose) == 1 else versions)
+            return
+        for version in versions:
+            typer.echo(version_line(version))

@@ -9,6 +9,7 @@ import typer
 from raymaas.cli.show import AsJson, aliases, client_of, notes, print_json, weights
 from raymaas.errors import InvalidInput
 from raymaas.specs.names import Reference
+from raymaas.specs.runtimes import RUNTIMES
 from raymaas.specs.serving import ModelState, Scaling
 
 app = typer.Typer()
@@ -31,7 +32,9 @@ def deploy(
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Compute threads of a replica.")] = None,
     gpus: Annotated[float | None, typer.Option(min=0, help="GPUs reserved for a replica.")] = None,
-    runtime: Annotated[str | None, typer.Option(help="auto, onnx or torch.")] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help=f"auto, or one of the version's own: {', '.join(RUNTIMES)}.")
+    ] = None,
     request_log: Annotated[
         str | None, typer.Option(help="Which requests are recorded for lineage: all, errors or off.")
     ] = None,

@@ -131,7 +131,7 @@ def carry_out(
                     resumes=spec.resumes,
                     listener=recorder,
                 )
-                manifest = carry_out_job(spec.job, parts)
+                made = carry_out_job(spec.job, parts)
         except KeyboardInterrupt:
             end(Stopped(at=now(), who=spec.who))
             raise SystemExit(143) from None
@@ -143,10 +143,11 @@ def carry_out(
                 traceback.print_exc()
             end(Failed(at=now(), error=str(error) or type(error).__name__))
             raise
-        if manifest:
+        for manifest in made:
             print(version_line(manifest), flush=True)  # noqa: T201
+        numbers = tuple(manifest.version for manifest in made)
         seconds = (now() - started).total_seconds()
-        end(Succeeded(at=now(), version=manifest and manifest.version, seconds=seconds))
+        end(Succeeded(at=now(), version=numbers[0] if numbers else None, also=numbers[1:], seconds=seconds))
 
 
 def _age_s() -> float:

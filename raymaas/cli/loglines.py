@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from raymaas.specs.runs import EpochMetrics, FirstStep, RunProgress
-from raymaas.specs.search import Broken, Finished, Trial
+from raymaas.specs.search import Broken, Finished, Stopped, Trial
 from raymaas.specs.versions import ModelVersion
 
 _EPOCH = "epoch "
@@ -92,9 +92,12 @@ def trial_line(trial: Trial) -> str:
     match trial.outcome:
         case Broken(error=error):
             return f"trial {trial.trial}  {settings}  failed: {error}"
-        case Finished(metrics=metrics, seconds=seconds):
+        case Stopped(reason=reason, seconds=seconds):
+            return f"trial {trial.trial}  {settings}  stopped after {seconds:.1f} s: {reason}"
+        case Finished(metrics=metrics, seconds=seconds, reused=reused):
             figures = "  ".join(f"{name} {brief(value)}" for name, value in sorted(metrics.items()))
-            return f"trial {trial.trial}  {settings}  {figures}  in {seconds:.1f} s"
+            saved = f", {' and '.join(reused)} taken from another trial" if reused else ""
+            return f"trial {trial.trial}  {settings}  {figures}  in {seconds:.1f} s{saved}"
 
 
 def version_line(version: ModelVersion) -> str:
@@ -110,8 +113,9 @@ def version_line(version: ModelVersion) -> str:
     ratio = compression.original_bytes / version.weights_bytes
     before = compression.parent_evaluation.metrics[name].value
     return (
-        f"{line}, 1/{ratio:.1f} of {version.model}@{compression.original}; "
-        f"{version.model}@{version.lineage.parent} has {before:.4f} on the same rows in the same runtime"
+        f"{line}, 1/{ratio:.1f} of {version.model}@{compression.original}, served by {version.evaluation.runtime}; "
+        f"{version.model}@{version.lineage.parent} has {before:.4f} on the same rows in "
+        f"{compression.parent_evaluation.runtime}"
     )
 
 

@@ -14,6 +14,7 @@ from raymaas.cli.show import AsJson, aliases, client_of, moment, notes, print_js
 from raymaas.client import Client
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.errors import InvalidInput
+from raymaas.specs.accounting import BATCH
 from raymaas.specs.api import HistoryEntry
 from raymaas.specs.cards import licence_text
 from raymaas.specs.evaluating import Where
@@ -214,6 +215,7 @@ def _show_version(version: ModelVersion) -> None:
             f"{_figures(version)} on {evaluation.rows} {evaluation.part} rows, by {evaluation.runtime}",
         ),
         ("runtimes", " ".join(version.runtimes)),
+        ("speed", _speed(version)),
         ("weights", f"{version.weights_bytes} bytes"),
         ("run", version.run_id),
         ("data", f"{lineage.dataset} {lineage.data_fingerprint}"),
@@ -228,6 +230,23 @@ def _show_version(version: ModelVersion) -> None:
     for name, value in facts:
         if value:
             typer.echo(f"{name:<13} {value}".rstrip())
+
+
+def _speed(version: ModelVersion) -> str:
+    """Of a compressed version where it was made, beside the one trained at full precision."""
+    compression = version.lineage.compression
+    accounting = compression.accounting if compression else None
+    if accounting is None or not accounting.runtimes:
+        return ""
+    fastest = accounting.runtimes[0]
+    beside = [
+        f"{times:.1f} times the original in {over}"
+        for over in ("onnx", "torch")
+        if (times := accounting.speedup(fastest.runtime, over=over))
+    ]
+    rate = f"{fastest.runtime} {fastest.rows_per_s:,.0f} rows/s in batches of {BATCH}"
+    flags = [f"{found.after}: {found.flag}" for found in accounting.passes if found.flag]
+    return "; ".join([", ".join([rate, *beside]), *flags])
 
 
 def _figures(version: ModelVersion) -> str:

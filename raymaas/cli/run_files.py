@@ -1,4 +1,4 @@
-"""`raymaas runs report|tensorboard`: the files that runs leave for people, brought to this machine."""
+"""`raymaas runs report|front|tensorboard`: the files that runs leave for people, brought to this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from raymaas.errors import InvalidInput, NotFound
 
 app = typer.Typer()
 
-_REPORT, _EVENTS = "report/", "tensorboard/"
+_REPORT, _EVENTS, _FRONT = "report/", "tensorboard/", "front."
 
 
 @app.command()
@@ -51,6 +51,42 @@ def report(
         written = _fetch(run, names, to)
     pictures = ", ".join(path.name for path in written if path.suffix == ".png")
     typer.echo(f"{to / 'report.md'} with {pictures}")
+
+
+@app.command()
+def front(
+    context: typer.Context,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, as `raymaas runs list` shows it.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write front.html, front.png and front.csv there; absent: print the table.",
+        ),
+    ] = None,
+) -> None:
+    """Show the recipes of a compression: what each takes and is worth, and which none beats.
+
+    While the search goes on it is the front so far. front.html needs no network: open it in a browser, point at a dot.
+
+    Example:
+
+      raymaas runs front compress-digits-9f31c2d4e5 --to front
+    """
+    with client_of(context) as client:
+        run = client.run(run_id)
+        names = _names(run, _FRONT)
+        if not names:
+            raise NotFound(
+                f"run {run_id!r} has no front: a compression has one once its first recipe has ended. `raymaas runs "
+                f"show {run_id}` shows how it stands"
+            )
+        if to is None:
+            typer.echo(run.file(f"{_FRONT}csv").decode(), nl=False)
+            notes().print(f"as a picture: `raymaas runs front {run_id} --to FOLDER`", soft_wrap=True)
+            return
+        written = _fetch(run, names, to)
+    typer.echo(", ".join(str(path) for path in written))
 
 
 @app.command()

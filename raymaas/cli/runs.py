@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -22,10 +23,17 @@ from raymaas.cli.show import (
 )
 from raymaas.cli.submitting import Wait, print_accepted
 from raymaas.cli.train import followed, summary
+from raymaas.cli.trials import table_of
+from raymaas.specs.compression import CompressJob
 from raymaas.specs.evaluating import EvaluateJob
+from raymaas.specs.kinds import Job
 from raymaas.specs.runs import Failed, Run, Stopped, Succeeded
+from raymaas.specs.search import Objective
+from raymaas.specs.sweeping import SweepJob
 
 app = typer.Typer(no_args_is_help=True, help="Runs: list them, show one, read its log, stop it, resume it.")
+
+_SEARCHES = (CompressJob.kind, SweepJob.kind)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, as `raymaas runs list` shows it.")]
 
@@ -61,7 +69,7 @@ def list_runs(
 
 @app.command()
 def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None:
-    """Show how a run stands, what it used, what its epochs measured, and what can be done next.
+    """Show how a run stands, what it used, what its epochs or trials measured, and what can be done next.
 
     Example:
 
@@ -72,6 +80,8 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
         run, epochs, progress, files = handle.status(), handle.metrics(), handle.progress(), handle.files()
         measured = run.kind == EvaluateJob.kind and run.status.state == "succeeded"
         found = handle.evaluation().found if measured else None
+        searched = handle.trials() if run.kind in _SEARCHES else ()
+        objectives = _objectives(handle.spec().job) if searched else ()
     if as_json:
         return print_json(
             run.model_dump(mode="json")
@@ -81,6 +91,7 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
                 "files": [file.model_dump(mode="json") for file in files],
             }
             | ({"found": found.model_dump(mode="json")} if found else {})
+            | ({"trials": [trial.model_dump(mode="json") for trial in searched]} if searched else {})
         )
     typer.echo(f"{run.run_id}: {run.kind} {run.model}, by {run.who}, {moment(run.created_at)}")
     typer.echo(f"{run.status.state} {state_detail(run.status)}".rstrip())
@@ -93,10 +104,15 @@ def show(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
             typer.echo(first_step_line(progress.first_step))
     if found:
         return print_found(found)
-    names = sorted({name for epoch in epochs for name in epoch.metrics})
-    rows = [(e.epoch, *(f"{e.metrics[n]:.4g}" if n in e.metrics else "" for n in names)) for e in epochs]
-    print_table(("epoch", *names), rows, empty="no epoch has been measured yet")
-    typer.echo(f"next: {next_step(run, has_report=any(file.name.startswith('report/') for file in files))}")
+    if searched:
+        output().print(table_of(searched, objectives))
+    elif run.kind in _SEARCHES:
+        notes().print("no trial has ended yet")
+    else:
+        names = sorted({name for epoch in epochs for name in epoch.metrics})
+        rows = [(e.epoch, *(f"{e.metrics[n]:.4g}" if n in e.metrics else "" for n in names)) for e in epochs]
+        print_table(("epoch", *names), rows, empty="no epoch has been measured yet")
+    typer.echo(f"next: {next_step(run, left=[file.name for file in files])}")
     return None
 
 
@@ -136,7 +152,7 @@ def stop(context: typer.Context, run_id: RunId, as_json: AsJson = False) -> None
     if as_json:
         return print_json(run)
     typer.echo(f"{run.run_id}: {run.status.state} {state_detail(run.status)}".rstrip())
-    notes().print(f"next: {next_step(run, has_report=False)}", soft_wrap=True)
+    notes().print(f"next: {next_step(run)}", soft_wrap=True)
     return None
 
 
@@ -184,19 +200,28 @@ def resume(
         print_json(version) if as_json else typer.echo(summary(version))
 
 
-def next_step(run: Run, *, has_report: bool) -> str:
-    """What one may want to do about a run as it stands."""
+def _objectives(job: Job) -> Sequence[Objective]:
+    """What the trials of a search are put in order by."""
+    return job.objectives if isinstance(job, SweepJob) else (Objective(metric="bytes", mode="min"),)
+
+
+def next_step(run: Run, *, left: Sequence[str] = ()) -> str:
+    """What one may want to do about a run as it stands; `left` names the files that it left."""
+    has_report = any(name.startswith("report/") for name in left)
+    front = f"`raymaas runs front {run.run_id} --to FOLDER` draws what it found, "
+    front = front if any(name.startswith("front.") for name in left) else ""
     resumed = f"`raymaas runs resume {run.run_id}` goes on" if run.kind == "train" else "submit its job again"
     match run.status:
-        case Succeeded(version=int(version)):
+        case Succeeded(versions=(version, *others)):
             report = f"`raymaas runs report {run.run_id}` shows how good it is, " if has_report else ""
-            return f"{report}`raymaas deploy {run.model}@{version}` serves it"
+            also = f", and {', '.join(f'{run.model}@{other}' for other in others)} likewise" if others else ""
+            return f"{report}{front}`raymaas deploy {run.model}@{version}` serves it{also}"
         case Succeeded():
             return f"`raymaas runs logs {run.run_id}` says what was found"
         case Failed():
             report = f"`raymaas runs report {run.run_id}` how far it got, " if has_report else ""
-            return f"`raymaas runs logs {run.run_id}` says why, {report}{resumed}"
+            return f"`raymaas runs logs {run.run_id}` says why, {report}{front}{resumed}"
         case Stopped(why=why):
             report = f"`raymaas runs report {run.run_id}` shows how far it got, " if has_report else ""
             return f"{report}{why.rpartition('; ')[2] or resumed}"
-    return f"`raymaas runs logs {run.run_id} --follow` follows it, `raymaas runs stop {run.run_id}` stops it"
+    return f"`raymaas runs logs {run.run_id} --follow` follows it, {front}`raymaas runs stop {run.run_id}` stops it"

@@ -100,11 +100,19 @@ def state_detail(state: RunState) -> str:
     match state:
         case Running(step=step):
             return step
-        case Succeeded(version=version, seconds=seconds):
-            made = "" if version is None else f"version {version} in "
-            return f"{made}{seconds:.1f} s"
+        case Succeeded(versions=versions, seconds=seconds):
+            return f"{_numbered(versions)}{seconds:.1f} s"
         case Failed(error=error):
             return error.splitlines()[0] if error else ""
         case Stopped(who=who, why=why):
             return f"by {who}: {why.partition(';')[0]}" if why else f"by {who}"
+    return ""
+
+
+def _numbered(versions: tuple[int, ...]) -> str:
+    match versions:
+        case (only,):
+            return f"version {only} in "
+        case (*others, last):
+            return f"versions {', '.join(map(str, others))} and {last} in "
     return ""

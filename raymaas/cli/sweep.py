@@ -34,6 +34,15 @@ def sweep(
     mode: Annotated[list[str] | None, typer.Option(help="min or max, one for each metric.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Trials, at most.")] = 8,
     scheduler: Annotated[str | None, typer.Option(help="asha: stop poor trials early.")] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="What draws trials from those before: tpe, or nsga2, which crosses good ones, from 30 on."
+        ),
+    ] = "tpe",
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Time limit; what is under way then is ended.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is tried.")] = 0,
     settings: Settings = None,
     wait: Wait = True,
@@ -55,7 +64,7 @@ def sweep(
             "fields": dict(field_of(text) for text in search),
             "objectives": [{"metric": m, "mode": o} for m, o in zip(metrics, modes, strict=True)],
             "scheduler": scheduler,
-            "search": {"trials": trials, "seed": seed},
+            "search": {"trials": trials, "seed": seed, "sampler": sampler, "minutes": minutes},
         },
         source="sweep",
     )
@@ -64,7 +73,7 @@ def sweep(
         if not wait:
             print_accepted(run, as_json=as_json)
             return
-        follow(run, document.objectives)
+        follow(run, lambda trials: table_of(trials, document.objectives))
         ended = run.trials()
         print_json(ended) if as_json else output().print(table_of(ended, document.objectives))
 

@@ -1,11 +1,11 @@
-"""Following a sweep: its log, and on a terminal a table of trials that grows below it."""
+"""Following a search: its log, and on a terminal what its trials have come to below it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -15,13 +15,16 @@ from raymaas.cli.show import notes
 from raymaas.client.client import RunHandle
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.specs.runs import Run
-from raymaas.specs.search import Broken, Finished, Objective, Trial
+from raymaas.specs.search import Broken, Finished, Objective, Stopped, Trial
+
+Drawn = Callable[[Sequence[Trial]], RenderableType]
+"""What the trials that have ended look like."""
 
 
-def follow(run: RunHandle, objectives: Sequence[Objective] = ()) -> Run:
+def follow(run: RunHandle, drawn: Drawn | None = None) -> Run:
     """Follow `run` until it has ended well. Raises RunFailed when it did not; Ctrl-C leaves the run alone.
 
-    Without objectives there is no table of trials.
+    On a terminal the trials stand below the log, if it is said how they are `drawn`.
     """
     console = notes()
     console.print(
@@ -29,11 +32,16 @@ def follow(run: RunHandle, objectives: Sequence[Objective] = ()) -> Run:
     )
     trials: list[Trial] = []
     try:
-        if console.is_terminal and objectives:
+        if drawn is not None and console.is_terminal:
             with Live(console=console, refresh_per_second=4) as live:
-                run.wait(on_event=lambda event: _show(event, console, trials, objectives, live))
+
+                def redraw(trial: Trial) -> None:
+                    trials.append(trial)
+                    live.update(drawn(trials))
+
+                run.wait(on_event=lambda event: _show(event, console, redraw))
         else:
-            run.wait(on_event=lambda event: _show(event, console, trials, objectives, None))
+            run.wait(on_event=lambda event: _show(event, console, lambda trial: None))
     except KeyboardInterrupt:
         console.print(f"the run goes on; follow it with `raymaas runs logs {run.run_id} --follow`")
         raise typer.Exit(130) from None
@@ -41,8 +49,9 @@ def follow(run: RunHandle, objectives: Sequence[Objective] = ()) -> Run:
 
 
 def table_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Table:
-    """One row a trial, the best by the first objective on top and the failed last."""
+    """One row a trial, the best by the first objective on top, then the stopped and the failed."""
     finished = [trial for trial in trials if isinstance(trial.outcome, Finished)]
+    stopped = [trial for trial in trials if isinstance(trial.outcome, Stopped)]
     failed = [trial for trial in trials if isinstance(trial.outcome, Broken)]
     first = objectives[0]
     sign = 1 if first.mode == "min" else -1
@@ -50,24 +59,22 @@ def table_of(trials: Sequence[Trial], objectives: Sequence[Objective]) -> Table:
     fields = list(dict.fromkeys(field for trial in trials for field in trial.point))
     figures = list(dict.fromkeys(name for trial in finished for name in trial.metrics))
     table = Table("trial", *fields, *figures, "seconds", box=None, pad_edge=False, header_style="bold")
-    for trial in (*finished, *failed):
+    for trial in (*finished, *stopped, *failed):
         match trial.outcome:
             case Finished(metrics=metrics, seconds=seconds):
                 measured = [brief(metrics[name]) if name in metrics else "-" for name in figures]
                 measured.append(f"{seconds:.1f}")
+            case Stopped():
+                measured = ["stopped"]
             case Broken():
                 measured = ["failed"]
         table.add_row(trial.trial, *(brief(trial.point.get(field, "-")) for field in fields), *measured)
     return table
 
 
-def _show(
-    event: RunEvent, console: Console, trials: list[Trial], objectives: Sequence[Objective], live: Live | None
-) -> None:
+def _show(event: RunEvent, console: Console, redraw: Callable[[Trial], None]) -> None:
     match event:
         case LogText(text=text):
             console.print(Text(text.rstrip("\n")), soft_wrap=True)
         case Trial():
-            trials.append(event)
-            if live:
-                live.update(table_of(trials, objectives))
+            redraw(event)

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from raymaas.bundle.rmz.container import RmzFile, breakdown, read
-from raymaas.bundle.rmz.tensors import Coded, Quantized
+from raymaas.bundle.rmz.tensors import Coded, Raw
 from raymaas.models.networks import Network
 from raymaas.specs.accounting import Accounting
 
@@ -35,15 +35,15 @@ def account(
     """
     file, decode_s = _decoded(coded, clock)
     tensors = list(file.tensors.values())
-    plain = b"".join(_numbers(tensor).tobytes() for tensor in tensors)
+    plain = b"".join(tensor.numbers.tobytes() for tensor in tensors)
     return Accounting(
         parts=breakdown(coded),
         original_bytes=original_bytes,
         entropy_bytes=sum(map(_entropy_bytes, tensors)),
         zlib_bytes=len(zlib.compress(plain, 9)),
         lzma_bytes=len(lzma.compress(plain, preset=9)),
-        parameters=sum(_numbers(tensor).size for tensor in tensors),
-        nonzeros=sum(int(np.count_nonzero(_centred(tensor))) for tensor in tensors),
+        parameters=sum(tensor.numbers.size for tensor in tensors),
+        nonzeros=sum(int(np.count_nonzero(tensor.centred())) for tensor in tensors),
         macs=macs_of(network, row),
         decode_s=decode_s,
     )
@@ -74,19 +74,10 @@ def _decoded(coded: bytes, clock: Callable[[], float]) -> tuple[RmzFile, float]:
     return file, min(seconds)
 
 
-def _numbers(tensor: Coded) -> np.ndarray:
-    return tensor.levels if isinstance(tensor, Quantized) else tensor.array
-
-
-def _centred(tensor: Coded) -> np.ndarray:
-    return tensor.centred() if isinstance(tensor, Quantized) else tensor.array
-
-
 def _entropy_bytes(tensor: Coded) -> float:
-    """Levels at their order-0 entropy, and whatever else there is as it is."""
-    if not isinstance(tensor, Quantized):
+    """Levels and places at their order-0 entropy, and whatever else there is as it is."""
+    if isinstance(tensor, Raw):
         return tensor.array.nbytes
-    beside = tensor.scale.nbytes + (0 if tensor.zero_point is None else tensor.zero_point.nbytes)
-    _, counts = np.unique(tensor.levels, return_counts=True)
-    shares = counts / max(1, tensor.levels.size)
-    return beside + float(-(counts * np.log2(shares)).sum()) / 8
+    _, counts = np.unique(tensor.numbers, return_counts=True)
+    shares = counts / max(1, tensor.numbers.size)
+    return tensor.beside_bytes + float(-(counts * np.log2(shares)).sum()) / 8

@@ -4,24 +4,51 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from raymaas.bundle.rmz.tensors import Coded, Quantized
+from raymaas.bundle.rmz.header import CoderName
+from raymaas.bundle.rmz.streams import coders_for
+from raymaas.bundle.rmz.tensors import Coded
 from raymaas.compress.subject import Subject
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Spec
 from raymaas.specs.jobs import Component
 
 PASSES: Mapping[str, str] = {
+    "channels": "raymaas.compress.passes.channels:Channels",
+    "compute": "raymaas.compress.passes.compute:Compute",
     "distill": "raymaas.compress.passes.distill:Distill",
+    "entropy": "raymaas.compress.passes.entropy:Entropy",
     "finetune": "raymaas.compress.passes.finetune:FineTune",
     "l1": "raymaas.compress.passes.l1:L1",
+    "lowrank": "raymaas.compress.passes.lowrank:LowRank",
     "prune": "raymaas.compress.passes.prune:Prune",
     "quantize": "raymaas.compress.passes.quantize:Quantize",
+}
+
+_ORDER: Sequence[Sequence[str]] = (
+    ("distill",),
+    ("channels",),
+    ("lowrank",),
+    ("finetune", "l1", "prune"),
+    ("quantize",),
+    ("compute", "entropy"),
+)
+
+_WHY_BEFORE: Mapping[str, str] = {
+    "distill": "a student begins with new weights, so what was done before would be lost",
+    "channels": "units are taken out of whole matrices, so masks and factors from before would be lost",
+    "lowrank": "the factors of a matrix have none of its zeros, so what was masked before would be lost",
+}
+_WHY_AFTER: Mapping[str, str] = {
+    "quantize": "{other!r} would move weights off the levels they were settled on",
+    "compute": "it says how finished weights are run",
+    "entropy": "it says how finished weights are coded",
 }
 
 
@@ -40,36 +67,59 @@ class Compressed:
     tensors: Mapping[str, Coded]
     sparsity: float
     """Share of the matrices' weights that are zero."""
+    coders: Mapping[str, CoderName]
+    """What a file is to be written with, for tensors of which a pass said so."""
 
 
 def passes_of(recipe: Sequence[Component]) -> list[Pass]:
     """The passes of `recipe`. Raises InvalidInput for an unknown pass or setting, or an order that cannot work."""
     made = [_pass_of(step) for step in recipe]
-    names = [step.use for step in recipe]
-    if "distill" in names[1:]:
-        raise InvalidInput(
-            f"pass 'distill' follows {names[names.index('distill') - 1]!r}: a student begins with new weights, so what "
-            "was done before would be lost; put 'distill' first"
-        )
-    if "quantize" in names[:-1]:
-        after = names[names.index("quantize") + 1]
-        raise InvalidInput(
-            f"pass {after!r} follows 'quantize': it would move weights off the levels they were settled on; "
-            "put 'quantize' last"
-        )
+    for step, following in pairwise(step.use for step in recipe):
+        if _place(step) > _place(following):
+            why = _WHY_BEFORE.get(following) or _WHY_AFTER[step].format(other=following)
+            raise InvalidInput(
+                f"pass {following!r} follows {step!r}: {why}; put {following!r} before {step!r}"
+            )
     return made
 
 
-def carry_out(recipe: Sequence[Component], subject: Subject) -> Compressed:
-    """Apply the passes in order, on one CPU thread or as many as torch may use; nothing is random but the seed."""
-    for step in passes_of(recipe):
+def carry_out(
+    recipe: Sequence[Component],
+    subject: Subject,
+    *,
+    after: Callable[[Component, Subject], None] = lambda component, subject: None,
+) -> Compressed:
+    """Apply the passes in order, on one CPU thread or as many as torch may use; nothing is random but the seed.
+
+    `after` is called after each pass, and must leave the subject as it is; what it raises ends the recipe.
+    """
+    for component, step in zip(recipe, passes_of(recipe), strict=True):
         step.apply(subject)
+        after(component, subject)
+    return as_it_is(subject)
+
+
+def as_it_is(subject: Subject) -> Compressed:
+    """What a recipe made if it ends here. Afterwards the subject's network computes with the numbers that are kept."""
     tensors = subject.tensors()
-    return Compressed(tensors=tensors, sparsity=_sparsity([tensors[name] for name in subject.matrices]))
+    return Compressed(
+        tensors=tensors,
+        sparsity=_sparsity([tensors[name] for name in subject.matrices]),
+        coders=_coders(tensors, subject.coder),
+    )
+
+
+def _place(name: str) -> int:
+    return next(place for place, names in enumerate(_ORDER) if name in names)
+
+
+def _coders(tensors: Mapping[str, Coded], coder: CoderName | None) -> dict[str, CoderName]:
+    """That coder for every tensor which it can code."""
+    return {name: coder for name, coded in tensors.items() if coder in coders_for(coded)} if coder else {}
 
 
 def _sparsity(weights: Sequence[Coded]) -> float:
-    values = [part.levels if isinstance(part, Quantized) else part.array for part in weights]
+    values = [part.centred() for part in weights]
     return 1 - sum(int(np.count_nonzero(v)) for v in values) / max(1, sum(v.size for v in values))
 
 

@@ -22,10 +22,18 @@ from raymaas.compress.distill import loss_of
 from raymaas.compress.subject import Subject
 from raymaas.compress.weights import Weight
 
-Score = Literal["magnitude", "activation", "taylor", "movement"]
+Standing = Literal["magnitude", "activation", "taylor"]
+"""What is known of a network as it stands; movement is known of one that has been training."""
+
+Score = Literal[Standing, "movement"]
 
 _ROWS = 4096  # of the training rows that are looked at: the scores need no more
 _BATCH = 256
+
+
+def standing(subject: Subject, score: Standing) -> dict[str, torch.Tensor]:
+    """What each weight of the matrices is worth now, by that score."""
+    return {"magnitude": magnitude, "activation": activation, "taylor": taylor}[score](subject)
 
 
 def magnitude(subject: Subject) -> dict[str, torch.Tensor]:

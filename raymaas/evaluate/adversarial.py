@@ -1,6 +1,6 @@
 """Adversarial: what a discriminator makes of real rows, and what a classifier finds among a generator's samples.
 
-Legend: N rows, S samples, C classes.
+Legend: N rows, S samples, C classes, D values of a row.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from raymaas.errors import RunFailed
 from raymaas.evaluate.intervals import CONFIDENCE, mean, proportion, two_sided_z
 from raymaas.evaluate.scored import Scored, mean_of
 from raymaas.specs.evaluation import Metric
@@ -29,6 +30,21 @@ def score(real_N: np.ndarray, *, confidence: float = CONFIDENCE) -> Scored:
         {"accuracy_on_data": mean_of(taken_N), "real": mean_of(real_N)},
         {"real": real_N},
     )
+
+
+def sample_error(ours_SD: np.ndarray, theirs_SD: np.ndarray) -> float:
+    """How far a generator's rows are from another's of the same codes: the root mean square difference, in standard
+    deviations of theirs.
+
+    The deviation is that of each value from one row to another, so a generator that makes nothing but the mean of their
+    rows is at 1. Raises RunFailed when their rows are all the same.
+    """
+    deviation = float(np.sqrt(theirs_SD.astype(np.float64).var(axis=0).mean()))
+    if deviation == 0:
+        raise RunFailed(
+            "the parent makes the same row of every code, so nothing can be compared; train it again"
+        )
+    return float(np.sqrt(np.square(ours_SD.astype(np.float64) - theirs_SD).mean())) / deviation
 
 
 def histogram_entropy(answer_S: np.ndarray, *, classes: int, confidence: float = CONFIDENCE) -> Metric:

@@ -1,18 +1,14 @@
-"""The Pareto front: the points that no other point beats in every figure; as a table and as a picture.
+"""The Pareto front: the points that no other point beats in every figure, its knee, and what it has won.
 
 A point beats another when it is at least as good in every objective and better in one.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raymaas.specs.search import Objective
-
-_DOTS_PER_INCH = 120
 
 
 @dataclass(frozen=True)
@@ -93,41 +89,15 @@ def _gain(candidate: Candidate, objective: Objective) -> float:
     return value if objective.mode == "max" else -value
 
 
-def front_csv(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> bytes:
-    """All candidates, the best of the first objective first; column `front` is 1 for those that none beats."""
-    names = {c.name for c in front(candidates, objectives)}
-    settings = list(dict.fromkeys(key for c in candidates for key in c.settings))
-    metrics = list(dict.fromkeys(key for c in candidates for key in c.metrics))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["trial", "front", *settings, *metrics])
-    for c in sorted(candidates, key=lambda c: -_gain(c, objectives[0])):
-        chosen = [c.settings.get(key, "") for key in settings]
-        table.writerow([c.name, int(c.name in names), *chosen, *(c.metrics.get(key, "") for key in metrics)])
-    return text.getvalue().encode()
+def spread(count: int, *, always: Sequence[int] = (), most: int) -> list[int]:
+    """Which of `count` things in a row to look at: `always` first, then others evenly between, `most` in all.
 
-
-def front_png(
-    candidates: Sequence[Candidate], objectives: tuple[Objective, Objective], *, title: str
-) -> bytes:
-    """A picture of two objectives: every candidate a dot, the front joined by a line."""
-    from matplotlib.backends.backend_agg import (
-        FigureCanvasAgg,  # half a second to import, and only needed here
-    )
-    from matplotlib.figure import Figure
-
-    across, upwards = (objective.metric for objective in objectives)
-    best = sorted(front(candidates, objectives), key=lambda c: c.metrics[across])
-    # No pyplot: it keeps every figure in a global list.
-    figure = Figure(figsize=(6, 4), dpi=_DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
-    axes.scatter(
-        [c.metrics[across] for c in candidates], [c.metrics[upwards] for c in candidates], color="0.6"
-    )
-    axes.plot([c.metrics[across] for c in best], [c.metrics[upwards] for c in best], marker="o")
-    axes.set(xlabel=across.replace("_", " "), ylabel=upwards.replace("_", " "), title=title)
-    axes.grid(alpha=0.3)
-    png = io.BytesIO()
-    FigureCanvasAgg(figure)  # replaces the canvas that figures begin with
-    figure.savefig(png, format="png")
-    return png.getvalue()
+    All of `always` even if those are more. Of two places that are equally far from what is taken, the first.
+    """
+    taken = list(dict.fromkeys(always))
+    left = [place for place in range(count) if place not in taken]
+    while left and len(taken) < most:
+        farthest = max(left, key=lambda place: min((abs(place - other) for other in taken), default=0))
+        taken.append(farthest)
+        left.remove(farthest)
+    return taken

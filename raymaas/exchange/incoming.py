@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raymaas.bundle.format import FILES_OF_RUNTIME
+from raymaas.bundle.files import FILES_OF_RUNTIME
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.errors import IntegrityError, RaymaasError
 from raymaas.exchange.identity import FirstPublication, find, publish_once
@@ -31,7 +31,10 @@ def bring_in(
     kept = {field: getattr(first.manifest, field) for field in VersionDraft.model_fields}
 
     def draft(run_id: str) -> VersionDraft:
-        return VersionDraft(**kept | {"model": target, "run_id": run_id, "lineage": lineage})
+        # A part is one of the run that published it first; here it has a run of its own.
+        return VersionDraft(
+            **kept | {"model": target, "run_id": run_id, "part": None, "lineage": lineage}
+        )
 
     return publish_once(versions, draft, parcel.files, digest=first.digest, on_kept=on_kept)
 

@@ -1,117 +1,72 @@
-"""Compressing: from a registered version to a smaller one that answers almost as well."""
+"""Compressing: from a registered version to smaller ones that answer almost as well."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 
-from raymaas.bundle.format import CODED
-from raymaas.bundle.rmz.container import read
-from raymaas.bundle.runtimes.torch import load_network
-from raymaas.compress.accounting import account
 from raymaas.compress.recipe import passes_of
-from raymaas.errors import AlreadyExists, InvalidInput, RunFailed
-from raymaas.evaluate.pareto import Candidate, front_csv, front_png, hypervolume, knee
-from raymaas.exchange.identity import identity
-from raymaas.jobs.judging import Subject, judged, on_test_rows
+from raymaas.errors import InvalidInput
+from raymaas.jobs.choosing import Limits, chosen_by, tried_out, within
+from raymaas.jobs.front import MovingFront, Scale, won
+from raymaas.jobs.ground import ground_of, with_shelf
+from raymaas.jobs.judging import Subject
+from raymaas.jobs.likeness import Likeness
 from raymaas.jobs.origin import network_of, rows_of_version, trained_original
-from raymaas.jobs.parts import JobParts, lineage_of
-from raymaas.jobs.recipes import RecipeTrial, coded_bundle, on_validation_rows
-from raymaas.registry.blobs import Blobs
-from raymaas.registry.layout import front_key
+from raymaas.jobs.parts import JobParts
+from raymaas.jobs.publishing import Bench, Case, Decision, published
+from raymaas.jobs.recipes import Patience, RecipeTrial, on_validation_rows
+from raymaas.registry.choices import Choices
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
-from raymaas.registry.versions import VersionDraft
-from raymaas.specs.compression import VALIDATION, CompressJob, Gate, settled
-from raymaas.specs.search import Finished, Trial, extremes
-from raymaas.specs.versions import CompressionLineage, ModelVersion
-from raymaas.sweep.search import Search, finished_trials, search
+from raymaas.specs.compression import VALIDATION, CompressJob, Gate, known_good, settled
+from raymaas.specs.search import Trial, every_point, extremes
+from raymaas.specs.selecting import Chosen
+from raymaas.specs.versions import ModelVersion
+from raymaas.sweep.search import Search, search
 
 
-def compress(job: CompressJob, parts: JobParts) -> ModelVersion:
-    """Parent, rows, sweep, choice, evaluation, publication. Repeated for the same run, it goes on where that was.
+def compress(job: CompressJob, parts: JobParts) -> tuple[ModelVersion, ...]:
+    """Parent, rows, sweep, choice; then for each recipe that was chosen evaluation and publication.
 
-    Recipes are compared on validation rows only; the one chosen meets the test rows once. Raises RunFailed
-    when no recipe passes the gate.
+    Recipes are compared on validation rows only. What is chosen is recorded before a test row is looked at, and each
+    chosen one meets those once. Repeated for the same run, it goes on where that was. Raises RunFailed when no recipe
+    keeps to all limits.
     """
+    case = _opened(job, parts)
+    scale = Scale(f"{job.model}: {parts.run_id}", case.limits, case.original.weights_bytes)
+    moving = MovingFront(
+        scale,
+        known=parts.runs.trials(parts.run_id),
+        trials=_trials_at_most(job),
+        fronts=parts.runs.artifacts(parts.run_id).front,
+        say=parts.say,
+    )
+    bench, choices = Bench(case, parts), Choices(parts.store)
+    chosen = choices.of_run(parts.run_id)
+    if chosen is None:
+        trials = _searched(case, moving, parts)
+        parts.say(won(trials, scale))
+        chosen = choices.keep(_chosen(case, trials, bench, parts))
+    else:
+        trials = parts.runs.trials(parts.run_id)
+    moving.settle(trials, chosen)
+    parts.say(f"the front is kept; `raymaas runs front {parts.run_id} --to FOLDER` brings it")
+    return published(Decision(case, trials, chosen), bench, parts)
+
+
+def _opened(job: CompressJob, parts: JobParts) -> Case:
+    """What is compressed, and what that may cost. Whatever is wrong with the job is told here."""
     parent = parts.versions.get(job.model, resolve(job.reference, parts.versions, States(parts.store)))
     original = trained_original(parts.versions, parent)
     rows = rows_of_version(parts.store, original)
     gate = job.gate(parent)
     network_of(parts.versions, parent)  # a network that cannot be built here is told before any trial
     # Every recipe is checked before the first one trains.
-    for point in extremes(job.space()):
+    for point in (*extremes(job.space()), *job.seeds):
         passes_of(settled(job.recipe, point))
-    reached = _reached(gate, on_validation_rows(Subject.of_version(parts.versions, parent), rows))
-    parts.say(
-        f"compressing {parent.model}@{parent.version}, validation {gate.metric} {reached:.4f}: "
-        f"up to {job.search.trials} recipes, {job.search.concurrent} at a time"
-    )
-    trials = search(
-        RecipeTrial(job, parent.version, original.version, parts.store.url),
-        Search(job.space(), gate.objectives, job.search),
-        run_id=parts.run_id,
-        store=parts.store,
-        book=parts.runs,
-        on_trial=parts.on_trial,
-    )
-    _keep_front(trials, gate, parts, model=job.model)
-    parts.say(_volume(trials, gate, parent=(parent.weights_bytes, reached)))
-    good = within(trials, gate, parent=reached, run_id=parts.run_id)
-    chosen = smallest(good, gate) if job.choose == "smallest" else at_the_knee(good, gate)
-    assert isinstance(chosen.outcome, Finished)
-    parts.say(
-        f"evaluating {chosen.trial}, {chosen.metrics['bytes']:.0f} bytes, on {len(rows.test)} test rows"
-    )
-    coded = Blobs(parts.store).get(chosen.outcome.files[CODED], name=f"{CODED} of trial {chosen.trial}")
-    bundle = coded_bundle(coded, parent, parts.versions, rows)
-    dataset = original.lineage.dataset
-    evaluation, bundle = judged(bundle, parent.signature, dataset=dataset, rows=rows)
-    parent_evaluation, _ = on_test_rows(
-        parts.versions.read_files(parent),
-        parent.signature,
-        runtime=evaluation.runtime,
-        dataset=dataset,
-        rows=rows,
-    )
-    parts.say("publishing")
-    lineage = lineage_of(
-        job, parts.run_id, dataset=dataset, fingerprint=original.lineage.data_fingerprint, seed=job.seed
-    )
-    compression = CompressionLineage(
-        recipe=settled(job.recipe, chosen.point),
-        trial=chosen.trial,
-        original=original.version,
-        original_bytes=original.weights_bytes,
-        parent_evaluation=parent_evaluation,
-        accounting=account(
-            coded,
-            network=load_network(bundle.files),
-            row=rows.validation.x_ND[:1],
-            original_bytes=original.weights_bytes,
-        ),
-    )
-    draft = VersionDraft(
-        model=job.model,
-        run_id=parts.run_id,
-        architecture=read(coded).architecture,
-        signature=parent.signature,
-        weights_file=bundle.weights_file,
-        runtimes=bundle.runtimes,
-        methods=dict(bundle.methods),
-        notes=bundle.notes,
-        evaluation=evaluation,
-        lineage=lineage.model_copy(
-            update={
-                "parent": parent.version,
-                "parent_digest": identity(parts.versions, parent),
-                "compression": compression,
-            }
-        ),
-        description=job.description,
-        card=job.card or parent.card,
-    )
-    return parts.versions.publish(draft, bundle.files, on_kept=parts.on_kept)
+    subject, likeness = Subject.of_version(parts.versions, parent), Likeness.of(parts.versions, parent)
+    reached = _reached(gate, on_validation_rows(subject, rows, likeness))
+    return Case(job, parent, original, rows, Limits.of(job, gate, reached=reached))
 
 
 def _reached(gate: Gate, found: Mapping[str, float]) -> float:
@@ -122,68 +77,35 @@ def _reached(gate: Gate, found: Mapping[str, float]) -> float:
     return found[VALIDATION + gate.metric]
 
 
-def within(trials: Sequence[Trial], gate: Gate, *, parent: float, run_id: str) -> list[Trial]:
-    """The trials that pass the gate; `parent` is what the parent reached on validation rows.
-
-    Raises RunFailed, naming the nearest miss and the next step, when none does.
-    """
-    finished = finished_trials(trials, run_id=run_id)
-
-    def loss(trial: Trial) -> float:
-        return gate.loss(trial.metrics[VALIDATION + gate.metric], parent=parent)
-
-    # A hair above: metrics are means over rows, and the budget is subtracted in floating point.
-    good = [trial for trial in finished if loss(trial) <= gate.max_loss + 1e-9]
-    if not good:
-        best = min(finished, key=loss)
-        settings = ", ".join(f"{field} {value}" for field, value in best.point.items())
-        raise RunFailed(
-            f"no recipe keeps validation {gate.metric} within {gate.max_loss:g} of {parent:.4f}; the best reached "
-            f"{best.metrics[VALIDATION + gate.metric]:.4f} in {best.metrics['bytes']:.0f} bytes with "
-            f"{settings or 'the recipe'}. Search gentler settings, or raise max_loss",
-            run=run_id,
-        )
-    return good
-
-
-def smallest(trials: Sequence[Trial], gate: Gate) -> Trial:
-    """The one with the fewest bytes; of equals, the better one by the gate's metric."""
-    return min(
-        trials, key=lambda t: (t.metrics["bytes"], gate.loss(t.metrics[VALIDATION + gate.metric], parent=0))
+def _searched(case: Case, moving: MovingFront, parts: JobParts) -> tuple[Trial, ...]:
+    job, parent, gate, space = case.job, case.parent, case.limits.gate, case.job.space()
+    parts.say(
+        f"compressing {parent.model}@{parent.version}, validation {gate.metric} {case.limits.reached:.4f}: "
+        f"up to {_trials_at_most(job)} recipes, {job.search.concurrent} at a time"
+    )
+    ground = ground_of(job, parent, case.original, case.rows, parts)
+    return search(
+        RecipeTrial(job, Patience(gate, case.limits.reached, times=job.give_up)),
+        Search(space, gate.objectives, job.search),
+        run_id=parts.run_id,
+        store=parts.store,
+        book=parts.runs,
+        shared=with_shelf(ground) if space else ground,
+        seeds=job.seeds or known_good(parent.architecture.use, space),
+        on_trial=moving.hear,
     )
 
 
-def at_the_knee(trials: Sequence[Trial], gate: Gate) -> Trial:
-    """The one at the knee of their front of bytes and the gate's metric."""
-    name = knee([_candidate(trial) for trial in trials], gate.objectives).name
-    return next(trial for trial in trials if trial.trial == name)
+def _chosen(case: Case, trials: tuple[Trial, ...], bench: Bench, parts: JobParts) -> Chosen:
+    job, limits = case.job, case.limits
+    best = within(trials, limits, run_id=parts.run_id)
+    by_name = {trial.trial: trial for trial in best}
+    parts.say(f"{len(best)} recipes of the front pass the gate; trying up to {job.measure} in every runtime")
+    tried = tried_out(best, limits, most=job.measure, rules=job.choose, attempt=bench.tried)
+    chosen = chosen_by(job.choose, [(by_name[one.trial], one) for one in tried], limits, run_id=parts.run_id)
+    return Chosen(run_id=parts.run_id, at=parts.store.now(), best=chosen, tried=tuple(tried))
 
 
-def _volume(trials: Sequence[Trial], gate: Gate, *, parent: tuple[float, float]) -> str:
-    """How much of what could be won was: bytes of the parent times the metric that may be lost."""
-    weights_bytes, reached = parent
-    worst = reached + gate.max_loss if gate.mode == "min" else reached - gate.max_loss
-    candidates = [_candidate(trial) for trial in trials if isinstance(trial.outcome, Finished)]
-    area = hypervolume(candidates, gate.objectives, reference=(weights_bytes, worst))
-    whole = weights_bytes * gate.max_loss
-    share = f"{area / whole:.3f} of the rectangle" if whole else "no area, since nothing may be lost,"
-    return f"hypervolume {share} between the parent and the gate"
-
-
-def _candidate(trial: Trial) -> Candidate:
-    return Candidate(trial.trial, trial.point, trial.metrics)
-
-
-def _keep_front(trials: Sequence[Trial], gate: Gate, parts: JobParts, *, model: str) -> None:
-    candidates = [_candidate(trial) for trial in trials if isinstance(trial.outcome, Finished)]
-    if not candidates:
-        return
-    files = {
-        "csv": front_csv(candidates, gate.objectives),
-        "png": front_png(candidates, gate.objectives, title=f"{model}: {parts.run_id}"),
-    }
-    for kind, data in files.items():
-        key = front_key(parts.run_id, kind)
-        with suppress(AlreadyExists):  # this run was carried out before, as far as here at least
-            parts.store.create(key, data)
-        parts.say(f"the Pareto front is at {parts.store.url}/{key}")
+def _trials_at_most(job: CompressJob) -> int:
+    points = every_point(job.space(), at_most=job.search.trials)
+    return job.search.trials if points is None else len(points)

@@ -9,15 +9,17 @@ from functools import partial
 import numpy as np
 import orjson
 
-from raymaas.bundle.format import ARCHITECTURE, BuiltBundle
+from raymaas.bundle.files import ARCHITECTURE
+from raymaas.bundle.format import BuiltBundle
 from raymaas.bundle.runtimes.base import Runtime, check_probes
-from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
+from raymaas.bundle.runtimes.opening import choose_runtime, load_runtime, open_runtime
 from raymaas.data.blocks import Blocks, HeldBlocks
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.evaluate import adversarial, classification, density, language, regression
 from raymaas.evaluate.answers import answers
 from raymaas.evaluate.scored import Scored
+from raymaas.models import catalogue
 from raymaas.registry.versions import Versions
 from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.jobs import Component
@@ -59,7 +61,9 @@ class Subject:
     @classmethod
     def of_version(cls, versions: Versions, manifest: ModelVersion) -> Subject:
         """A registered version in its first runtime. Raises as `open_runtime`."""
-        opened = open_runtime(manifest, partial(versions.read_file, manifest))
+        # Not the fastest of this machine: what is found of a version must not depend on where.
+        first = choose_runtime(manifest.runtimes, wanted="auto", device="cpu")
+        opened = open_runtime(manifest, partial(versions.read_file, manifest), runtime=first)
         return cls(opened, manifest.signature, manifest.architecture)
 
     @property
@@ -73,12 +77,13 @@ class Subject:
 
         Raises RunFailed for answers that cannot be scored.
         """
-        binary = self.task == "density" and self.architecture.config.get("binarize")
+        settings = catalogue.plain(self.architecture).config
+        binary = self.task == "density" and settings.get("binarize")
         draw, found = density.draws(), []
         for rows in blocks:
             asked = change(rows.inputs(self.signature.inputs))
             if binary:
-                scale = float(str(self.architecture.config["input_scale"]))
+                scale = float(str(settings["input_scale"]))
                 asked = {
                     name: density.binarised(x_ND, scale=scale, draw=draw) for name, x_ND in asked.items()
                 }

@@ -11,14 +11,14 @@ from raymaas.specs.sweeping import SweepJob
 from raymaas.specs.versions import ModelVersion
 
 
-def carry_out_job(job: Job, parts: JobParts) -> ModelVersion | None:
-    """Carry out a job of any kind; returns the version it published, if its kind does. Ray must be initialised."""
+def carry_out_job(job: Job, parts: JobParts) -> tuple[ModelVersion, ...]:
+    """Carry out a job of any kind; returns the versions it published, if its kind does. Ray must be initialised."""
     # Each imports what it needs: a training begins a second earlier without the search of a sweep.
     match job:
         case TrainJob():
             from raymaas.jobs.train import train
 
-            return train(job, parts)
+            return (train(job, parts),)
         case CompressJob():
             from raymaas.jobs.compress import compress
 
@@ -27,9 +27,9 @@ def carry_out_job(job: Job, parts: JobParts) -> ModelVersion | None:
             from raymaas.jobs.sweep import sweep
 
             sweep(job, parts)
-            return None
+            return ()
         case EvaluateJob():
             from raymaas.jobs.evaluate import evaluate
 
             evaluate(job, parts)
-            return None
+            return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raymaas.bundle.format import ARCHITECTURE
+from raymaas.bundle.files import ARCHITECTURE
 from raymaas.bundle.runtimes.torch import load_network
 from raymaas.bundle.transforming import TRANSFORMS
 from raymaas.data.dataset import open_card, open_dataset

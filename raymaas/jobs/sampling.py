@@ -14,7 +14,7 @@ from raymaas.jobs.measuring import version_meant
 from raymaas.jobs.parts import JobParts
 from raymaas.specs.evaluating import BySamples
 from raymaas.specs.reports import SamplesFigures
-from raymaas.specs.versions import ModelVersion
+from raymaas.specs.versions import Signature
 
 METHOD = "sample"
 
@@ -29,7 +29,13 @@ def judge_samples(how: BySamples, parts: JobParts) -> SamplesFigures:
     if judge.task != "classification":
         raise InvalidInput(f"{judge_name} is for {judge.task} and cannot judge; name a classifier")
     parts.say(f"drawing {how.samples} samples of {name}")
-    x_SD = _drawn(version, Subject.of_version(parts.versions, version), how)
+    if METHOD not in version.methods:
+        known = ", ".join(version.methods) or "none"
+        raise InvalidInput(
+            f"{how.version} has no method {METHOD!r} (it has {known}); name a version that draws rows, such as a gan"
+        )
+    signature, subject = version.methods[METHOD], Subject.of_version(parts.versions, version)
+    x_SD = drawn(subject, signature, samples=how.samples, seed=how.seed)
     asked = {judge.signature.inputs[0].name: x_SD}
     try:
         check_inputs(judge.signature, asked)
@@ -55,18 +61,12 @@ def judge_samples(how: BySamples, parts: JobParts) -> SamplesFigures:
     )
 
 
-def _drawn(version: ModelVersion, subject: Subject, how: BySamples) -> np.ndarray:
-    """float32 [S, ...]; another seed draws other rows."""
-    if METHOD not in version.methods:
-        known = ", ".join(version.methods) or "none"
-        raise InvalidInput(
-            f"{how.version} has no method {METHOD!r} (it has {known}); name a version that draws rows, such as a gan"
-        )
-    signature = version.methods[METHOD]
-    seeds = np.random.SeedSequence(how.seed).generate_state(how.samples, np.uint64) >> np.uint64(1)
+def drawn(subject: Subject, signature: Signature, *, samples: int, seed: int) -> np.ndarray:
+    """What it makes by METHOD of that signature, float32 [S, ...]; another seed draws other rows."""
+    seeds = np.random.SeedSequence(seed).generate_state(samples, np.uint64) >> np.uint64(1)
     return answers(
         lambda inputs: subject.runtime.call(METHOD, inputs),
         {signature.inputs[0].name: seeds.astype(np.int64)},
-        row_N=np.arange(how.samples),
+        row_N=np.arange(samples),
         output=signature.outputs[0].name,
     )

@@ -10,11 +10,13 @@ from pydantic import JsonValue
 from raymaas.data.sources.base import DataFiles
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.pareto import Candidate, front
-from raymaas.jobs.origin import trained_original
+from raymaas.jobs.ground import Ground, ground_of
+from raymaas.jobs.origin import rows_of_version, trained_original
 from raymaas.jobs.parts import JobParts
 from raymaas.jobs.preparing import prepared, refuse_streamed
 from raymaas.jobs.recipes import RecipeTrial
 from raymaas.registry.resolve import resolve
+from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
 from raymaas.specs.compression import CompressJob
@@ -64,17 +66,13 @@ class JobTrial:
     store_url: str
     files: DataFiles
 
-    def __call__(self, point: Point, tell: Callable[[Report], None]) -> None:
+    def __call__(self, point: Point, shared: object, tell: Callable[[Report], None]) -> None:
         """Reports the job's figures: after every epoch the best so far, or those of the compressed version."""
         match varied(self.job, point):
             case TrainJob() as job:
                 _train_here(job, self.store_url, self.files, tell)
             case CompressJob() as job:
-                store = open_store(self.store_url)
-                versions = Versions(store)
-                parent = versions.get(job.model, resolve(job.reference, versions, States(store)))
-                original = trained_original(versions, parent)
-                RecipeTrial(job, parent.version, original.version, self.store_url)({}, tell)
+                RecipeTrial(job)({}, _ground_of(job, self.store_url, self.files), tell)
 
 
 def varied(job: SweepJob, point: Point) -> Job:
@@ -115,6 +113,22 @@ def _prepared(job: Job, parts: JobParts) -> None:
             )
         refuse_streamed(job, parts.store, parts.files, who="the trials of a sweep")
         prepared(job, parts.store, parts.files)
+
+
+def _ground_of(job: CompressJob, store_url: str, files: DataFiles) -> Ground:
+    store = open_store(store_url)
+    parts = JobParts(
+        store=store,
+        versions=Versions(store),
+        runs=Runs(store),
+        run_id="",
+        say=lambda sentence: None,
+        on_trial=lambda trial: None,
+        files=files,
+    )
+    parent = parts.versions.get(job.model, resolve(job.reference, parts.versions, States(store)))
+    original = trained_original(parts.versions, parent)
+    return ground_of(job, parent, original, rows_of_version(store, original), parts)
 
 
 def _train_here(job: TrainJob, store_url: str, files: DataFiles, tell: Callable[[Report], None]) -> None:

@@ -2,7 +2,8 @@
 
 A. Vaswani et al., Attention Is All You Need (2017), with the norm before each part instead of after it (R. Xiong et
 al., On Layer Normalization in the Transformer Architecture, 2020).
-Legend: B rows, T tokens, E embedding, N heads, A values of a head (E = N A), F units of the feed-forward part.
+Legend: B rows, T tokens, E embedding, N heads, A values of a head (E = N A, unless heads were taken out), F units of
+the feed-forward part.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from raymaas.models.chance import Dropout
+from raymaas.models.widths import Along, Setting, Width, into, out_of
 from raymaas.specs.base import Spec
 
 
@@ -23,15 +25,41 @@ class BlockConfig(Spec):
     heads: int = Field(4, ge=1, description="Attention heads, N; must divide the width.")
     depth: int = Field(4, ge=1, description="Blocks.")
     feed_forward: int = Field(128, ge=1, description="Units between the two linear maps of a block, F.")
+    attention: int = Field(
+        default_factory=lambda known: known["width"],
+        ge=1,
+        description="Values of all heads together, N A. Absent: the width.",
+    )
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Share silenced after embedding and each part of a block, in training."
     )
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> BlockConfig:
-        if self.width % self.heads:
-            raise ValueError(f"heads {self.heads} must divide width {self.width}")
+        if self.attention % self.heads:
+            whole = "width" if self.attention == self.width else "attention"
+            raise ValueError(f"heads {self.heads} must divide {whole} {self.attention}")
         return self
+
+    def narrowable(self) -> tuple[Width, ...]:
+        """Heads, and units of the feed-forward part; in each block others, in all as many.
+
+        The width is what all blocks add to and norms look at as a whole: none of it can go alone.
+        """
+        run = self.attention // self.heads
+        heads = (Setting(("heads",)), Setting(("attention",), each=run))
+        widths = []
+        for block in (f"blocks.{place}" for place in range(self.depth)):
+            three = (
+                Along(f"{block}.attention.query_key_value.{part}", run=run, times=3)
+                for part in ("weight", "bias")
+            )
+            units = (*out_of(f"{block}.up"), into(f"{block}.down"))
+            widths += [
+                Width(self.heads, heads, (*three, into(f"{block}.attention.out", run=run))),
+                Width(self.feed_forward, (Setting(("feed_forward",)),), units),
+            ]
+        return tuple(widths)
 
 
 class Block(nn.Module):
@@ -63,8 +91,8 @@ class _Attention(nn.Module):
     def __init__(self, config: BlockConfig, *, causal: bool) -> None:
         super().__init__()
         self.heads, self.causal = config.heads, causal
-        self.query_key_value = nn.Linear(config.width, 3 * config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.query_key_value = nn.Linear(config.width, 3 * config.attention)
+        self.out = nn.Linear(config.attention, config.width)
 
     def forward(self, z_BTE: torch.Tensor, seen_BT: torch.Tensor | None) -> torch.Tensor:
         query_BNTA, key_BNTA, value_BNTA = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import Field, PositiveInt, field_validator
 
+from raymaas.models.widths import Width
 from raymaas.specs.base import Spec
 from raymaas.specs.facts import Facts
 from raymaas.specs.tasks import Task
@@ -27,6 +28,10 @@ class NetworkConfig(Spec):
     """Settings of any network. What a job leaves out of `in_features`, `shape` and `classes` comes from its data."""
 
     task: ClassVar[Task] = "classification"
+
+    def narrowable(self) -> tuple[Width, ...]:
+        """The widths that could be smaller; none of a network whose every number is its rows' or its answers'."""
+        return ()
 
 
 class ClassifierConfig(NetworkConfig):

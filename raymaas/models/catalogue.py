@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import JsonValue
 
 from raymaas.errors import InvalidInput
-from raymaas.models.base import Architecture
+from raymaas.models.base import Architecture, NetworkConfig
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import TARGETS, Target, Task
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURES: Mapping[str, str] = {
     "cnn": "raymaas.models.cnn:CNN",
+    "factored": "raymaas.models.factored:FAMILY",
     "gan": "raymaas.models.gan:GAN",
     "gpt": "raymaas.models.gpt:GPT",
     "lenet5": "raymaas.models.lenet:LeNet5",
@@ -41,6 +42,9 @@ ARCHITECTURES: Mapping[str, str] = {
     "vae": "raymaas.models.vae:VAE",
     "vit": "raymaas.models.vit:VisionTransformer",
 }
+
+FACTORED = "factored"
+"""The one family whose networks are of another family's making, which says what they are for."""
 
 _SAID: Mapping[Target, str] = {"classes": "labels", "number": "numbers as labels", "none": "no labels"}
 
@@ -61,7 +65,14 @@ def architecture(name: str) -> Architecture:
 
 def task_of(component: Component) -> Task:
     """What the family called `component.use` is for. Raises InvalidInput as `architecture` does."""
-    return architecture(component.use).Config.task
+    return architecture(plain(component).use).Config.task
+
+
+def plain(component: Component) -> Component:
+    """The component that has the settings of a family: what a factored network is made of, or `component` itself."""
+    if component.use != FACTORED:
+        return component
+    return Component.parse(component.config.get("of"), source=f"architecture {FACTORED!r}: of")
 
 
 def resolve(component: Component, facts: Facts) -> Component:
@@ -71,11 +82,17 @@ def resolve(component: Component, facts: Facts) -> Component:
     unknown name or setting, for a setting that contradicts the data, and for rows or a target the family cannot
     take. Networks that need no labels take any target.
     """
+    if component.use == FACTORED:
+        from raymaas.models.factored import resolved  # it needs torch, and this module
+
+        return resolved(component, facts)
     family = architecture(component.use)
     target, wanted = facts.target, TARGETS.get(family.Config.task, facts.target)
     if target != wanted:
         fitting = [
-            name for name in sorted(ARCHITECTURES) if TARGETS.get(architecture(name).Config.task) == target
+            name
+            for name in sorted(ARCHITECTURES.keys() - {FACTORED})
+            if TARGETS.get(architecture(name).Config.task) == target
         ]
         raise InvalidInput(
             f"architecture {component.use!r} learns {_SAID[wanted]}, but the data set has {_SAID[target]}; "
@@ -89,7 +106,7 @@ def resolve(component: Component, facts: Facts) -> Component:
                 f"architecture.config.{field} is {given}, but the data has {fact}; "
                 "leave it out to take it from the data"
             )
-    config = family.Config.parse(known | component.config, source=f"architecture {component.use!r}")
+    config = config_of(Component(use=component.use, config=known | component.config))
     return Component(use=component.use, config=config.model_dump(mode="json"))
 
 
@@ -103,7 +120,13 @@ def named(facts: Facts) -> dict[str, JsonValue]:
     return known
 
 
+def config_of(component: Component) -> NetworkConfig:
+    """The settings of a `resolve`d component, checked. InvalidInput for an unknown name or setting."""
+    return architecture(component.use).Config.parse(
+        component.config, source=f"architecture {component.use!r}"
+    )
+
+
 def build(component: Component) -> Network:
     """A module from a `resolve`d component; its weights come from torch's generator, so seed that."""
-    family = architecture(component.use)
-    return family(family.Config.parse(component.config, source=f"architecture {component.use!r}"))
+    return architecture(component.use)(config_of(component))

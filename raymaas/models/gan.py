@@ -32,8 +32,9 @@ from torch.nn.functional import softplus
 from raymaas.models.base import ScaledConfig
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Method, SelfSupervised
-from raymaas.models.perceptron import perceptron
+from raymaas.models.perceptron import narrowable, perceptron
 from raymaas.models.vae import latent_of
+from raymaas.models.widths import Setting, Width
 from raymaas.specs.tasks import Task
 from raymaas.specs.versions import Signature, TensorSpec
 
@@ -62,6 +63,15 @@ class GANConfig(ScaledConfig):
         le=1,
         description="What the discriminator learns for real rows: one-sided smoothing below 1.",
     )
+
+    def narrowable(self) -> tuple[Width, ...]:
+        """Hidden units of both players; what a row is made of stays, since it is asked for by it."""
+        generator = {Setting(("generator", place)): units for place, units in enumerate(self.generator)}
+        judge = {Setting(("discriminator", place)): units for place, units in enumerate(self.discriminator)}
+        return (
+            *narrowable("generator", generator, between=1),
+            *narrowable("discriminator", judge, between=2),
+        )
 
 
 class GAN(SelfSupervised):

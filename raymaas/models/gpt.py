@@ -80,7 +80,7 @@ class GPT(Chained, SelfSupervised):
 
     def _tokens(self, x_BT: torch.Tensor) -> torch.Tensor:
         bytes_BT = x_BT.long()
-        begin_B1 = bytes_BT.new_full((len(bytes_BT), 1), _BEGIN)
+        begin_B1 = bytes_BT.new_full((bytes_BT.shape[0], 1), _BEGIN)
         tokens_BT = torch.cat([begin_B1, bytes_BT], dim=1)
         z_BTE: torch.Tensor = self.dropout(self.embed(tokens_BT) + self.position_TE[: tokens_BT.shape[1]])
         return z_BTE

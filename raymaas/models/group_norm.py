@@ -8,12 +8,19 @@ the empty shard that a short last batch can leave a worker.
 from __future__ import annotations
 
 import math
-
-from torch import nn
+from collections.abc import Sequence
 
 _GROUPS = 8
 
 
-def group_norm(maps: int) -> nn.GroupNorm:
-    """Over 8 groups, or as many of them as divide `maps`; with a scale and a shift for each map."""
-    return nn.GroupNorm(math.gcd(_GROUPS, maps), maps)
+def groups_of(maps: int) -> int:
+    """Into how many groups as many maps are divided, unless a config says otherwise: 8, or what divides both."""
+    return math.gcd(_GROUPS, maps)
+
+
+def check_groups(groups: Sequence[int], widths: Sequence[int]) -> None:
+    """Raises ValueError unless there is a number of groups for each of `widths`, and divides it."""
+    if len(groups) != len(widths):
+        raise ValueError(f"norm_groups must give one number for each of the {len(widths)} widths")
+    if any(maps % count for count, maps in zip(groups, widths, strict=True)):
+        raise ValueError(f"norm_groups {list(groups)} must divide the maps {list(widths)}, each its own")

@@ -10,6 +10,8 @@ Legend: B rows, K maps (of the layer at hand), Y height, X width, H hidden units
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -21,6 +23,7 @@ from raymaas.models.base import ImageConfig
 from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Classifier
+from raymaas.models.widths import Setting, Width, into, out_of
 
 
 class LeNet5Config(ImageConfig):
@@ -40,6 +43,14 @@ class LeNet5Config(ImageConfig):
                 f"an image must be at least 12 x 12 here, got {list(self.image[1:])}; take `cnn`"
             )
         return self
+
+    def narrowable(self) -> tuple[Width, ...]:
+        names = ("c1", "c3", "c5", "f6", "head")
+        runs = {"c3": math.prod(self.flattened)}  # of what is flattened
+        return tuple(
+            Width(units, (Setting(("widths", place)),), (*out_of(name), into(after, run=runs.get(name, 1))))
+            for place, (units, (name, after)) in enumerate(zip(self.widths, pairwise(names), strict=True))
+        )
 
     @property
     def flattened(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from raymaas.models.base import FeaturesConfig, ScaledConfig
 from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Classifier, Regressor
+from raymaas.models.widths import Setting, Width, into, out_of
 from raymaas.specs.base import Spec
 from raymaas.specs.tasks import Task
 
@@ -32,6 +33,13 @@ class _Layers(Spec):
     dropout: float = Field(
         0.0, ge=0, lt=1, description="Share of hidden units silenced in each training step."
     )
+
+    def narrowable(self) -> tuple[Width, ...]:
+        after = [*(f"hidden.{place}" for place in range(1, len(self.hidden))), "head"]
+        return tuple(
+            Width(units, (Setting(("hidden", place)),), (*out_of(f"hidden.{place}"), into(after[place])))
+            for place, units in enumerate(self.hidden)
+        )
 
 
 class MLPConfig(_Layers, FeaturesConfig):

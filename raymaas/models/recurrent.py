@@ -25,6 +25,7 @@ from raymaas.models.base import SequenceConfig, TokensConfig
 from raymaas.models.chain import Chained, Link
 from raymaas.models.chance import Dropout
 from raymaas.models.networks import Classifier
+from raymaas.models.widths import Along, Setting, Width, into
 from raymaas.specs.base import Spec
 
 
@@ -40,6 +41,27 @@ class Cells(Spec):
         0.0, ge=0, lt=1, description="Share of the last state silenced in each training step."
     )
 
+    def narrowable(self) -> tuple[Width, ...]:
+        """Of each layer its units, in all layers as many."""
+        gates = 3 if self.cell == "gru" else 4
+        return tuple(
+            Width(
+                self.hidden,
+                (Setting(("hidden",)),),
+                (
+                    *(
+                        Along(f"cells.{part}_l{layer}", times=gates)
+                        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                    ),
+                    Along(f"cells.weight_hh_l{layer}", dim=1),
+                    Along(f"cells.weight_ih_l{layer + 1}", dim=1)
+                    if layer + 1 < self.layers
+                    else into("head"),
+                ),
+            )
+            for layer in range(self.layers)
+        )
+
     def made(self, values: int) -> nn.GRU | nn.LSTM:
         """The cells, for steps of as many values."""
         kind = nn.GRU if self.cell == "gru" else nn.LSTM
@@ -54,6 +76,10 @@ class TextRecurrentConfig(Cells, TokensConfig):
     """The cells, and the tokens they read."""
 
     embedding: int = Field(64, ge=1, description="Values that each token becomes.")
+
+    def narrowable(self) -> tuple[Width, ...]:
+        read = (Along("embed.weight", dim=1), Along("cells.weight_ih_l0", dim=1))
+        return Width(self.embedding, (Setting(("embedding",)),), read), *super().narrowable()
 
 
 class Recurrent(Chained, Classifier):

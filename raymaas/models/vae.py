@@ -25,7 +25,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from raymaas.models.base import ScaledConfig
 from raymaas.models.networks import Method, SelfSupervised
-from raymaas.models.perceptron import perceptron
+from raymaas.models.perceptron import narrowable, perceptron
+from raymaas.models.widths import Setting, Width
 from raymaas.specs.tasks import Task
 from raymaas.specs.versions import Signature, TensorSpec
 
@@ -55,6 +56,12 @@ class VAEConfig(ScaledConfig):
         if self.binarize and self.likelihood != "bernoulli":
             raise ValueError("binarize belongs to likelihood bernoulli; leave it out")
         return self
+
+    def narrowable(self) -> tuple[Width, ...]:
+        """Hidden units; latent numbers stay, since clients send and get them."""
+        encoder = {Setting(("hidden", place)): units for place, units in enumerate(self.hidden)}
+        decoder = dict(reversed(encoder.items()))
+        return *narrowable("encoder", encoder, between=1), *narrowable("decoder", decoder, between=1)
 
 
 class VAE(SelfSupervised):

@@ -1,6 +1,7 @@
-"""Artifacts: files that a run leaves for people to look at, its report and its TensorBoard events.
+"""Artifacts: files that a run leaves for people to look at, its report, its TensorBoard events and its front.
 
-Their names are such as `report/learning.png`. They are written once and never change.
+Their names are such as `report/learning.png`. They are written once and never change, but for the front of a search
+under way (see `registry.fronts`).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from contextlib import suppress
 from typing import Literal, get_args
 
 from raymaas.errors import AlreadyExists, InvalidInput, NotFound
+from raymaas.registry.fronts import FRONT_FILES, Fronts
 from raymaas.registry.layout import artifacts_folder
 from raymaas.specs.runs import RunFile
 from raymaas.store import Store, check_key
@@ -25,6 +27,7 @@ class Artifacts:
     def __init__(self, store: Store, run_id: str) -> None:
         self._store = store
         self.run_id = run_id
+        self.front = Fronts(store, run_id)
 
     def keep(self, name: str, data: bytes) -> None:
         """Keep a file. One that is there already stays: the run was carried out before, as far as there."""
@@ -34,16 +37,17 @@ class Artifacts:
     def list(self) -> tuple[RunFile, ...]:
         """All of them, by name."""
         root = self._root()
-        return tuple(
+        kept = tuple(
             RunFile(name=key.removeprefix(root), bytes=self._store.size(key))
             for kind in _KINDS
             for key in self._under(artifacts_folder(self.run_id, kind))
         )
+        return (*self.front.list(), *kept)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file. Raises NotFound, and InvalidInput for what cannot be the name of one."""
         try:
-            return self._store.read(self._key(name))
+            return self.front.read(name) if name in FRONT_FILES else self._store.read(self._key(name))
         except NotFound:
             raise NotFound(
                 f"run {self.run_id!r} has no file {name!r}; `raymaas runs show {self.run_id}` names those it has"
@@ -52,7 +56,9 @@ class Artifacts:
     def _key(self, name: str) -> str:
         kind = name.partition("/")[0]
         if kind not in _KINDS:
-            raise InvalidInput(f"{name!r} is no file of a run; they begin with {'/, '.join(_KINDS)}/")
+            raise InvalidInput(
+                f"{name!r} is no file of a run; they begin with {'/, '.join(_KINDS)}/, or are {', '.join(FRONT_FILES)}"
+            )
         return check_key(f"{self._root()}{name}")
 
     def _root(self) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from raymaas.specs.accounting import Accounting
+from raymaas.specs.accounting import BATCH, Accounting, PassFinding, RuntimeFinding
 from raymaas.specs.base import utc_text
 from raymaas.specs.cards import Card, Licence
 from raymaas.specs.evaluation import Metric
 from raymaas.specs.jobs import Component
+from raymaas.specs.runtimes import RuntimeName
+from raymaas.specs.selecting import Selection
 from raymaas.specs.versions import CompressionLineage, ModelVersion, TensorSpec
 
 # Not within words: an address must stay one.
@@ -96,7 +98,27 @@ def _compression(version: ModelVersion) -> list[str]:
         f" {version.weights_bytes:,} bytes where those of {version.model}@{compression.original}, trained at full"
         f" precision, take {compression.original_bytes:,}: 1/{ratio:.1f}."
     )
-    return ["## Compression", "", made, "", *_recipe(compression), *_accounting(compression.accounting)]
+    return [
+        "## Compression",
+        "",
+        made,
+        "",
+        *_recipe(compression),
+        *_selection(compression.selection),
+        *_accounting(compression.accounting),
+    ]
+
+
+def _selection(selection: Selection | None) -> list[str]:
+    if selection is None:
+        return []
+    chosen = (
+        f"Chosen as {' and '.join(selection.rules)} of {selection.trials} recipes, {selection.candidates} of them tried"
+        f" in every runtime, by {_plain(selection.metric)} on {selection.rows:,} {selection.part} rows:"
+        f" {selection.value:.4f}, where the parent has {selection.parent_value:.4f} and {selection.max_loss:g} could be"
+        " lost. Test rows took no part; this version met them once, after it was chosen."
+    )
+    return ["", chosen]
 
 
 def _accounting(accounting: Accounting | None) -> list[str]:
@@ -109,7 +131,78 @@ def _accounting(accounting: Accounting | None) -> list[str]:
         f" zlib and {accounting.lzma_bytes:,} by lzma. {accounting.nonzeros:,} of {accounting.parameters:,} numbers"
         f" are not zero; a row takes {accounting.macs:,} multiplications, zeros counted as well."
     )
-    return ["", *_table(["part", "bytes"], rows), "", compared]
+    return [
+        "",
+        *_table(["part", "bytes"], rows),
+        "",
+        compared,
+        *_runtimes(accounting),
+        *_passes(accounting.passes),
+    ]
+
+
+def _runtimes(accounting: Accounting) -> list[str]:
+    """What it was found to be in each runtime, and how the original was in the same moments."""
+    if not accounting.runtimes:
+        return []
+    columns = (
+        *(
+            "runtime",
+            "on validation rows",
+            "ms for a row",
+            "99 of 100 below",
+            f"rows/s in batches of {BATCH}",
+        ),
+        *("beside the original there", "and in torch", "memory, MiB", "served"),
+    )
+    rows = [
+        _runtime(accounting, finding, served="yes" if finding.passed else _plain(finding.reason))
+        for finding in accounting.runtimes
+    ]
+    rows += [_runtime(None, finding, served="the original") for finding in accounting.original_runtimes]
+    told = ["", "Where it was made, with one thread:", "", *_table(columns, rows)]
+    if (found := accounting.calibration) is not None:
+        told += [
+            "",
+            f"{found.rows:,} training rows decided the ranges of 8-bit activations ({found.method}).",
+        ]
+    return told
+
+
+def _runtime(accounting: Accounting | None, finding: RuntimeFinding, *, served: str) -> list[str]:
+    one, name = finding.latency(1), finding.runtime
+    engine: RuntimeName = "torch" if name.startswith("torch") else "onnx"
+    beside = (
+        [accounting.speedup(name, over=over) for over in (engine, "torch")] if accounting else [None, None]
+    )
+    memory = finding.resident_bytes
+    return [
+        _code(name),
+        "" if finding.value is None else f"{finding.value:.4f}",
+        *((f"{one.p50_ms:.3f}", f"{one.p99_ms:.3f}") if one else ("", "")),
+        f"{finding.rows_per_s:,.0f}" if finding.rows_per_s else "",
+        *("" if times is None else f"{times:.2f} times" for times in beside),
+        "" if memory is None else f"{memory / 2**20:.0f}",
+        served,
+    ]
+
+
+def _passes(passes: Sequence[PassFinding]) -> list[str]:
+    """What each pass brought in the runtime that serves."""
+    if not passes:
+        return []
+    rows = [
+        [
+            _code(found.after),
+            f"{found.bytes:,}",
+            f"{found.macs:,}",
+            f"{found.latency.rows_per_s:,.0f}" if found.latency else "",
+            _plain(found.flag),
+        ]
+        for found in passes
+    ]
+    columns = ("after", "bytes", "multiplications", f"rows/s in batches of {BATCH}", "what it did not bring")
+    return ["", *_table(columns, rows)]
 
 
 def _recipe(compression: CompressionLineage) -> list[str]:

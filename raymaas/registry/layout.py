@@ -4,6 +4,7 @@
     models/<model>/versions/<counter>.json          the manifest; its appearance is the publication
     models/<model>/deleted/<counter>.json           the tombstone of a version
     models/<model>/by-run/<run>/<counter>.json      which version number a run may claim
+    models/<model>/by-part/<run>/<part>/<counter>.json  likewise, for each further version of the same run
     models/<model>/state/<counter>.json             aliases, traffic and scaling, one log
     models/<model>/policies/<alias>/<counter>.json  what the alias asks of a version, one log
     models/<model>/children/<counter>/<counter>-<run>  versions made from a version, newest first
@@ -11,7 +12,9 @@
     runs/<run>/status/<counter>.json                how it stands, one log
     runs/<run>/epochs/<epoch>-<attempt>.json        what each epoch measured
     runs/<run>/trials/<trial>.json                  how each trial of a sweep ended
-    runs/<run>/front.csv, front.png                 the trials that none beats
+    runs/<run>/front/<kind>/<counter>               the trials that none beats, while it goes on; the newest is kept
+    runs/<run>/front.csv, front.png, front.html     the same when it is over
+    runs/<run>/choice.json                          which trials of a compression were chosen
     runs/<run>/evaluation.json                      what an evaluate job found
     runs/<run>/log/<sequence>.txt                   what it printed
     runs/<run>/progress/<counter>.json              how far it is and what it has used; only the newest is kept
@@ -93,12 +96,15 @@ def deleted_key(model: str, version: int) -> str:
     return f"{deleted_folder(model)}{sequence_key(version)}.json"
 
 
-def reservations_folder(model: str, run_id: str) -> str:
-    return f"{_model_folder(model)}by-run/{_name(run_id)}/"
+def reservations_folder(model: str, run_id: str, part: str | None = None) -> str:
+    """`part` names one of the further versions of a run."""
+    if part is None:
+        return f"{_model_folder(model)}by-run/{_name(run_id)}/"
+    return f"{_model_folder(model)}by-part/{_name(run_id)}/{_name(part)}/"
 
 
-def reservation_key(model: str, run_id: str, attempt: int) -> str:
-    return f"{reservations_folder(model, run_id)}{sequence_key(attempt)}.json"
+def reservation_key(model: str, run_id: str, attempt: int, part: str | None = None) -> str:
+    return f"{reservations_folder(model, run_id, part)}{sequence_key(attempt)}.json"
 
 
 def state_folder(model: str) -> str:
@@ -182,8 +188,20 @@ def trial_key(run_id: str, trial: str) -> str:
 
 
 def front_key(run_id: str, kind: str) -> str:
-    """`kind` is csv or png."""
+    """`kind` is csv, png or html."""
     return f"runs/{_name(run_id)}/front.{_name(kind)}"
+
+
+def moving_front_folder(run_id: str, kind: str) -> str:
+    return f"runs/{_name(run_id)}/front/{_name(kind)}/"
+
+
+def moving_front_key(run_id: str, kind: str, sequence: int) -> str:
+    return f"{moving_front_folder(run_id, kind)}{sequence_key(sequence)}"
+
+
+def choice_key(run_id: str) -> str:
+    return f"runs/{_name(run_id)}/choice.json"
 
 
 def report_key(run_id: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 from raymaas.errors import NotFound
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
-from raymaas.specs.jobs import TrainJob
+from raymaas.specs.compression import CompressJob
+from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.kinds import Job
 from raymaas.specs.names import Reference
 
@@ -35,12 +37,28 @@ def resolve(ref: Reference, versions: Versions, states: States) -> int:
 
 
 def pinned(job: Job, versions: Versions, states: States) -> Job:
-    """`job` with a number where `init_from` has an alias or nothing, so that it means the same tomorrow."""
-    if not isinstance(job, TrainJob) or job.init_from is None:
-        return job
-    reference = Reference.parse(job.init_from)
-    number = resolve(reference, versions, states)
-    return job.model_copy(update={"init_from": f"{reference.model}@{number}"})
+    """`job` with a number where it names a version by an alias or by its model, so that it means the same tomorrow."""
+
+    def number(reference: Reference) -> str:
+        return f"{reference.model}@{resolve(reference, versions, states)}"
+
+    match job:
+        case TrainJob(init_from=str(origin)):
+            return job.model_copy(update={"init_from": number(Reference.parse(origin))})
+        case CompressJob():
+            recipe = tuple(
+                _with_teacher(step, lambda teacher: number(Reference.parse(teacher))) for step in job.recipe
+            )
+            return job.model_copy(update={"parent": number(job.reference), "recipe": recipe})
+    return job
+
+
+def _with_teacher(step: Component, number: Callable[[str], str]) -> Component:
+    """A pass with the version pinned whose answers it learns from, if it names one."""
+    teacher = step.config.get("teacher")
+    if step.use != "distill" or not (isinstance(teacher, str) and teacher):
+        return step
+    return Component(use=step.use, config=step.config | {"teacher": number(teacher)})
 
 
 def _unknown_alias(alias: str, model: str, aliases: dict[str, int]) -> NotFound:

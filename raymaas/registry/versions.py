@@ -3,10 +3,11 @@
 A version exists when its manifest does. Files are written before it, so a crash leaves unused blobs at worst
 and never half a version. Numbers count up by one and are never reused.
 
-A run publishes at most one version, without anyone scanning for it, by reserving: attempt k of a run names
+A run publishes a version at most once, without anyone scanning for it, by reserving: attempt k of a run names
 the number it may claim, and attempt k + 1 is written only after number k was seen taken by another run.
 Manifests never change, so at any moment only the run's last reservation can be, or become, its version;
-whoever retries goes through the same one.
+whoever retries goes through the same one. A run of several versions gives each further one the name of a part,
+which is in its manifest, and does all this for that part alone.
 
 A deleted version has a tombstone (see `registry.deletion`). It is no longer listed or given, its number stays spent.
 """
@@ -46,6 +47,7 @@ class VersionDraft(Spec):
 
     model: Name
     run_id: Name
+    part: Name | None = None
     architecture: Component
     signature: Signature
     task: Task = "classification"
@@ -60,12 +62,13 @@ class VersionDraft(Spec):
 
 
 class Reservation(Document):
-    """The number that one run may claim in its `attempt`-th try."""
+    """The number that one run, or one part of it, may claim in its `attempt`-th try."""
 
     kind = "version-reservation"
 
     model: Name
     run_id: Name
+    part: Name | None = None
     attempt: int = Field(ge=1)
     version: int = Field(ge=1)
     write_id: str
@@ -85,7 +88,7 @@ class Versions:
     ) -> ModelVersion:
         """Publish `files` as the next version of `draft.model`; returns its manifest.
 
-        Once per run: repeated for the same run, after a crash or beside it, it returns the version that run
+        Once per run and part: repeated for the same, after a crash or beside it, it returns the version that it
         already has and keeps nothing else. Raises InvalidInput for bad file names, and Unavailable or
         OutcomeUnknown as the store does; then publish again.
         """
@@ -95,13 +98,13 @@ class Versions:
             )
         for name in files:
             check_key(name)
-        published = self.of_run(draft.model, draft.run_id)
+        published = self.of_run(draft.model, draft.run_id, draft.part)
         if published is not None:
             return published
         entries, until = self._blobs.put_all(files, on_kept=on_kept)
         uploads = 1
         while True:
-            version = self._reserved(draft.model, draft.run_id)
+            version = self._reserved(draft.model, draft.run_id, draft.part)
             self._descent.announce(Claim(draft.model, version, draft.run_id), draft.lineage)
             now = self._store.now()
             if now >= until:  # A copy may be collected before the manifest would name it.
@@ -118,7 +121,7 @@ class Versions:
                 self._log(draft.model).append(manifest)
             except AlreadyExists:
                 held = self.manifest(draft.model, version)
-                if held.run_id == draft.run_id:
+                if _is_of(held, draft.run_id, draft.part):
                     return held
             else:
                 return manifest
@@ -141,11 +144,11 @@ class Versions:
         """The document of a version that exists, byte for byte: a later raymaas might seal it otherwise."""
         return self._store.read(version_key(model, version))
 
-    def of_run(self, model: str, run_id: str) -> ModelVersion | None:
-        """The version that the run published, a deleted one too."""
-        last = self._reservations(model, run_id).newest()
+    def of_run(self, model: str, run_id: str, part: str | None = None) -> ModelVersion | None:
+        """The version that the run published, a deleted one too; `part` names one of its further ones."""
+        last = self._reservations(model, run_id, part).newest()
         held = None if last is None else self._log(model).find(last.version)
-        return held if held is not None and held.run_id == run_id else None
+        return held if held is not None and _is_of(held, run_id, part) else None
 
     def newest(self, model: str) -> ModelVersion:
         """The newest kept version. Raises NotFound when there is none."""
@@ -190,18 +193,19 @@ class Versions:
             yield from (n for n in range(newest, oldest - 1, -1) if n not in deleted)
             newest, page = oldest - 1, 1000
 
-    def _reserved(self, model: str, run_id: str) -> int:
-        """The number the run may claim: that of its last reservation, or a new one if another took it."""
-        reservations = self._reservations(model, run_id)
+    def _reserved(self, model: str, run_id: str, part: str | None) -> int:
+        """The number it may claim: that of its last reservation, or a new one if another took it."""
+        reservations = self._reservations(model, run_id, part)
         while True:
             last = reservations.newest()
             if last is not None:
                 held = self._log(model).find(last.version)
-                if held is None or held.run_id == run_id:
+                if held is None or _is_of(held, run_id, part):
                     return last.version
             reservation = Reservation(
                 model=model,
                 run_id=run_id,
+                part=part,
                 attempt=last.attempt + 1 if last else 1,
                 version=self._log(model).newest_sequence() + 1,
                 write_id=new_write_id(),
@@ -209,7 +213,7 @@ class Versions:
             try:
                 reservations.append(reservation)
             except AlreadyExists:
-                continue  # Another publisher of this run reserved first; go through that one.
+                continue  # Another publisher of the same reserved first; go through that one.
             return reservation.version
 
     def _manifest(
@@ -231,10 +235,14 @@ class Versions:
             self._store, versions_folder(model), ModelVersion, lambda v: version_key(v.model, v.version)
         )
 
-    def _reservations(self, model: str, run_id: str) -> Log[Reservation]:
+    def _reservations(self, model: str, run_id: str, part: str | None) -> Log[Reservation]:
         return Log(
             self._store,
-            reservations_folder(model, run_id),
+            reservations_folder(model, run_id, part),
             Reservation,
-            lambda r: reservation_key(r.model, r.run_id, r.attempt),
+            lambda r: reservation_key(r.model, r.run_id, r.attempt, r.part),
         )
+
+
+def _is_of(version: ModelVersion, run_id: str, part: str | None) -> bool:
+    return (version.run_id, version.part) == (run_id, part)

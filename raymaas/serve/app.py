@@ -150,6 +150,7 @@ class InferenceApp:
                 oip.metadata(
                     model=served.model,
                     version=served.version,
+                    runtime=served.runtime,
                     signature=served.signature,
                     methods=served.methods,
                 )

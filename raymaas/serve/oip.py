@@ -78,9 +78,12 @@ def encode(
 
 
 def metadata(
-    *, model: str, version: str, signature: Signature, methods: Mapping[str, Signature]
+    *, model: str, version: str, runtime: str, signature: Signature, methods: Mapping[str, Signature]
 ) -> dict[str, Any]:
-    """The `GET /v2/models/{m}` answer; `methods` is ours and absent when there are none."""
+    """The `GET /v2/models/{m}` answer; the platform names the runtime, as in raymaas_onnx.
+
+    `methods` is ours and absent when there are none.
+    """
 
     def described(spec: TensorSpec) -> dict[str, Any]:
         return {"name": spec.name, "datatype": spec.dtype, "shape": list(spec.shape)}
@@ -91,7 +94,12 @@ def metadata(
             "outputs": [described(spec) for spec in signature.outputs],
         }
 
-    answer = {"name": model, "versions": [version], "platform": "raymaas", **tensors(signature)}
+    answer = {
+        "name": model,
+        "versions": [version],
+        "platform": f"raymaas_{runtime}",
+        **tensors(signature),
+    }
     if methods:
         answer["methods"] = {name: tensors(each) for name, each in methods.items()}
     return answer

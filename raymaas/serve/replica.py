@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +87,7 @@ class Replica:
             runtime=spec.scaling.runtime,
             threads=spec.scaling.threads,
             device="cuda" if spec.scaling.num_gpus else "cpu",
+            say=logging.getLogger("ray.serve").info,  # the replica's own log, among Ray's
         )
         # One thread: one batch at a time uses the compute threads it was given, and the event loop stays free.
         self._batch_since: float | None = None

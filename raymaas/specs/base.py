@@ -103,6 +103,10 @@ def explain(cls: type[BaseModel], error: ValidationError, places: Places) -> lis
     """One sentence per problem, with the dotted path of the field and, for an unknown one, the nearest known name."""
     sentences = []
     for problem in error.errors():
+        if (
+            problem["type"] == "default_factory_not_called"
+        ):  # its default follows from a field that is told of
+            continue
         path = ".".join(str(part) for part in problem["loc"]) or "document"
         if place := _nearest(places, problem["loc"]):
             path = f"{place}: {path}"

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    model_validator,
+)
 
 from raymaas.errors import InvalidInput
+from raymaas.specs.augment import Augmentation
 from raymaas.specs.base import Document, Spec
 from raymaas.specs.cards import Card
-from raymaas.specs.evaluation import LESS_IS_BETTER, SHARES, leading
+from raymaas.specs.evaluation import LESS_IS_BETTER, SAMPLE_ERROR, SHARES, leading
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name, Reference
-from raymaas.specs.search import Dimension, Effort, Objective, Point, dimension_of
+from raymaas.specs.search import Dimension, Effort, Objective, Point, dimension_of, lies_in
+from raymaas.specs.selecting import Rule
 from raymaas.specs.versions import ModelVersion
 
 VALIDATION = "validation_"
 """Before a metric's name: its value on validation rows."""
 
 
-_POINTS, _RELATIVE = 0.5, 0.02  # what may be lost where a job does not say
+_POINTS, _RELATIVE, _DEVIATIONS = 0.5, 0.02, 0.25  # what may be lost where a job does not say
+_HAIR = 1e-9  # metrics are means over rows, and the budget is subtracted in floating point
 
 
 class Gate(Spec):
@@ -45,6 +56,10 @@ class Gate(Spec):
         """How much worse `value` is than that of the parent; below 0, it is better."""
         return value - parent if self.mode == "min" else parent - value
 
+    def passes(self, value: float, *, parent: float) -> bool:
+        """Whether `value` is good enough beside that of the parent."""
+        return self.loss(value, parent=parent) <= self.max_loss + _HAIR
+
 
 class FineTuning(Spec):
     """How every pass trains: against the labels and the parent's own answers (Hinton et al. 2015)."""
@@ -52,13 +67,35 @@ class FineTuning(Spec):
     learning_rate: float = Field(
         2e-3, gt=0, description="Step size of Adam at the start; it falls to 0 by a cosine."
     )
-    batch_size: int = Field(64, ge=1, description="Rows per step.")
+    batch_size: int = Field(128, ge=1, description="Rows per step.")
     temperature: float = Field(
         3.0, gt=0, description="Softens the parent's answers; 1 takes them as they are."
     )
     alpha: float = Field(
         0.9, ge=0, le=1, description="Weight of the parent's answers; the rest goes to the labels."
     )
+    augment: tuple[Augmentation, ...] = Field(
+        (),
+        description="New rows made of those of each batch, such as {use: shift, pixels: 1}; the teacher is asked "
+        "about them as they are then. See training.augment.",
+    )
+
+
+def _listed(value: object) -> object:
+    """One word, or several with commas between, as a list."""
+    return value.replace(" ", "").split(",") if isinstance(value, str) else value
+
+
+def _each_once(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    if not rules:
+        raise ValueError("name one rule at least: smallest, fastest or knee")
+    return tuple(dict.fromkeys(rules))
+
+
+# Written as the first stores have it, where there was one word only.
+Rules = Annotated[
+    tuple[Rule, ...], BeforeValidator(_listed), AfterValidator(_each_once), PlainSerializer(",".join)
+]
 
 
 def default_recipe() -> tuple[Component, ...]:
@@ -68,8 +105,35 @@ def default_recipe() -> tuple[Component, ...]:
             use="prune",
             config={"sparsity": {"uniform": [0.5, 0.97]}, "score": {"choice": ["magnitude", "activation"]}},
         ),
-        Component(use="quantize", config={"bits": {"integer": [3, 6]}}),
+        Component(
+            use="quantize",
+            config={
+                "bits": {"integer": [3, 6]},
+                "scales": {"choice": ["tensor", "channel"]},
+                "rate": 0.1,
+            },
+        ),
     )
+
+
+def _default_point(sparsity: float, score: str, bits: int, scales: str) -> Point:
+    return {
+        "prune.sparsity": sparsity,
+        "prune.score": score,
+        "quantize.bits": bits,
+        "quantize.scales": scales,
+    }
+
+
+_ANY = "any"
+_KNOWN_GOOD: Mapping[str, tuple[Point, ...]] = {
+    _ANY: (
+        _default_point(0.6, "magnitude", 5, "channel"),
+        _default_point(0.8, "activation", 4, "channel"),
+        _default_point(0.9, "activation", 4, "tensor"),
+    ),
+}
+"""Family to recipes in the space of `default_recipe`, gentle first."""
 
 
 class CompressJob(Document):
@@ -91,19 +155,46 @@ class CompressJob(Document):
     search: Effort = Field(default=Effort(), description="How many recipes are tried.")
     metric: str = Field(
         "",
-        description="What a recipe may cost: a metric of the model's task; default the one its evaluation begins with.",
+        description="What a recipe may cost: a metric of the model's task; default the one its evaluation begins with, "
+        "and of a network that makes rows sample_error: how far its samples are from the parent's of the same codes.",
     )
     max_loss: float | None = Field(
         default=None,
         ge=0,
         validation_alias=AliasChoices("max_loss", "max_accuracy_loss"),  # its name in the first stores
         description="How much worse that may get on validation rows against the parent; of a share, such as accuracy, "
-        "in points. Default half a point, and of anything else 2 % of what the parent has.",
+        "in points. Default half a point, of a network that makes rows 0.25 of its samples' standard deviation, and of "
+        "anything else 2 % of what the parent has.",
     )
-    choose: Literal["smallest", "knee"] = Field(
-        "smallest",
-        description="Which of the recipes that pass the gate is registered: the one of fewest bytes, or the one after "
-        "which fewer bytes begin to cost much of the metric.",
+    give_up: float = Field(
+        4.0,
+        ge=0,
+        description="A recipe ends after a pass that trained and still lost more than so many times max_loss, beyond "
+        "what chance explains: later passes would not win it back. 0: none does.",
+    )
+    max_bytes: int | None = Field(default=None, ge=1, description="What the coded file may take, at most.")
+    max_latency_ms: float | None = Field(
+        default=None,
+        gt=0,
+        description="What a batch of one row may take in the runtime that will serve it, half of them less, measured "
+        "where the job runs.",
+    )
+    choose: Rules = Field(
+        ("smallest",),
+        description="Which of the recipes that keep to all limits is registered: the one of fewest bytes, the one that "
+        "serves most rows in a second, or the knee, after which fewer bytes begin to cost much of the metric. With "
+        "several, as in smallest,fastest, each becomes a version.",
+    )
+    measure: int = Field(
+        3,
+        ge=1,
+        description="Recipes of the front that are tried and timed in every runtime, at most: the smallest, the knee, "
+        "and others evenly between. As many again from the small end, where the smallest cannot be served.",
+    )
+    seeds: tuple[dict[str, JsonValue], ...] = Field(
+        (),
+        description="What is tried first, such as {prune.sparsity: 0.9, quantize.bits: 4}. Absent: what is known to be "
+        "good for networks of its family.",
     )
     seed: int = Field(0, ge=0, description="Seed of batch order.")
     description: str = Field("", description="Kept with the version.")
@@ -115,7 +206,13 @@ class CompressJob(Document):
     def _consistent(self) -> CompressJob:
         if self.reference.model != self.model:
             raise ValueError(f"parent {self.parent!r} is not a version of {self.model!r}")
-        self.space()
+        space = self.space()
+        for seed in self.seeds:
+            if not lies_in(space, seed):
+                raise ValueError(
+                    f"seeds: {seed} is not among what is searched; a seed gives a value of its own to each of "
+                    f"{', '.join(space) or 'no setting'}, and to nothing else"
+                )
         return self
 
     @property
@@ -129,16 +226,15 @@ class CompressJob(Document):
     def gate(self, parent: ModelVersion) -> Gate:
         """What decides whether a smaller version of `parent` is good enough. InvalidInput for an unknown metric."""
         known = parent.evaluation.metrics
-        if self.metric and self.metric not in known:
+        # Nothing in the evaluation of a network that makes rows says how good those are.
+        alike = {SAMPLE_ERROR} if parent.task == "adversarial" else set()
+        if self.metric and self.metric not in known.keys() | alike:
             raise InvalidInput(
-                f"metric {self.metric!r} is none of {parent.model}'s: {', '.join(sorted(known))}"
+                f"metric {self.metric!r} is none of {parent.model}'s: {', '.join(sorted(known.keys() | alike))}"
             )
-        if parent.task == "adversarial" and not self.metric:
-            raise InvalidInput(
-                f"{parent.model} makes rows, and no metric of its evaluation says how good those are; name the one "
-                f"that may not get worse, metric: {' or '.join(sorted(known))}, and look at samples of what comes out"
-            )
-        metric = self.metric or leading(known)[0]
+        metric = self.metric or (SAMPLE_ERROR if alike else leading(known)[0])
+        if metric == SAMPLE_ERROR:
+            return Gate(metric=metric, max_loss=_DEVIATIONS if self.max_loss is None else self.max_loss)
         if metric in SHARES:
             return Gate(metric=metric, max_loss=(_POINTS if self.max_loss is None else self.max_loss) / 100)
         relative = _RELATIVE * abs(known[metric].value)
@@ -147,6 +243,15 @@ class CompressJob(Document):
     def space(self) -> dict[str, Dimension]:
         """What the recipe leaves open; nothing when it is one recipe to carry out."""
         return space_of(self.recipe)
+
+
+def known_good(family: str, space: Mapping[str, Dimension]) -> tuple[Point, ...]:
+    """Recipes to begin a search of `space` with, for networks of `family`: gentle first, so that something passes.
+
+    Those that lie in it; none for a space of other settings.
+    """
+    known = _KNOWN_GOOD.get(family, _KNOWN_GOOD[_ANY])
+    return tuple(point for point in known if lies_in(space, point))
 
 
 def space_of(recipe: Sequence[Component]) -> dict[str, Dimension]:

@@ -11,7 +11,12 @@ from raymaas.specs.base import Spec
 LEADING = ("accuracy", "bits_per_byte", "elbo", "rmse", "accuracy_on_data")
 """The metric to look at first: of an evaluation, the first of these that it has."""
 
-LESS_IS_BETTER = frozenset({"log_loss", "calibration_error", "mse", "rmse", "mae", "bits_per_byte"})
+SAMPLE_ERROR = "sample_error"
+"""Of a compressed network that makes rows: how far its rows are from its parent's; no evaluation has it."""
+
+LESS_IS_BETTER = frozenset(
+    {"log_loss", "calibration_error", "mse", "rmse", "mae", "bits_per_byte", SAMPLE_ERROR}
+)
 """Of all other metrics more is better."""
 
 SHARES = frozenset({"accuracy", "precision", "recall", "f1", "roc_auc", "accuracy_on_data"})

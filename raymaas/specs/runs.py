@@ -51,12 +51,18 @@ class Running(Spec):
 
 
 class Succeeded(Spec):
-    """Done; the version it published."""
+    """Done; the versions it published."""
 
     state: Literal["succeeded"] = "succeeded"
     at: Moment
     version: int | None
     seconds: float
+    also: tuple[int, ...] = Field((), description="Further versions, of a job that published several.")
+
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """All that it published."""
+        return (*(() if self.version is None else (self.version,)), *self.also)
 
 
 class Failed(Spec):

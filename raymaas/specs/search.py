@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
-from raymaas.specs.base import Document, Spec
+from raymaas.specs.base import Document, Spec, canonical_json, sha256_hex
 from raymaas.specs.names import Name
 from raymaas.specs.versions import FileEntry
 
@@ -55,13 +55,35 @@ Point = Mapping[str, JsonValue]
 
 
 def every_point(space: Space, *, at_most: int) -> list[Point] | None:
-    """All combinations of a space of choices, in order, or None when they are endless or more than `at_most`."""
+    """All combinations of a space of choices, or None when they are endless or more than `at_most`.
+
+    The first field changes fastest: trials at the same time begin differently, and later ones go on from them.
+    """
     if any(dimension.kind != "choice" for dimension in space.values()):
         return None
     if math.prod(len(dimension.values) for dimension in space.values()) > at_most:
         return None
-    combinations = product(*(dimension.values for dimension in space.values()))
-    return [dict(zip(space, values, strict=True)) for values in combinations]
+    combinations = product(*(space[field].values for field in reversed(list(space))))
+    return [dict(zip(space, reversed(values), strict=True)) for values in combinations]
+
+
+def lies_in(space: Space, point: Point) -> bool:
+    """Whether `point` has a value for every field of `space`, each one that the field may take, and no other."""
+    return set(point) == set(space) and all(_takes(d, point[field]) for field, d in space.items())
+
+
+def _takes(dimension: Dimension, value: JsonValue) -> bool:
+    if dimension.kind == "choice":
+        return value in dimension.values
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    low, high = (float(str(end)) for end in dimension.values)
+    return low <= value <= high and (dimension.kind != "integer" or isinstance(value, int))
+
+
+def trial_name(point: Point) -> str:
+    """The name of the trial at `point`: the same point has the same name in every process."""
+    return f"t-{sha256_hex(canonical_json(dict(point)))[:12]}"
 
 
 def extremes(space: Space) -> Iterator[Point]:
@@ -83,13 +105,25 @@ class Objective(Spec):
 class Effort(Spec):
     """How much a search may spend."""
 
-    trials: int = Field(6, ge=1, description="Trials, at most. A space of fewer combinations is tried whole.")
+    trials: int = Field(
+        12, ge=1, description="Trials, at most. A space of fewer combinations is tried whole."
+    )
     concurrent: int = Field(2, ge=1, description="Trials at one time.")
     threads_per_trial: int = Field(1, ge=1, description="Compute threads of a trial.")
     cpus_per_trial: float = Field(
         0.5, gt=0, description="CPUs Ray reserves per trial. Below 1, so that replicas fit beside."
     )
     seed: int = Field(0, ge=0, description="Seed of what is tried next.")
+    sampler: Literal["tpe", "nsga2"] = Field(
+        "tpe",
+        description="What draws the next trial from the ones before: a Parzen estimator, good with few trials; or "
+        "nsga2, which crosses good trials with each other, and wants 30 or more.",
+    )
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="Time limit: trials that still run then are ended. Absent: until all are done.",
+    )
 
 
 class Finished(Spec):
@@ -102,6 +136,19 @@ class Finished(Spec):
     )
     seconds: float
     files: dict[str, FileEntry] = Field(default_factory=dict, description="What it made; blobs of the store.")
+    reused: tuple[str, ...] = Field(
+        (), description="Steps it did not take, since another trial of this search had taken the same."
+    )
+
+
+class Stopped(Spec):
+    """The trial was ended before it was through: it is compared with none and never chosen."""
+
+    state: Literal["stopped"] = "stopped"
+    reason: str
+    metrics: dict[str, float] = Field(description="What it had measured by then.")
+    reports: int = Field(ge=0)
+    seconds: float
 
 
 class Broken(Spec):
@@ -109,6 +156,9 @@ class Broken(Spec):
 
     state: Literal["failed"] = "failed"
     error: str
+
+
+Outcome = Annotated[Finished | Stopped | Broken, Field(discriminator="state")]
 
 
 class Trial(Document):
@@ -119,11 +169,14 @@ class Trial(Document):
     run_id: Name
     trial: Name
     point: dict[str, JsonValue]
-    outcome: Annotated[Finished | Broken, Field(discriminator="state")]
+    outcome: Outcome
+    ended_s: float | None = Field(
+        None, ge=0, description="Seconds of the search until it ended, those of drivers before included."
+    )
 
     @property
     def metrics(self) -> dict[str, float]:
-        return self.outcome.metrics if isinstance(self.outcome, Finished) else {}
+        return {} if isinstance(self.outcome, Broken) else self.outcome.metrics
 
 
 def check_scheduler(objectives: tuple[Objective, ...], scheduler: str | None) -> None:

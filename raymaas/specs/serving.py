@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from raymaas.specs.base import Document, Moment, OneLine, Spec
 from raymaas.specs.names import AliasName, Name
+from raymaas.specs.runtimes import RuntimeName
 
 
 class Scaling(Spec):
@@ -18,8 +19,10 @@ class Scaling(Spec):
     num_cpus: float = Field(0.1, ge=0, description="CPUs reserved in Ray's books, not a limit on compute.")
     num_gpus: float = Field(0, ge=0, description="GPUs reserved per replica.")
     threads: int = Field(1, ge=1, description="Compute threads a replica may use.")
-    runtime: Literal["auto", "onnx", "torch"] = Field(
-        "auto", description="auto: first of the version's runtimes."
+    runtime: Literal["auto", RuntimeName] = Field(
+        "auto",
+        description="auto: first of the version's runtimes; of a compressed version the one that is the fastest on the "
+        "serving node, among those that were about as fast where it was made.",
     )
     request_log: Literal["all", "errors", "off"] = Field(
         "all",

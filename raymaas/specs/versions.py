@@ -12,6 +12,7 @@ from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Evaluation
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name
+from raymaas.specs.selecting import Selection
 from raymaas.specs.tasks import Task
 
 DType = Literal["BOOL", "UINT8", "INT32", "INT64", "FP32", "FP64", "BYTES"]
@@ -56,9 +57,15 @@ class CompressionLineage(Spec):
     trial: Name
     original: int = Field(description="The version trained at full precision, up the line of parents.")
     original_bytes: int = Field(description="Bytes of that version's weights file.")
-    parent_evaluation: Evaluation = Field(description="The parent on the same rows in the same runtime.")
+    parent_evaluation: Evaluation = Field(
+        description="The parent on the same rows, in the same runtime or the most like it of its own."
+    )
     accounting: Accounting | None = Field(
         default=None, description="What the file takes, part by part; absent of older versions."
+    )
+    selection: Selection | None = Field(
+        default=None,
+        description="How it was chosen, and when it met the test rows; absent of older versions.",
     )
 
 
@@ -117,6 +124,9 @@ class ModelVersion(Document):
     version: int = Field(ge=1)
     created_at: Moment
     run_id: Name
+    part: Name | None = Field(
+        default=None, description="Which of its run's further versions; null for the first, or the only one."
+    )
     write_id: str = Field(description="Random; tells one's own write from another's after a lost reply.")
     architecture: Component
     signature: Signature

@@ -14,8 +14,8 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from raymaas.specs.search import Broken, Finished, Point, Trial
-from raymaas.sweep.search import TrialBook, sentence_of, trial_at, trial_name
+from raymaas.specs.search import Broken, Finished, Point, Trial, trial_name
+from raymaas.sweep.search import TrialBook, sentence_of, trial_at
 
 _ATTEMPTS_MORE = 1  # for a process that died; more would repeat a fault of its own again and again
 

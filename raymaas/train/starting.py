@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from raymaas.bundle.format import ARCHITECTURE
+from raymaas.bundle.files import ARCHITECTURE
 from raymaas.bundle.runtimes.torch import load_weights
 from raymaas.errors import InvalidInput
 from raymaas.models import own

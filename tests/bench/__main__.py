@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import edge, registry, training, workers
+from tests.bench import compression, edge, registry, training, workers
 
 BENCHMARKS = {
+    "compression": compression.main,
     "registry": registry.main,
     "edge": edge.main,
     "training": training.main,

@@ -8,22 +8,38 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
+import ray
 from marks import CLUSTER
 from own_network import forget, submitted, write_package
+from recipe_ground import clouds, compress_job
 
 from raymaas.errors import InvalidInput, RunFailed
+from raymaas.jobs.ground import with_shelf
 from raymaas.jobs.parts import JobParts
+from raymaas.jobs.recipes import RecipeTrial
 from raymaas.jobs.sweep import sweep
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.runs import RunSpec
-from raymaas.specs.search import Broken, Dimension, Effort, Finished, Objective, Point, Trial
+from raymaas.specs.search import (
+    Broken,
+    Dimension,
+    Effort,
+    Finished,
+    Objective,
+    Point,
+    Stopped,
+    Trial,
+)
 from raymaas.specs.sweeping import SweepJob
 from raymaas.store import LocalStore
-from raymaas.sweep.search import Report, Search, finished_trials, search
+from raymaas.sweep.asking import Asker, sampler_of
+from raymaas.sweep.search import TIME_WAS_UP, Report, Search, finished_trials, search
+from raymaas.sweep.shelf import Shelf
 
 pytestmark = CLUSTER
 
@@ -42,7 +58,7 @@ from raymaas.specs.search import Dimension, Effort, Objective
 from raymaas.store import LocalStore
 from raymaas.sweep.search import Report, Search, search
 
-def trial(point, tell, *, seen=sys.argv[3], gate=sys.argv[4]):
+def trial(point, shared, tell, *, seen=sys.argv[3], gate=sys.argv[4]):
     from pathlib import Path
     import time
     with Path(seen).open("a") as file:
@@ -71,7 +87,7 @@ def book(store: LocalStore, run_id: str) -> Runs:
 
 
 def test_every_choice_is_tried_once_its_files_kept_and_a_failure_ends_only_its_trial(ray_cluster, store):
-    def trial(point: Point, tell: Callable[[Report], None]) -> None:
+    def trial(point: Point, shared: object, tell: Callable[[Report], None]) -> None:
         if point["a"] == 2:
             raise ValueError("two is too many")
         tell(Report({"loss": float(str(point["a"]))}, files={"note": str(point["a"]).encode()}))
@@ -98,7 +114,7 @@ def test_every_choice_is_tried_once_its_files_kept_and_a_failure_ends_only_its_t
 
 
 def test_several_objectives_are_sampled_and_a_second_call_only_adds_what_is_missing(ray_cluster, store):
-    def trial(point: Point, tell: Callable[[Report], None]) -> None:
+    def trial(point: Point, shared: object, tell: Callable[[Report], None]) -> None:
         a = float(str(point["a"]))
         tell(Report({"low": a, "high": -a}))
 
@@ -107,10 +123,13 @@ def test_several_objectives_are_sampled_and_a_second_call_only_adds_what_is_miss
 
     def searched(trials: int) -> tuple[Trial, ...]:
         effort = EFFORT.model_copy(update={"trials": trials})
-        return search(trial, Search(RANGE, both, effort), run_id="several", store=store, book=runs)
+        return search(
+            trial, Search(RANGE, both, effort), run_id="several", store=store, book=runs, seeds=[{"a": 1.5}]
+        )
 
     first = searched(2)
     assert len({t.trial for t in first}) == 2
+    assert {"a": 1.5} in [t.point for t in first]
     assert all(0 <= t.metrics["low"] <= 3 for t in first)
     more = searched(3)
     assert len(more) == 3
@@ -118,8 +137,162 @@ def test_several_objectives_are_sampled_and_a_second_call_only_adds_what_is_miss
     assert searched(3) == more
 
 
+def test_seeds_come_first_then_what_the_chosen_sampler_draws_and_all_trials_share_one_object(
+    ray_cluster, store, tmp_path
+):
+    class Shared:
+        """Says in a file each time that it is put somewhere."""
+
+        def __init__(self) -> None:
+            self.log, self.rows = tmp_path / "pickled", np.arange(100_000.0)
+
+        def __getstate__(self) -> dict[str, object]:
+            with self.log.open("a") as file:
+                file.write("once\n")
+            return vars(self)
+
+    def trial(point: Point, shared: Shared, tell: Callable[[Report], None]) -> None:
+        a = float(str(point["a"]))
+        tell(Report({"low": a, "high": -a, "writable": float(shared.rows.flags.writeable)}))
+
+    both = (Objective(metric="low", mode="min"), Objective(metric="high", mode="max"))
+    effort = EFFORT.model_copy(update={"trials": 5, "sampler": "nsga2"})
+    seeds: list[Point] = [{"a": 2.5}, {"a": 4.0}, {"a": 0.125}]
+    told: list[Trial] = []
+    search(
+        trial,
+        Search(RANGE, both, effort),
+        run_id="seeds",
+        store=store,
+        book=book(store, "seeds"),
+        shared=Shared(),
+        seeds=seeds,
+        on_trial=told.append,
+    )
+    alone = Asker(
+        RANGE,
+        both,
+        sampler=sampler_of(effort, going_on_after=0),
+        first=[seeds[0], seeds[2]],
+        done=(),
+    )
+    expected = []
+    for number in range(5):
+        expected.append(alone.suggest(str(number)))
+        alone.on_trial_complete(str(number), {"low": expected[-1]["a"], "high": -expected[-1]["a"]})
+    assert [t.point for t in told] == expected
+    assert expected[:2] == [{"a": 2.5}, {"a": 0.125}], "4.0 is outside the space"
+    assert (tmp_path / "pickled").read_text() == "once\n"
+    assert {t.metrics["writable"] for t in told} == {0.0}
+
+
+def test_a_hopeless_trial_is_recorded_as_stopped_and_never_among_those_to_choose_from(ray_cluster, store):
+    def trial(point: Point, shared: object, tell: Callable[[Report], None]) -> None:
+        a = float(str(point["a"]))
+        tell(Report({"loss": a}, hopeless="it lost too much" if a == 1 else ""))
+        if a == 2:
+            tell(Report({"loss": a}, reused=("prune",)))
+
+    trials = search(
+        trial,
+        Search(CHOICES, LOSS, EFFORT),
+        run_id="hopeless",
+        store=store,
+        book=book(store, "hopeless"),
+    )
+    by_point = {t.point["a"]: t.outcome for t in trials}
+    one, two = by_point[1], by_point[2]
+    assert isinstance(one, Stopped)
+    assert (one.reason, one.metrics, one.reports) == ("it lost too much", {"loss": 1.0}, 1)
+    assert isinstance(two, Finished)
+    assert two.reused == ("prune",)
+    assert sorted(t.point["a"] for t in finished_trials(trials, run_id="hopeless")) == [2, 3]
+
+
+def test_when_the_time_is_up_what_is_under_way_ends_and_another_driver_begins_nothing(ray_cluster, store):
+    def trial(point: Point, shared: object, tell: Callable[[Report], None]) -> None:
+        tell(Report({"loss": 1.0}))
+        while point["a"] != 1:
+            time.sleep(0.05)
+            tell(Report({"loss": 1.0}))
+
+    def searched() -> tuple[Trial, ...]:
+        effort = EFFORT.model_copy(update={"minutes": 0.25})
+        return search(
+            trial,
+            Search(CHOICES, LOSS, effort),
+            run_id="limited",
+            store=store,
+            book=runs,
+            on_trial=told.append,
+        )
+
+    runs, told = book(store, "limited"), list[Trial]()
+    trials = searched()
+    done, waiting = sorted(trials, key=lambda t: t.ended_s or 0)
+    assert isinstance(done.outcome, Finished)
+    assert isinstance(waiting.outcome, Stopped)
+    assert waiting.outcome.reason == TIME_WAS_UP
+    assert waiting.outcome.metrics == {"loss": 1.0}
+    assert waiting.ended_s is not None
+    assert waiting.ended_s >= 15
+    assert searched() == trials
+    assert len(told) == 2
+
+
+def test_a_shelf_hands_on_what_another_process_left_and_lets_go_of_what_was_not_asked_for_longest(
+    ray_cluster,
+):
+    shelf = Shelf.of(limit_bytes=2_000_000)
+
+    @ray.remote(num_cpus=0.1)
+    class Trials:
+        def leave(self, shelf: Shelf, key: str, megabytes: float) -> None:
+            shelf.keep(key, np.full(125_000, float(len(key))), nbytes=int(megabytes * 1e6))
+
+    trials = Trials.remote()
+    for key in ("a", "bb"):
+        ray.get(trials.leave.remote(shelf, key, 1))
+    assert shelf.find("a")[0] == 1.0
+    ray.get(trials.leave.remote(shelf, "ccc", 1))
+    assert shelf.find("bb") is None
+    ray.get(trials.leave.remote(shelf, "dddd", 3))
+    assert shelf.find("dddd") is None
+    assert shelf.find("a")[0] == 1.0
+    ray.kill(trials)
+    deadline = time.monotonic() + 60
+    while shelf.find("ccc") is not None:  # lost with the process that left it, and that is no failure
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_recipe_begins_where_another_trial_was_and_makes_the_file_it_would_have_made_alone(
+    ray_cluster, store
+):
+    bits = {"use": "quantize", "config": {"bits": {"choice": [3, 5]}, "epochs": 1}}
+    job = compress_job({"use": "prune", "config": {"sparsity": 0.6, "epochs": 2}}, bits)
+    ground, alone = clouds(), list[Report]()
+    trials = search(
+        RecipeTrial(job),
+        Search(job.space(), (Objective(metric="bytes", mode="min"),), EFFORT),
+        run_id="recipes",
+        store=store,
+        book=book(store, "recipes"),
+        shared=with_shelf(ground),
+    )
+    first, second = sorted(trials, key=lambda t: t.ended_s or 0)
+    assert isinstance(first.outcome, Finished)
+    assert isinstance(second.outcome, Finished)
+    assert (first.outcome.reused, second.outcome.reused) == ((), ("prune",))
+    RecipeTrial(job)(second.point, ground, alone.append)
+    blobs = Blobs(store)
+    files = {name: blobs.get(entry, name=name) for name, entry in second.outcome.files.items()}
+    assert files == alone[-1].files
+    assert second.metrics == alone[-1].metrics
+
+
 def test_asha_stops_poor_trials_early(ray_cluster, store):
-    def trial(point: Point, tell: Callable[[Report], None]) -> None:
+    def trial(point: Point, shared: object, tell: Callable[[Report], None]) -> None:
         for _ in range(20):
             tell(Report({"loss": float(str(point["a"]))}))
 
@@ -186,7 +359,7 @@ def test_a_scheduler_with_several_objectives_is_refused_before_anything_starts(s
     both = (Objective(metric="low", mode="min"), Objective(metric="high", mode="max"))
     with pytest.raises(InvalidInput, match=r"'asha' ranks trials by one metric, got 2 \(low, high\)"):
         search(
-            lambda point, tell: None,
+            lambda point, shared, tell: None,
             Search(RANGE, both, EFFORT, scheduler="asha"),
             run_id="refused",
             store=store,

@@ -11,7 +11,8 @@ FLAT, SEQUENCE, GREY, COLOUR, TEXT = (12,), (5, 4), (12, 12), (3, 12, 12), (9,)
 SMALL_BLOCKS = {"width": 16, "heads": 2, "depth": 2, "feed_forward": 16, "dropout": 0.1}
 FAMILIES = [  # name, the shape of a row, settings
     ("cnn", GREY, {"layers": ["conv3x3-4", "pool", "conv5x3-8", "pool", "dropout-0.1", "dense-16"]}),
-    ("cnn", COLOUR, {"layers": ["conv3x3-8", "pool"]}),
+    ("cnn", COLOUR, {"layers": ["conv3x3valid-8", "pool"]}),
+    ("factored", GREY, {"of": {"use": "lenet5"}, "ranks": {"c3": 5, "c5": 6, "head": 3}}),
     ("gan", GREY, {"latent": 4, "generator": [16], "discriminator": [16]}),
     ("gan", FLAT, {"latent": 4, "generator": [16], "discriminator": [16], "loss": "minimax"}),
     ("gpt", TEXT, SMALL_BLOCKS),

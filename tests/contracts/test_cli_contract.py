@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 from control_server import Switch, Type, World
+from registry_examples import FILES, accounting, draft
 
 from raymaas.errors import Unavailable
+from raymaas.specs.jobs import Component
+from raymaas.specs.versions import CompressionLineage
 
 JOB = "model: digits\ndata: {use: digits}\narchitecture: {use: mlp}\ntraining: {epochs: 9}\n"
 
@@ -138,6 +141,29 @@ def test_models_are_listed_and_shown_with_how_they_run(world: World, raymaas: Ty
     assert json.loads(raymaas("models", "show", "digits", "--json")[1])["aliases"] == {"prod": 2}
     assert json.loads(raymaas("models", "show", "digits@1", "--json")[1])["version"] == 1
     assert "prod: none -> 2" in raymaas("models", "history", "digits")[1]
+
+
+def test_a_compressed_version_says_how_fast_it_is_and_what_a_pass_did_not_bring(
+    world: World, raymaas: Type
+) -> None:
+    known = draft("compress-digits-1")
+    compression = CompressionLineage(
+        recipe=(Component(use="prune"),),
+        trial="t-1",
+        original=1,
+        original_bytes=700,
+        parent_evaluation=known.evaluation,
+        accounting=accounting(),
+    )
+    lineage = known.lineage.model_copy(update={"compression": compression})
+    world.versions.publish(known.model_copy(update={"lineage": lineage}), FILES)
+
+    lines = raymaas("models", "show", "digits@1")[1].splitlines()
+
+    assert (
+        "speed         onnx-int8 60,000 rows/s in batches of 64, 6.0 times the original in torch; "
+        "prune: no speed in onnx-int8"
+    ) in lines
 
 
 def test_deploy_move_traffic_and_undeploy(world: World, raymaas: Type) -> None:

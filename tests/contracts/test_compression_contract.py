@@ -1,5 +1,7 @@
 """CompressionContract: recipes work on every family's weights, and what is served is what was trained."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from families import FAMILIES, NAMES, C, facts, resolved, rows
 from raymaas.bundle.rmz.container import read, write
 from raymaas.bundle.rmz.tensors import Quantized
 from raymaas.compress.recipe import carry_out
+from raymaas.compress.stages import go_on, stage_of
 from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import Score
 from raymaas.data.rows import Rows
@@ -62,6 +65,20 @@ def test_every_matrix_is_pruned_and_quantized_and_the_file_holds_what_was_traine
     assert all(bool(torch.isfinite(output).all()) for output in outputs)
 
 
+@pytest.mark.parametrize("name", ["cnn 12x12", "recurrent gru 5x4", "vit 3x12x12"])
+@pytest.mark.parametrize("grid", [{"grid": "codebook"}, {"grid": "uniform", "rate": 0.3}])
+def test_every_grid_fits_the_weights_of_every_kind_of_layer(name: str, grid: dict[str, object]) -> None:
+    component, subject = subject_of(*dict(zip(NAMES, FAMILIES, strict=True))[name])
+    quantize = Component(use="quantize", config={"bits": 3, "epochs": 1} | grid)
+
+    compressed = carry_out([recipe("magnitude")[0], quantize], subject)
+
+    assert compressed.sparsity >= 0.49
+    decoded = read(write(component, compressed.tensors)).dense()
+    for tensor_name, tensor in subject.network.state_dict().items():
+        np.testing.assert_array_equal(decoded[tensor_name], tensor.numpy())
+
+
 @pytest.mark.parametrize("score", ["activation", "taylor", "movement"])
 @pytest.mark.parametrize(
     "name",
@@ -81,3 +98,17 @@ def test_every_score_ranks_the_weights_of_every_kind_of_layer(name: str, score: 
     compressed = carry_out(recipe(score)[:1], subject)
 
     assert compressed.sparsity == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=NAMES)
+def test_going_on_from_a_stage_of_another_process_gives_the_same_file_to_the_bit(family) -> None:
+    component, alone = subject_of(*family)
+    steps, stages = recipe("magnitude"), list[bytes]()
+
+    straight = carry_out(
+        steps, alone, after=lambda step, subject: stages.append(pickle.dumps(stage_of(subject)))
+    )
+    later = go_on(pickle.loads(stages[0]), done=steps[:1], fresh=subject_of(*family)[1])
+    went_on = carry_out(steps[1:], later)
+
+    assert write(component, went_on.tensors) == write(component, straight.tensors)

@@ -1,19 +1,49 @@
 """ModelContract: what every architecture of the catalogue promises. A new one adds its line to FAMILIES."""
 
 import numpy as np
+import orjson
 import pytest
 import torch
 from families import FAMILIES, NAMES, C, facts, resolved, rows
 from safetensors.torch import load, save
 
-from raymaas.bundle.format import build
+from raymaas.bundle.files import ARCHITECTURE, CODED, GRAPH, GRAPHS
+from raymaas.bundle.format import BuiltBundle, build
+from raymaas.bundle.hollow import parsed
+from raymaas.bundle.hollowing import hollowed
+from raymaas.bundle.int8 import dynamic_int8, static_int8
+from raymaas.bundle.rmz.container import write
+from raymaas.bundle.rmz.tensors import Raw
 from raymaas.bundle.runtimes.opening import load_runtime
 from raymaas.bundle.signature import check_inputs, with_defaults
 from raymaas.models import catalogue
 from raymaas.models.base import signature_of
 from raymaas.models.chance import Dropout
+from raymaas.models.networks import Network
 from raymaas.specs.jobs import Component, Training
 from raymaas.train.objectives import make_objective
+
+
+def artifacts(bundle: BuiltBundle, network: Network, x_ND: np.ndarray) -> dict[str, dict[str, bytes]]:
+    """What a coded version of the network would be served with, by runtime; its graphs hold none of its weights."""
+    made = {"torch-bf16": dict(bundle.files)}
+    if GRAPH not in bundle.files:
+        return made
+    tensors = {name: Raw(tensor.numpy()) for name, tensor in network.state_dict().items()}
+    graph = bundle.files[GRAPH]
+    graphs = {
+        "onnx": graph,
+        "onnx-int8": static_int8(graph, tensors, input_name="x", x_ND=x_ND, method="minmax"),
+        "onnx-int8-dynamic": dynamic_int8(graph, tensors),
+    }
+    component = Component.parse(orjson.loads(bundle.files[ARCHITECTURE]), source=ARCHITECTURE)
+    coded = write(component, tensors, coders=dict.fromkeys(tensors, "none"))
+    for name, whole in graphs.items():
+        hollow = hollowed(whole, tensors)
+        large = [each.name for each in parsed(hollow).graph.initializer if len(each.raw_data) > 1024]
+        assert not large, f"{name} still holds {large}"
+        made[name] = {GRAPHS[name]: hollow, CODED: coded}
+    return made
 
 
 def test_every_architecture_is_under_this_contract():
@@ -147,6 +177,12 @@ class TestModelContract:
             got = served.run({"x": x.numpy()})
             for spec, output in zip(signature.outputs, expected, strict=True):
                 np.testing.assert_allclose(got[spec.name], output.numpy(), rtol=1e-4, atol=1e-5)
+        x = rows(use, 32, row, seed=9).numpy()
+        for name, artifact in artifacts(bundle, network, x).items():
+            coarse = load_runtime(name, artifact, signature=signature).run({"x": x})
+            for output, exact in served.run({"x": x}).items():
+                scale = max(1.0, np.abs(exact).max())
+                assert np.abs(coarse[output] - exact).mean() < 0.03 * scale, f"{output} by {name}"
 
     def test_its_other_methods_answer_as_their_signatures_say(self, component, network, use, row, signature):
         if not network.methods():

@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from raymaas.bundle.format import FILES_OF_RUNTIME, PROBES, BuiltBundle, build
+from raymaas.bundle.files import FILES_OF_RUNTIME
+from raymaas.bundle.format import BuiltBundle, build
+from raymaas.bundle.probes import PROBES
 from raymaas.bundle.runtimes.base import check_probes
 from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
 from raymaas.errors import IntegrityError, InvalidInput
@@ -25,7 +27,7 @@ from raymaas.store import MemoryStore
 D, CLASSES = 12, tuple("abcd")
 INPUT = TensorSpec(name="x", dtype="FP32", shape=(-1, D))
 SIGNATURE = classifier_signature(INPUT, CLASSES)
-EVERY = pytest.mark.parametrize("runtime", sorted(FILES_OF_RUNTIME))
+EVERY = pytest.mark.parametrize("runtime", ["onnx", "torch"])
 
 
 def features(rows: int, seed: int = 0) -> np.ndarray:

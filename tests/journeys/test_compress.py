@@ -6,6 +6,7 @@ import os
 import signal
 from functools import partial
 
+import httpx
 import numpy as np
 import pytest
 from journey_home import Home, commands, everything_of, wait_until
@@ -13,6 +14,7 @@ from journey_home import Home, commands, everything_of, wait_until
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.exchange.identity import identity
 from raymaas.specs.runs import Succeeded
+from raymaas.specs.serving import Scaling
 from raymaas.wiring import open_registry
 
 pytestmark = [pytest.mark.journey]
@@ -36,22 +38,47 @@ def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
 
         assert isinstance(done, Succeeded)
         assert before <= {trial.trial for trial in handle.trials()}
-        reference = f"digits@{done.version}"
-        client.deploy(reference, timeout_s=120)
-        served = client.model(reference).predict(rows[:50]).outputs["probabilities"]
-        client.undeploy(reference)
+        assert {file.name for file in handle.files()} >= {"front.csv", "front.png", "front.html"}
 
     registry = open_registry(home.plan().storage)
     manifest = registry.versions.get("digits", done.version or 0)
     assert manifest.lineage.parent == 1
     parent = registry.versions.get("digits", 1)
     assert manifest.lineage.parent_digest == identity(registry.versions, parent)
-    assert manifest.lineage.compression is not None
+    compression = manifest.lineage.compression
+    assert compression is not None
+    assert compression.selection is not None
+    assert compression.selection.chosen_at < compression.selection.tested_at
     assert manifest.weights_bytes * 8 <= parent.weights_bytes
-    runtime = open_runtime(manifest, partial(registry.versions.read_file, manifest))
-    np.testing.assert_array_equal(served.astype(np.float32), runtime.run({"x": rows[:50]})["probabilities"])
-    for suffix in ("csv", "png"):
-        assert registry.store.exists(f"runs/{handle.run_id}/front.{suffix}")
+    assert handle.file("front.html").startswith(b"<!doctype html>")
+
+
+def test_every_rule_becomes_a_version_and_each_is_served_as_it_was_evaluated(
+    home: Home, digits: str, rows: np.ndarray
+) -> None:
+    recipe = [{"use": "quantize", "config": {"bits": {"choice": [3, 6]}, "epochs": 2}}]
+    job = {"kind": "compress", "model": "digits", "parent": "digits@1", "recipe": recipe, "max_loss": 20}
+    registry = open_registry(home.plan().storage)
+    with home.client() as client:
+        done = client.compress(job | {"choose": ["smallest", "fastest", "knee"]}).wait(timeout_s=280)
+        assert isinstance(done, Succeeded)
+        assert len(done.versions) == len(set(done.versions)) <= 2
+        for number in done.versions:
+            manifest = registry.versions.get("digits", number)
+            runtime = manifest.runtimes[0]
+            assert manifest.evaluation.runtime == runtime
+            reference = f"digits@{number}"
+            client.deploy(reference, scaling=Scaling(runtime=runtime), timeout_s=120)
+            served = client.model(reference).predict(rows[:50]).outputs["probabilities"]
+            url = f"{client.url}/v2/models/digits/versions/{number}"
+            platform = httpx.get(url, trust_env=False, timeout=30).json()["platform"]
+            client.undeploy(reference)
+
+            assert platform == f"raymaas_{runtime}"
+            opened = open_runtime(manifest, partial(registry.versions.read_file, manifest), runtime=runtime)
+            np.testing.assert_array_equal(
+                served.astype(np.float32), opened.run({"x": rows[:50]})["probabilities"]
+            )
 
 
 def test_a_scheduler_with_several_metrics_is_refused(home: Home) -> None:

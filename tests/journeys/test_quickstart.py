@@ -9,7 +9,7 @@ import pytest
 from journey_home import Home, names
 from s3_server import S3Server
 
-from raymaas.bundle.format import PROBES
+from raymaas.bundle.probes import PROBES
 from raymaas.cluster.processes import members
 from raymaas.wiring import open_registry
 

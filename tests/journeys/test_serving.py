@@ -14,7 +14,7 @@ import psutil
 import pytest
 from journey_home import Home, everything_of, wait_until
 
-from raymaas.bundle.format import GRAPH
+from raymaas.bundle.files import GRAPH
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.errors import InvalidInput, NotFound, Unavailable
 from raymaas.registry.layout import blob_key

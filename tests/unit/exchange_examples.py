@@ -42,7 +42,9 @@ def bundle() -> BuiltBundle:
     return build(network, architecture=MLP, signature=SIGNATURE, probes=rows(4))
 
 
-def publish(versions: Versions, run_id: str = "train-small-1", **lineage: Any) -> ModelVersion:
+def publish(
+    versions: Versions, run_id: str = "train-small-1", *, part: str | None = None, **lineage: Any
+) -> ModelVersion:
     """A version of `small` that can be opened and asked."""
     said = draft(run_id, model="small")
     changes = {
@@ -50,6 +52,7 @@ def publish(versions: Versions, run_id: str = "train-small-1", **lineage: Any) -
         "signature": SIGNATURE,
         "lineage": said.lineage.model_copy(update=lineage),
         "description": "a small one",
+        "part": part,
     }
     return versions.publish(said.model_copy(update=changes), bundle().files)
 

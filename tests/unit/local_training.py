@@ -21,18 +21,26 @@ from raymaas.train.checkpoint import Checkpoint
 from raymaas.train.loop import fit
 from raymaas.train.world import World
 
+NO_FILES = DataFiles()
 
-def fit_here(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+
+def fit_here(monkeypatch: pytest.MonkeyPatch, store: Store, *, files: DataFiles = NO_FILES) -> None:
     """Let jobs train in this process instead of on Ray's workers."""
 
     def fitted(job: TrainJob, **_: Any) -> Checkpoint:
-        ready = prepared(job, store, DataFiles())
+        ready = prepared(job, store, files)
         return fit(ready.start, job.training, parts=ready.rows, world=World.single())
 
     monkeypatch.setattr(training, "train_distributed", fitted)
 
 
-def trained(store: Store, fields: Mapping[str, Any], *, said: list[str] | None = None) -> ModelVersion:
+def trained(
+    store: Store,
+    fields: Mapping[str, Any],
+    *,
+    said: list[str] | None = None,
+    files: DataFiles = NO_FILES,
+) -> ModelVersion:
     """The version that a job of those fields makes; what it says goes into `said`."""
     job = TrainJob.parse(dict(fields), source="job")
     parts = JobParts(
@@ -42,5 +50,6 @@ def trained(store: Store, fields: Mapping[str, Any], *, said: list[str] | None =
         run_id=new_run_id("train", job.model),
         say=(said if said is not None else []).append,
         on_trial=lambda trial: None,
+        files=files,
     )
     return training.train(job, parts)

@@ -9,7 +9,9 @@ import torch
 from safetensors.numpy import load
 
 from raymaas.bundle.correctness import EVALUATION
-from raymaas.bundle.format import ARCHITECTURE, GRAPH, PROBES, WEIGHTS, BuiltBundle, build
+from raymaas.bundle.files import ARCHITECTURE, GRAPH, WEIGHTS
+from raymaas.bundle.format import BuiltBundle, build
+from raymaas.bundle.probes import PROBES
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature

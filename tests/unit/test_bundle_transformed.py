@@ -18,28 +18,34 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from raymaas.bundle.format import CODED, BuiltBundle, build
+from raymaas.bundle.files import CODED
+from raymaas.bundle.format import BuiltBundle, build
 from raymaas.bundle.probes import read_probes, write_probes
 from raymaas.bundle.runtimes.base import Runtime, check_probes
 from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
 from raymaas.bundle.transforming import TRANSFORMS, put_in_front, transformed_signature
 from raymaas.client.predictions import infer_request
 from raymaas.data.dataset import Dataset, prepare
+from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import Parts, split
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.errors import IntegrityError, InvalidInput
-from raymaas.jobs.compress import coded_bundle
+from raymaas.jobs.ground import ground_of
 from raymaas.jobs.judging import judged
 from raymaas.jobs.origin import rows_of_version
-from raymaas.jobs.recipes import RecipeTrial
+from raymaas.jobs.parts import JobParts
+from raymaas.jobs.recipes import RecipeTrial, coded_bundle
+from raymaas.jobs.sweep import JobTrial
 from raymaas.models import own
 from raymaas.models.base import signature_of
+from raymaas.registry.runs import Runs
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.serve.app import InferenceApp, Served
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import Component, Split, Training, TrainJob
 from raymaas.specs.kinds import job_fields
 from raymaas.specs.names import Reference
+from raymaas.specs.sweeping import SweepJob
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, Signature
 from raymaas.store import LocalStore
 from raymaas.sweep.search import Report
@@ -254,8 +260,19 @@ def test_a_compressed_version_stands_behind_its_parents_transforms(trained):
         {"model": "buyers", "recipe": [{"use": "quantize", "config": {"bits": 8, "epochs": 1}}]}, source="job"
     )
     told: list[Report] = []
-    RecipeTrial(job, parent=1, original=1, store_url=trained.store.url)({}, told.append)
     rows = rows_of_version(trained.store, trained.version)
+    parts = JobParts(
+        store=trained.store,
+        versions=trained.versions,
+        runs=Runs(trained.store),
+        run_id="c",
+        say=lambda sentence: None,
+        on_trial=lambda trial: None,
+    )
+    RecipeTrial(job)({}, ground_of(job, trained.version, trained.version, rows, parts), told.append)
+    swept = SweepJob(job=job_fields(job), fields={"recipe.0.config.bits": {"choice": [7, 8]}})
+    JobTrial(swept, trained.store.url, DataFiles())({"recipe.0.config.bits": 8}, None, told.append)
+    assert told[0].files == told[1].files
     bundle = coded_bundle(told[0].files[CODED], trained.version, trained.versions, rows)
     loaded = load_runtime("torch", bundle.files, signature=trained.signature)
     check_probes(loaded, bundle.files)

@@ -29,6 +29,8 @@ COMMANDS = (
     "quickstart",
     "runs list",
     "runs show",
+    "runs front",
+    "compress",
     "runs logs",
     "runs stop",
     "models list",

@@ -1,8 +1,9 @@
 import pytest
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.compression import CompressJob, Gate
+from raymaas.specs.compression import CompressJob, Gate, known_good
 from raymaas.specs.evaluation import Evaluation, Metric
+from raymaas.specs.search import lies_in
 from raymaas.specs.tasks import Task
 from raymaas.specs.versions import ModelVersion
 
@@ -49,16 +50,59 @@ def test_worse_is_more_or_less_as_the_metric_has_it() -> None:
     ]
 
 
-def test_a_network_whose_metrics_do_not_judge_what_it_makes_needs_one_to_be_named() -> None:
+def test_a_network_that_makes_rows_is_judged_by_how_like_its_parents_they_are() -> None:
     gan = parent("adversarial", accuracy_on_data=0.6, real=0.5)
 
-    with pytest.raises(
-        InvalidInput, match=r"name the one that may not get worse, metric: accuracy_on_data or real"
-    ):
-        gate(gan)
+    assert gate(gan) == Gate(metric="sample_error", max_loss=0.25)
+    assert gate(gan).mode == "min"
+    assert gate(gan, max_loss=0.1).max_loss == 0.1
     assert gate(gan, metric="real").metric == "real"
+    with pytest.raises(InvalidInput, match="'sample_error' is none of m's: accuracy"):
+        gate(parent("classification", accuracy=0.9), metric="sample_error")
 
 
 def test_an_unknown_metric_is_told_with_those_there_are() -> None:
     with pytest.raises(InvalidInput, match="'f1' is none of m's: accuracy"):
         gate(parent("classification", accuracy=0.9), metric="f1")
+
+
+def job(**fields: object) -> CompressJob:
+    return CompressJob.parse({"model": "m", **fields}, source="job")
+
+
+def test_one_rule_or_several_are_chosen_by_each_once() -> None:
+    assert job().choose == ("smallest",)
+    assert job(choose="knee").choose == ("knee",)
+    assert job(choose="smallest, fastest").choose == ("smallest", "fastest")
+    assert job(choose=["fastest", "knee", "fastest"]).choose == ("fastest", "knee")
+    with pytest.raises(InvalidInput, match="input should be 'smallest', 'fastest' or 'knee', got 'least'"):
+        job(choose="least")
+    with pytest.raises(InvalidInput, match="choose: name one rule at least"):
+        job(choose=[])
+
+
+def test_a_job_of_one_rule_is_written_as_the_first_stores_have_it() -> None:
+    assert job(choose="knee").model_dump(mode="json")["choose"] == "knee"
+    for fields in ({}, {"choose": "smallest,knee"}):
+        assert CompressJob.unseal(job(**fields).seal(), source="job") == job(**fields)
+
+
+def test_seeds_that_are_not_among_what_is_searched_are_refused() -> None:
+    recipe = [{"use": "quantize", "config": {"bits": {"integer": [3, 6]}}}]
+
+    assert job(recipe=recipe, seeds=[{"quantize.bits": 4}]).seeds == ({"quantize.bits": 4},)
+    for seed in ({"quantize.bits": 7}, {"quantize.bits": 4, "prune.sparsity": 0.5}, {}):
+        with pytest.raises(InvalidInput, match=r"a seed gives a value of its own to each of quantize\.bits"):
+            job(recipe=recipe, seeds=[seed])
+
+
+def test_the_default_space_begins_with_known_recipes_and_another_one_with_none() -> None:
+    space = job().space()
+
+    known = known_good("mlp", space)
+    assert known
+    assert all(lies_in(space, point) for point in known)
+    assert (
+        known_good("mlp", job(recipe=[{"use": "quantize", "config": {"bits": {"choice": [4]}}}]).space())
+        == ()
+    )

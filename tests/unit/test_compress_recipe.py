@@ -1,32 +1,34 @@
 """Compression: pruning and quantizing really happen, the network decoded is the one that was measured."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from raymaas.bundle.format import ARCHITECTURE, CODED, PROBES, build_coded
+from raymaas.bundle.files import ARCHITECTURE, CODED
+from raymaas.bundle.format import build_coded
+from raymaas.bundle.probes import PROBES
 from raymaas.bundle.rmz.container import read, write
 from raymaas.bundle.rmz.tensors import Quantized, Raw
 from raymaas.bundle.runtimes.base import check_probes
 from raymaas.bundle.runtimes.opening import load_runtime
 from raymaas.compress import worth
-from raymaas.compress.distill import distillation_loss
+from raymaas.compress.distill import loss_of, softened_divergence
+from raymaas.compress.passes.distill import transfer_key
 from raymaas.compress.passes.prune import Mask, mask_least
 from raymaas.compress.recipe import carry_out, passes_of
 from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import input_rms
 from raymaas.data.rows import Rows
 from raymaas.errors import IntegrityError, InvalidInput, RunFailed
-from raymaas.jobs.compress import at_the_knee, smallest, within
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
-from raymaas.specs.compression import FineTuning, Gate
+from raymaas.specs.compression import FineTuning
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
-from raymaas.specs.search import Broken, Finished, Trial
 from raymaas.specs.versions import TensorSpec
 
 D, CLASSES = 10, ("a", "b", "c")
@@ -63,7 +65,7 @@ def parent() -> nn.Module:
     return network.eval()
 
 
-def subject(parent: nn.Module, seed: int = 0, **settings: float) -> Subject:
+def subject(parent: nn.Module, seed: int = 0, **settings: Any) -> Subject:
     return Subject.of(
         Parent(parent, ARCHITECTURE_OF, FACTS), rows(), FineTuning(batch_size=32, **settings), seed=seed
     )
@@ -142,15 +144,79 @@ def test_masks_keep_the_share_even_among_equals_and_never_let_a_weight_back():
     assert torch.equal(masks["one"].kept, before)
 
 
-def test_distillation_is_least_at_the_parents_answers_and_alpha_weighs_the_labels():
-    parent_BC, y_B = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([1])
-    only_parent = FineTuning(alpha=1.0)
-    assert float(distillation_loss(parent_BC, parent_BC, y_B, only_parent)) == pytest.approx(0, abs=1e-6)
-    assert float(distillation_loss(-parent_BC, parent_BC, y_B, only_parent)) > 0.1
-    labels = nn.functional.cross_entropy(parent_BC, y_B)
-    assert float(distillation_loss(parent_BC, parent_BC, y_B, FineTuning(alpha=0.0))) == pytest.approx(
-        float(labels)
+def test_a_softened_divergence_is_least_at_the_teachers_answers_and_its_gradient_keeps_its_size():
+    taught_BC = torch.tensor([[2.0, 0.0, -1.0]])
+    assert float(softened_divergence(taught_BC, taught_BC, temperature=3)) == pytest.approx(0, abs=1e-6)
+    assert float(softened_divergence(-taught_BC, taught_BC, temperature=3)) > 0.1
+
+    def gradient(temperature: float) -> torch.Tensor:
+        near_BC = taught_BC.mul(1.1).requires_grad_()
+        softened_divergence(near_BC, taught_BC, temperature=temperature).backward()
+        assert near_BC.grad is not None
+        return near_BC.grad
+
+    steep, soft = gradient(50.0), gradient(100.0)
+    assert float(soft.norm() / steep.norm()) == pytest.approx(1, abs=0.05)
+
+
+@torch.no_grad()
+def test_alpha_weighs_labels_against_the_teacher_and_rows_without_a_label_count_for_the_teacher_alone(parent):
+    of_labels, of_teacher = (subject(parent, alpha=alpha) for alpha in (0.0, 1.0))
+    batch_B = torch.tensor([0, 5, len(of_labels.y_N)])
+    for one in (of_labels, of_teacher):
+        one.learn_from(parent, also=torch.full((1, D), 9.0))
+    known_B = batch_B[:2]
+    given_BC = of_labels.network(of_labels.x_ND[batch_B])
+
+    expected = nn.functional.cross_entropy(given_BC[:2], of_labels.y_N[known_B], reduction="sum") / 3
+    assert float(loss_of(of_labels, batch_B)) == pytest.approx(float(expected))
+    of_teacher.network.head.bias += torch.tensor([1.0, 0.0, 0.0])
+    alone = loss_of(of_teacher, batch_B[2:])
+    assert float(alone) > 1e-4
+
+
+@torch.no_grad()
+def test_the_teacher_of_augmented_rows_is_asked_about_what_they_became(parent):
+    noisy = subject(parent, alpha=1.0, augment=[{"use": "noise", "deviation": 3.0}])
+    batch_B = torch.arange(20)
+    # A network that answers as its teacher does has nothing to learn, of whatever rows.
+    assert float(loss_of(noisy, batch_B, drawn=7)) == pytest.approx(0, abs=1e-5)
+    noisy.network.head.weight[0] += 1
+    first, again, other = (float(loss_of(noisy, batch_B, drawn=drawn)) for drawn in (7, 7, 8))
+    assert first == again != other
+
+
+def test_a_recipe_may_name_another_teacher_and_other_rows(parent):
+    better = copy.deepcopy(parent)
+    with torch.no_grad():
+        better.head.bias += torch.tensor([0.0, 50.0, 0.0])  # it always says the second
+    more = Component(use="more")
+    known = Parent(
+        parent,
+        ARCHITECTURE_OF,
+        FACTS,
+        teachers={"m@2": better},
+        transfer={transfer_key(more): torch.randn(50, D)},
     )
+    taught = Subject.of(known, rows(), FineTuning(batch_size=32, learning_rate=0.02), seed=0)
+    step = Component(
+        use="distill",
+        config={
+            "teacher": "m@2",
+            "transfer_data": {"use": "more"},
+            "alpha": 1.0,
+            "temperature": 1,
+            "epochs": 15,
+        },
+    )
+
+    carry_out([step], taught)
+
+    with torch.no_grad():
+        said_N = taught.network.eval()(taught.x_ND).argmax(1)
+    assert len(said_N) == 170
+    assert float((said_N == 1).float().mean()) > 0.95
+    assert taught.fine_tuning.temperature == 1
 
 
 def test_a_student_of_another_architecture_learns_what_its_parent_answers(parent):
@@ -202,10 +268,10 @@ def test_a_fine_tuning_that_diverges_says_what_to_change(parent):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ([PRUNE, DISTILL], "'distill' follows 'prune'.*put 'distill' first"),
-        ([QUANTIZE, PRUNE], "'prune' follows 'quantize'.*put 'quantize' last"),
+        ([PRUNE, DISTILL], "'distill' follows 'prune'.*put 'distill' before 'prune'"),
+        ([QUANTIZE, PRUNE], "'prune' follows 'quantize'.*put 'prune' before 'quantize'"),
         ([Component(use="prun")], "did you mean 'prune'"),
-        ([Component(use="melt")], "known are distill, finetune, l1, prune, quantize"),
+        ([Component(use="melt")], "known are channels, .*distill, .*quantize"),
         ([Component(use="prune", config={"sparsity": 1.5})], "less than or equal to 0.999"),
         (
             [Component(use="prune", config={"sparsity": 0.5, "score": "movement", "schedule": "one-shot"})],
@@ -233,36 +299,3 @@ def test_a_coded_bundle_is_served_exactly_as_it_was_decoded(parent):
     damaged = coded[:40] + bytes([coded[40] ^ 1]) + coded[41:]
     with pytest.raises(IntegrityError):
         load_runtime("torch", {**bundle.files, CODED: damaged}, signature=SIGNATURE)
-
-
-GATE = Gate(metric="accuracy", max_loss=0.01)
-
-
-def trial(name: str, size: float, accuracy: float) -> Trial:
-    metrics = {"bytes": size, "validation_accuracy": accuracy}
-    outcome = Finished(metrics=metrics, reports=1, seconds=1.0)
-    return Trial(run_id="run-1", trial=name, point={"quantize.bits": 3}, outcome=outcome)
-
-
-def test_the_smallest_within_the_budget_is_chosen_and_the_more_accurate_of_equals():
-    trials = [trial("a", 100, 0.90), trial("b", 300, 0.97), trial("c", 200, 0.96), trial("d", 200, 0.95)]
-    good = within(trials, GATE, parent=0.96, run_id="run-1")
-    assert {each.trial for each in good} == {"b", "c", "d"}
-    assert smallest(good, GATE).trial == "c"
-
-
-def test_the_knee_is_where_fewer_bytes_begin_to_cost_much():
-    trials = [trial("a", 100, 0.90), trial("b", 120, 0.96), trial("c", 400, 0.97), trial("d", 410, 0.95)]
-    assert at_the_knee(trials, GATE).trial == "b"
-    assert at_the_knee(trials[:1], GATE).trial == "a"
-
-
-def test_when_nothing_keeps_the_accuracy_the_best_and_the_next_step_are_named():
-    with pytest.raises(
-        RunFailed, match=r"0\.9000 in 100 bytes with quantize\.bits 3\. Search gentler"
-    ) as error:
-        within([trial("a", 100, 0.9), trial("b", 50, 0.8)], GATE, parent=0.96, run_id="run-1")
-    assert error.value.run == "run-1"
-    failed = Trial(run_id="run-1", trial="t", point={}, outcome=Broken(error="out of memory"))
-    with pytest.raises(RunFailed, match="every trial failed, the first with: out of memory"):
-        within([failed], GATE, parent=0.96, run_id="run-1")

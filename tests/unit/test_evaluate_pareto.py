@@ -1,9 +1,6 @@
-"""The Pareto front: who is on it, as a table, as a picture."""
+"""The Pareto front: who is on it, where it bends, what it has won."""
 
-import csv
-import io
-
-from raymaas.evaluate.pareto import Candidate, front, front_csv, front_png, hypervolume, knee
+from raymaas.evaluate.pareto import Candidate, front, hypervolume, knee, spread
 from raymaas.specs.search import Objective
 
 OBJECTIVES = (Objective(metric="bytes", mode="min"), Objective(metric="accuracy", mode="max"))
@@ -32,25 +29,6 @@ def test_with_one_objective_the_front_is_the_best():
     assert front([SMALL, LARGE, MIDDLE], OBJECTIVES[1:]) == [LARGE]
 
 
-def test_the_table_has_every_candidate_with_its_settings_and_marks_the_front():
-    rows = list(csv.DictReader(io.StringIO(front_csv([LARGE, WORSE, SMALL], OBJECTIVES).decode())))
-    assert [row["trial"] for row in rows] == ["small", "worse", "large"]
-    assert [row["front"] for row in rows] == ["1", "1", "1"]
-    rows = list(csv.DictReader(io.StringIO(front_csv([MIDDLE, WORSE], OBJECTIVES).decode())))
-    assert [(row["trial"], row["front"], row["bits"]) for row in rows] == [
-        ("middle", "1", "3"),
-        ("worse", "0", "5"),
-    ]
-    assert float(rows[0]["accuracy"]) == 0.9
-
-
-def test_the_picture_is_a_png_and_the_same_for_the_same_trials():
-    first = front_png([LARGE, WORSE, SMALL], OBJECTIVES, title="digits")
-    assert first.startswith(b"\x89PNG\r\n\x1a\n")
-    assert first == front_png([LARGE, WORSE, SMALL], OBJECTIVES, title="digits")
-    assert first != front_png([LARGE, SMALL], OBJECTIVES, title="digits")
-
-
 def test_the_knee_is_farthest_from_the_line_between_the_ends():
     steep = candidate("steep", 12, 0.94)
     assert knee([LARGE, WORSE, SMALL, MIDDLE, steep], OBJECTIVES) == steep
@@ -67,3 +45,10 @@ def test_the_hypervolume_is_the_area_between_the_front_and_the_reference():
 def test_a_candidate_that_is_beaten_adds_no_hypervolume():
     without = hypervolume([LARGE, MIDDLE], OBJECTIVES, reference=(40, 0.5))
     assert hypervolume([LARGE, MIDDLE, WORSE], OBJECTIVES, reference=(40, 0.5)) == without
+
+
+def test_places_are_spread_evenly_after_those_that_must_be_among_them():
+    assert spread(11, always=[0], most=3) == [0, 10, 5]
+    assert spread(11, always=[0, 2], most=4) == [0, 2, 10, 6]
+    assert spread(3, always=[0, 2], most=8) == [0, 2, 1]
+    assert spread(5, always=[0, 3, 0], most=1) == [0, 3]

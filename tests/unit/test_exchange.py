@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 from registry_examples import Crash, CrashingStore, memory_store
 from safetensors.numpy import load, save
 
-from raymaas.bundle.format import FILES_OF_RUNTIME, GRAPH, PROBES, WEIGHTS
+from raymaas.bundle.files import FILES_OF_RUNTIME, GRAPH, WEIGHTS
+from raymaas.bundle.probes import PROBES
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.errors import IntegrityError, InvalidInput, NotFound, OutcomeUnknown, Refused, Unavailable
 from raymaas.exchange.folder import read_folder, write_folder

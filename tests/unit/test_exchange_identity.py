@@ -54,6 +54,16 @@ def test_another_version_of_the_same_files_is_another_version() -> None:
     assert [v.version for v in carried] == [1, 2]
 
 
+def test_each_version_of_one_run_is_brought_in_once() -> None:
+    home, away = Versions(memory_store()), Versions(memory_store())
+    made = [publish(home, "run-1", part=part) for part in (None, "t-2")]
+
+    carried = [carry(home, version, away) for version in (*made, *made)]
+
+    assert [v.version for v in carried] == [1, 2, 1, 2]
+    assert [carry(away, version, home) for version in carried[:2]] == made
+
+
 def test_a_version_that_comes_home_is_the_one_that_left() -> None:
     home, away = Versions(memory_store()), Versions(memory_store())
     publish(home, "before")

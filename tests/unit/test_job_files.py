@@ -11,14 +11,17 @@ import pytest
 import torch
 
 from raymaas.client.jobfile import read_job
+from raymaas.compress.recipe import passes_of
 from raymaas.data.dataset import prepare
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts, split
 from raymaas.data.transforms.fitted import fit_transforms
 from raymaas.models import own
 from raymaas.models.base import signature_of
+from raymaas.specs.compression import CompressJob, settled
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import TrainJob
+from raymaas.specs.search import extremes
 from raymaas.specs.versions import TensorSpec
 from raymaas.store import MemoryStore
 from raymaas.train.loop import fit
@@ -58,6 +61,19 @@ def test_every_job_file_is_a_job_of_the_kind_it_is_named_after() -> None:
     found = {path.name: read_job(path).kind for path in FOLDER.glob("*.yaml")}
     assert len(found) > 10
     assert all(name.startswith(kind) for name, kind in found.items())
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("compress_*.yaml")), ids=lambda path: path.stem)
+def test_every_compression_has_passes_that_work_and_a_parent_that_is_trained_here(path: Path) -> None:
+    job = read_job(path)
+    assert isinstance(job, CompressJob)
+    for point in extremes(job.space()):
+        assert passes_of(settled(job.recipe, point))
+    trained = {read_job(training).model for training in TRAIN_JOBS}
+    teachers = {
+        str(step.config["teacher"]).partition("@")[0] for step in job.recipe if "teacher" in step.config
+    }
+    assert {job.model} | teachers <= trained
 
 
 @pytest.mark.parametrize("path", TRAIN_JOBS, ids=lambda path: path.stem)

@@ -26,6 +26,7 @@ from raymaas.registry.versions import Versions
 from raymaas.specs.cards import Card
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
+from raymaas.specs.runs import RunSpec
 from raymaas.specs.search import Finished, Trial
 from raymaas.store import LocalStore, Store
 from raymaas.sweep.search import Report
@@ -42,7 +43,10 @@ TRAIN = {
 }
 COMPRESS = {
     "model": "digits",
-    "recipe": [{"use": "quantize", "config": {"bits": 6, "epochs": 1}}],
+    "recipe": [
+        {"use": "quantize", "config": {"bits": 6, "epochs": 1}},
+        {"use": "compute", "config": {"candidates": ["torch"]}},
+    ],
     "max_loss": 100,
 }
 
@@ -62,9 +66,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
             on_epoch=lambda report, checkpoint: None,
         )
 
-    def search_here(trial: Any, *_: Any, **__: Any) -> tuple[Trial, ...]:
+    def search_here(trial: Any, *_: Any, shared: Any, **__: Any) -> tuple[Trial, ...]:
         reports: list[Report] = []
-        trial({}, reports.append)
+        trial({}, shared, reports.append)
         files = {name: Blobs(store).put(data, name=name) for name, data in reports[-1].files.items()}
         outcome = Finished(metrics=dict(reports[-1].metrics), files=files, reports=1, seconds=1.0)
         return (Trial(run_id="c", trial="t-1", point={}, outcome=outcome),)
@@ -74,11 +78,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def parts(store: Store, run_id: str) -> JobParts:
+def parts(store: Store, run_id: str, job: CompressJob | None = None) -> JobParts:
+    runs = Runs(store)
+    if job is not None:
+        runs.create(RunSpec(run_id=run_id, job=job, who="test", created_at=store.now()))
     return JobParts(
         store=store,
         versions=Versions(store),
-        runs=Runs(store),
+        runs=runs,
         run_id=run_id,
         say=lambda sentence: None,
         on_trial=lambda trial: None,
@@ -88,12 +95,14 @@ def parts(store: Store, run_id: str) -> JobParts:
 def test_a_card_goes_from_the_job_into_the_version_and_on_to_what_is_made_from_it(store: Store) -> None:
     trained = training.train(TrainJob.parse(TRAIN | {"card": CARD}, source="job"), parts(store, "t"))
     assert trained.card == CARD
-    inherited = compressing.compress(CompressJob.parse(COMPRESS, source="job"), parts(store, "c1"))
+    job = CompressJob.parse(COMPRESS, source="job")
+    (inherited,) = compressing.compress(job, parts(store, "c1", job))
     assert inherited.card == CARD
     assert "- Hardly trained." in render(inherited)
     assert f"take {trained.weights_bytes:,}: 1/" in render(inherited)
     own = {"parent": "digits@1", "card": {"limits": ["Smaller."]}}
-    given = compressing.compress(CompressJob.parse(COMPRESS | own, source="job"), parts(store, "c2"))
+    job = CompressJob.parse(COMPRESS | own, source="job")
+    (given,) = compressing.compress(job, parts(store, "c2", job))
     assert given.card == Card(limits=("Smaller.",)), "it is replaced whole"
 
 

@@ -9,12 +9,13 @@ import pytest
 from local_training import fit_here, trained
 from safetensors.numpy import load
 
-from raymaas.bundle.format import WEIGHTS
+from raymaas.bundle.files import WEIGHTS
 from raymaas.bundle.transforming import TRANSFORMS
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry.resolve import pinned
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
+from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import LocalStore
@@ -107,3 +108,13 @@ def test_an_alias_is_pinned_when_the_job_is_submitted(store):
     assert pinned(job, versions, states).init_from == "digits@1"
     with pytest.raises(NotFound, match="digits"):
         pinned(TrainJob.parse(JOB | {"init_from": "digits@7"}, source="job"), versions, states)
+
+
+def test_parent_and_teacher_of_a_compression_are_pinned_too(store):
+    trained(store, JOB)
+    versions, states = Versions(store), States(store)
+    recipe = [{"use": "distill", "config": {"teacher": "digits", "epochs": 1}}, {"use": "finetune"}]
+    job = pinned(CompressJob.parse({"model": "digits", "recipe": recipe}, source="job"), versions, states)
+    assert job.parent == "digits@1"
+    assert job.recipe[0].config == {"teacher": "digits@1", "epochs": 1}
+    assert job.recipe[1].config == {}

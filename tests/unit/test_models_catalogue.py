@@ -85,7 +85,7 @@ def test_a_shape_that_contradicts_the_data_is_refused():
         ("cnn", {"layers": ["conv5x5"]}, "layers.0: "),
         ("cnn", {"layers": ["conv4x4-8"]}, "a kernel's height and width must be odd"),
         ("cnn", {"layers": ["dense-8", "pool"]}, "no conv or pool can follow a dense layer"),
-        ("cnn", {"layers": ["pool"] * 4}, r"4 pools leave nothing of an image of \[8, 8\]"),
+        ("cnn", {"layers": ["pool"] * 4}, r"4 pools, and what has no border, leave nothing of an image of \[8, 8\]"),
         ("lenet5", {}, r"an image must be at least 12 x 12 here, got \[8, 8\]; take `cnn`"),
         ("vit", {"patch": 3}, "patch 3 must divide"),
         ("vit", {"patch": 4, "width": 10}, "heads 4 must divide width 10"),
@@ -125,6 +125,8 @@ def test_the_published_networks_have_their_published_sizes():
 
     assert parameters("mlp", image, 10, hidden=[300, 100]) == 266_610  # LeNet-300-100
     assert parameters("lenet5", image, 10) == 61_706
+    caffe = ["conv5x5valid-20", "pool", "conv5x5valid-50", "pool", "dense-500"]
+    assert parameters("cnn", image, 10, layers=caffe) == 431_080
     resnet_18 = {"widths": [64, 128, 256, 512], "blocks": [2, 2, 2, 2], "stem": "7x7"}
     assert parameters("resnet", colour, 1000, **resnet_18) == 11_689_512
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from markdown_it import MarkdownIt
-from registry_examples import FILES, draft, memory_store
+from registry_examples import FILES, accounting, draft, memory_store
 
 from raymaas.registry.card import render
 from raymaas.registry.versions import Versions
@@ -83,6 +83,27 @@ def test_a_compressed_version_names_its_parent_the_ratio_and_the_recipe() -> Non
     assert "2. `quantize`" in lines
     assert any(line.endswith("| 0.9806, 0.9600 to 0.9910 (95 %, wilson) |") for line in lines)
     assert "| **Parent** | digits@1 |" in lines
+
+
+def test_what_a_compressed_version_was_found_to_be_in_each_runtime_is_on_the_page() -> None:
+    published = version(compressed=True)
+    compression = published.lineage.compression
+    assert compression is not None
+    compression = compression.model_copy(update={"accounting": accounting()})
+    lineage = published.lineage.model_copy(update={"compression": compression})
+
+    page = render(published.model_copy(update={"lineage": lineage}))
+
+    for line in (
+        "| `onnx-int8` | 0.9711 | 0.083 | 0.125 | 60,000 |  | 6.00 times | 128 | yes |",
+        "| `torch-bf16` | 0.9000 |  |  |  |  |  |  | accuracy is 0.9 \\| there |",
+        "| `torch` |  | 0.500 | 0.750 | 10,000 |  |  |  | the original |",
+        "| `prune` | 350 | 90 | 10,000 | no speed in onnx-int8 |",
+        "512 training rows decided the ranges of 8-bit activations (minmax).",
+    ):
+        assert line in page.splitlines()
+    html = MarkdownIt("commonmark").enable("table").render(page)
+    assert "<td>onnx-int8</td>" in html.replace("<code>", "").replace("</code>", "")
 
 
 def test_what_nobody_said_is_shown_as_not_stated() -> None:

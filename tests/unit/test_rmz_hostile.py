@@ -59,7 +59,10 @@ def network() -> bytes:
         "head.weight": Raw(rng.standard_normal((10, 24)).astype(np.float32)),
         "head.bias": Raw(np.zeros(10, np.float32)),
     }
-    return write(Component(use="mlp", config={"hidden": [24]}), tensors)
+    coders = dict.fromkeys(tensors, "zlib") | {"hidden.0.weight": "range"}
+    data = write(Component(use="mlp", config={"hidden": [24]}), tensors, coders=coders)
+    assert data[3] == 1
+    return data
 
 
 def test_a_file_made_from_the_written_layout_is_read() -> None:
@@ -133,8 +136,8 @@ def test_garbage_is_refused(garbage: bytes) -> None:
 
 
 def test_a_newer_format_is_refused_by_its_number() -> None:
-    with pytest.raises(InvalidInput, match="format 2"):
-        read(sealed(b"whatever comes", b"", version=2))
+    with pytest.raises(InvalidInput, match="format 3"):
+        read(sealed(b"whatever comes", b"", version=3))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +158,23 @@ def test_a_newer_format_is_refused_by_its_number() -> None:
         ([RAW | {"name": "w\n"}], bytes(8), "name"),
         ([RAW | {"dtype": "fp8"}], bytes(8), "dtype"),
         ([RAW | {"coder": "range"}], bytes(8), "coder"),
+        ([RAW | {"coder": "zstd"}], bytes(8), "format 2"),
+        ([LEVELS | {"coder": "range2"}], ONE + bytes(2), "format 2"),
+        (
+            [
+                {
+                    "bytes": 4,
+                    "coder": "none",
+                    "dtype": "fp16",
+                    "kind": "codebook",
+                    "name": "w",
+                    "shape": [2],
+                    "values": 1,
+                }
+            ],
+            bytes(4),
+            "format 2",
+        ),
         ([RAW | {"coder": "lzma"}], bytes(8), "coder"),
         ([RAW | {"coder": "zlib"}], bytes(8), "inflated"),
         ([RAW | {"kind": "pickle"}], bytes(8), "kind|tensors"),

@@ -103,6 +103,7 @@ def test_metadata_and_readiness_are_those_of_this_version() -> None:
     _, metadata, _ = Caller()("GET", "/v2/models/digits")
 
     assert metadata["versions"] == ["3"]
+    assert metadata["platform"] == "raymaas_test"
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]
     assert Caller()("GET", "/v2/models/digits/versions/3/ready")[1] == {"name": "digits", "ready": True}
 

@@ -4,16 +4,30 @@ from datetime import UTC, datetime
 
 import pytest
 
+from raymaas.cli.loglines import trial_line
+from raymaas.cli.trials import table_of
 from raymaas.errors import InvalidInput
 from raymaas.jobs.parts import JobParts
 from raymaas.jobs.sweep import sweep, varied
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
+from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.compression import CompressJob, settled
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import job_fields, parse_job
 from raymaas.specs.runs import RunSpec
-from raymaas.specs.search import Broken, Dimension, Finished, Trial, dimension_of, every_point, extremes
+from raymaas.specs.search import (
+    Broken,
+    Dimension,
+    Finished,
+    Objective,
+    Outcome,
+    Stopped,
+    Trial,
+    dimension_of,
+    every_point,
+    extremes,
+)
 from raymaas.specs.sweeping import SweepJob
 from raymaas.store import MemoryStore
 
@@ -57,8 +71,8 @@ def test_choices_are_tried_whole_when_the_trials_suffice():
     space = {"a": Dimension(kind="choice", values=(1, 2)), "b": Dimension(kind="choice", values=("x", "y"))}
     assert every_point(space, at_most=4) == [
         {"a": 1, "b": "x"},
-        {"a": 1, "b": "y"},
         {"a": 2, "b": "x"},
+        {"a": 1, "b": "y"},
         {"a": 2, "b": "y"},
     ]
     assert every_point(space, at_most=3) is None
@@ -165,6 +179,38 @@ def test_a_trial_ends_once_and_is_read_back():
         outcome=Finished(metrics={"loss": 0.5}, reports=1, seconds=1.0),
     )
     bad = Trial(run_id="run-1", trial="t-2", point={"a": 2}, outcome=Broken(error="no"))
-    for trial in (good, bad, bad.model_copy(update={"outcome": good.outcome})):
+    early = Stopped(reason="it lost too much", metrics={"loss": 9.0}, reports=1, seconds=1.0)
+    given_up = Trial(run_id="run-1", trial="t-3", point={"a": 3}, outcome=early, ended_s=4.5)
+    for trial in (good, bad, bad.model_copy(update={"outcome": good.outcome}), given_up):
         runs.add_trial(trial)
-    assert runs.trials("run-1") == (good, bad)
+    assert runs.trials("run-1") == (good, bad, given_up)
+    assert [trial.metrics for trial in runs.trials("run-1")] == [{"loss": 0.5}, {}, {"loss": 9.0}]
+
+
+def test_a_trial_of_the_first_stores_is_read():
+    outcome = {"state": "finished", "metrics": {"loss": 0.5}, "reports": 1, "seconds": 1.0, "files": {}}
+    body = {"run_id": "run-1", "trial": "t-1", "point": {"a": 1}, "outcome": outcome}
+    body |= {"kind": "trial", "format": 1}
+    raw = canonical_json(body | {"digest": sha256_hex(canonical_json(body))})
+    trial = Trial.unseal(raw, source="store")
+    assert isinstance(trial.outcome, Finished)
+    assert (trial.outcome.reused, trial.ended_s) == ((), None)
+
+
+def test_a_line_says_how_a_trial_ended_and_the_table_lists_the_stopped_after_the_finished():
+    def trial(a: int, outcome: Outcome) -> Trial:
+        return Trial(run_id="run-1", trial=f"t-{a}", point={"a": a}, outcome=outcome)
+
+    trials = [
+        trial(1, Broken(error="no memory")),
+        trial(2, Stopped(reason="the time was up", metrics={}, reports=0, seconds=2.0)),
+        trial(3, Finished(metrics={"loss": 0.5}, reports=1, seconds=1.0, reused=("distill", "prune"))),
+    ]
+    assert [trial_line(one) for one in trials] == [
+        "trial t-1  a 1  failed: no memory",
+        "trial t-2  a 2  stopped after 2.0 s: the time was up",
+        "trial t-3  a 3  loss 0.5  in 1.0 s, distill and prune taken from another trial",
+    ]
+    table = table_of(trials, [Objective(metric="loss", mode="min")])
+    assert list(table.columns[0].cells) == ["t-3", "t-2", "t-1"]
+    assert list(table.columns[2].cells) == ["0.5", "stopped", "failed"]

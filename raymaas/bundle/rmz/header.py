@@ -1,7 +1,8 @@
 """The header of a coded file: the architecture and the tensor table, and the limits of what is believed.
 
-It is canonical JSON (raymaas.specs.base.canonical_json), raw deflate (RFC 1951) with the preset dictionary
-`DICTIONARY`, so that the words of a small network's table cost a few bytes each.
+In format 1 it is canonical JSON (raymaas.specs.base.canonical_json), raw deflate (RFC 1951) with the preset dictionary
+`DICTIONARY`, so that the words of a small network's table cost a few bytes each. For format 2 see
+raymaas.bundle.rmz.table.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ DICTIONARY = (
 )
 """Bytes of format 1 for ever: a change makes every file written before unreadable."""
 
-CoderName = Literal["none", "zlib", "range"]
+CoderName = Literal["none", "zlib", "range", "zstd", "range2"]
+
+NEWER_CODERS = ("zstd", "range2")
+"""Of format 2, as is the kind `codebook`."""
 
 Dimension = Annotated[int, Field(ge=0, lt=1 << 31)]
 
@@ -53,7 +57,7 @@ class RawEntry(_Entry):
 
     kind: Literal["raw"] = "raw"
     dtype: RawType
-    coder: Literal["none", "zlib"]
+    coder: Literal["none", "zlib", "zstd"]
 
 
 class QuantizedEntry(_Entry):
@@ -69,7 +73,18 @@ class QuantizedEntry(_Entry):
     coder: CoderName
 
 
-Entry = Annotated[RawEntry | QuantizedEntry, Field(discriminator="kind")]
+class CodebookEntry(_Entry):
+    """A tensor of places in a codebook; its stream begins with the values."""
+
+    kind: Literal["codebook"] = "codebook"
+    values: int = Field(ge=1, le=256, description="How many values the codebook has.")
+    dtype: Literal["fp16", "fp32"]
+    coder: CoderName
+
+
+AnyEntry = RawEntry | QuantizedEntry | CodebookEntry
+
+Entry = Annotated[AnyEntry, Field(discriminator="kind")]
 
 
 class Header(Spec):
@@ -78,29 +93,35 @@ class Header(Spec):
     architecture: Component
     tensors: tuple[Entry, ...] = Field(max_length=MOST_TENSORS)
 
+    @property
+    def needs_format_2(self) -> bool:
+        return any(isinstance(e, CodebookEntry) or e.coder in NEWER_CODERS for e in self.tensors)
 
-def pack_header(header: Header) -> bytes:
-    """The bytes in the file. InvalidInput when the reader would refuse them."""
+
+def plain_of(header: Header) -> bytes:
+    """Its canonical JSON. InvalidInput when a reader would refuse it."""
     try:
         plain = canonical_json(header.model_dump(mode="json"))
     except TypeError as error:
         raise InvalidInput(f"the architecture cannot be written as JSON: {error}") from None
     try:
-        parsed = _parse(plain)
+        parsed = header_in(plain)
     except IntegrityError as error:
         raise InvalidInput(f"this cannot be written as a coded file: {error}") from None
     if parsed != header:
         raise InvalidInput("the architecture holds what JSON does not give back, such as not-a-number")
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, DICTIONARY)
+    return plain
+
+
+def deflated(plain: bytes, *, dictionary: bytes) -> bytes:
+    """Raw deflate, with a preset dictionary."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_DEFAULT_STRATEGY, dictionary)
     return packer.compress(plain) + packer.flush()
 
 
-def unpack_header(packed: bytes, *, max_elements: int) -> Header:
-    """The header in `packed`, with nothing allocated by what it claims.
-
-    Raises IntegrityError when it is not one, InvalidInput when its tensors hold more than `max_elements`.
-    """
-    unpacker = zlib.decompressobj(-15, DICTIONARY)
+def inflated(packed: bytes, *, dictionary: bytes) -> bytes:
+    """What `deflated` was given. IntegrityError when `packed` is not that, or more than `MOST_HEADER_BYTES`."""
+    unpacker = zlib.decompressobj(-15, dictionary)
     try:
         plain = unpacker.decompress(packed, MOST_HEADER_BYTES + 1)
     except zlib.error as error:
@@ -109,7 +130,24 @@ def unpack_header(packed: bytes, *, max_elements: int) -> Header:
         raise IntegrityError(f"the header inflates to more than {MOST_HEADER_BYTES} bytes")
     if not unpacker.eof or unpacker.unused_data:
         raise IntegrityError("the header ends early or has bytes after its end")
-    header = _parse(plain)
+    return plain
+
+
+def pack_header(header: Header) -> bytes:
+    """The bytes in a file of format 1. InvalidInput when the reader would refuse them."""
+    return deflated(plain_of(header), dictionary=DICTIONARY)
+
+
+def unpack_header(packed: bytes) -> Header:
+    """The header in `packed`, of format 1. IntegrityError when it is not one."""
+    header = header_in(inflated(packed, dictionary=DICTIONARY))
+    if header.needs_format_2:
+        raise IntegrityError("the header of a file of format 1 names a kind or a coder of format 2")
+    return header
+
+
+def check_elements(header: Header, *, max_elements: int) -> None:
+    """InvalidInput when the tensors of `header` hold more numbers than that."""
     # An empty dimension must not hide a huge one: numpy refuses such shapes with errors of its own.
     elements = sum(math.prod(max(size, 1) for size in entry.shape) for entry in header.tensors)
     if elements > max_elements:
@@ -117,10 +155,10 @@ def unpack_header(packed: bytes, *, max_elements: int) -> Header:
             f"the file claims {elements} numbers where at most {max_elements} are allowed; "
             "raise max_elements if you trust it"
         )
-    return header
 
 
-def _parse(plain: bytes) -> Header:
+def header_in(plain: bytes) -> Header:
+    """The header of that canonical JSON. IntegrityError when it is not one."""
     if len(plain) > MOST_HEADER_BYTES:
         raise IntegrityError(f"the header has more than {MOST_HEADER_BYTES} bytes")
     try:

@@ -9,7 +9,8 @@ integers are used, so every machine decodes the same.
 runs in both directions, so that the two cannot disagree.
 
     low, range   the interval; after each decision 2^24 <= range <= 2^32 - 1
-    decision     bound = (range >> 16) * (p >> 6 | 1), p being the 22-bit probability of a 1
+    decision     bound = (range >> 16) * (p >> 6 | 1), p being the 22-bit probability of a 1; where that is
+                 given, not learned, it has 16 bits: bound = (range >> 16) * p
                  bit 1 takes [0, bound) of the interval, bit 0 the rest
     while range < 2^24, the top byte of low leaves (carrying into bytes already out) and both shift by 8
     end          the shortest bytes within the interval; the decoder reads zeros after the last one
@@ -46,6 +47,10 @@ class Coder(Protocol):
         """The decision at this place: `bit` when encoding; when decoding `bit` is ignored."""
         ...
 
+    def given(self, likely: int, bit: int) -> int:
+        """The same of a decision that is 1 with probability `likely` / 2^16, which lies strictly within 0 and 1."""
+        ...
+
 
 class Encoder:
     """Writes decisions."""
@@ -67,6 +72,20 @@ class Encoder:
             self._p[context] = p - p // divisor
         if divisor < SLOWEST:
             self._divisor[context] = divisor + 1
+        while interval < 0x1000000:
+            self._emit(self._low >> 24)
+            self._low = (self._low & 0xFFFFFF) << 8
+            interval <<= 8
+        self._range = interval
+        return bit
+
+    def given(self, likely: int, bit: int) -> int:
+        bound = (self._range >> 16) * likely
+        if bit:
+            interval = bound
+        else:
+            self._low += bound
+            interval = self._range - bound
         while interval < 0x1000000:
             self._emit(self._low >> 24)
             self._low = (self._low & 0xFFFFFF) << 8
@@ -119,6 +138,19 @@ class Decoder:
             self._p[context] = p - p // divisor
         if divisor < SLOWEST:
             self._divisor[context] = divisor + 1
+        while interval < 0x1000000:
+            self._code = self._code << 8 | next(self._bytes, 0)
+            interval <<= 8
+        self._range = interval
+        return decided
+
+    def given(self, likely: int, bit: int) -> int:
+        bound = (self._range >> 16) * likely
+        if self._code < bound:
+            decided, interval = 1, bound
+        else:
+            self._code -= bound
+            decided, interval = 0, self._range - bound
         while interval < 0x1000000:
             self._code = self._code << 8 | next(self._bytes, 0)
             interval <<= 8

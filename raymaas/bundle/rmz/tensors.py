@@ -1,6 +1,7 @@
-"""What a coded file says of one tensor: its numbers as they are, or levels on a uniform grid.
+"""What a coded file says of one tensor: its numbers as they are, levels on a uniform grid, or places in a codebook.
 
-The grid is that of affine quantization (Jacob et al. 2018): value = scale * (level - zero_point).
+The grid is that of affine quantization (Jacob et al. 2018): value = scale * (level - zero_point). A codebook is that
+of Deep Compression (Han et al. 2015): any few values, shared by all weights of the tensor.
 """
 
 from __future__ import annotations
@@ -45,6 +46,20 @@ class Raw:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """What is coded."""
+        return self.array
+
+    @property
+    def beside_bytes(self) -> int:
+        """Bytes kept beside the numbers."""
+        return 0
+
+    def centred(self) -> np.ndarray:
+        """0 where a weight is 0."""
+        return self.array
 
     def dense(self) -> np.ndarray:
         """fp16 as float32, which is exact; every other type as it is."""
@@ -91,6 +106,16 @@ class Quantized:
     def shape(self) -> tuple[int, ...]:
         return self.levels.shape
 
+    @property
+    def numbers(self) -> np.ndarray:
+        """What is coded: the levels."""
+        return self.levels
+
+    @property
+    def beside_bytes(self) -> int:
+        """Bytes kept beside the levels: scales and zero points."""
+        return self.scale.nbytes + (0 if self.zero_point is None else self.zero_point.nbytes)
+
     def centred(self) -> np.ndarray:
         """Level minus zero point, int16 in -255..255: where a pruned weight is 0."""
         levels = self.levels.astype(np.int16)
@@ -121,4 +146,67 @@ class Quantized:
             )
 
 
-Coded = Raw | Quantized
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """Places in a list of at most 256 values.
+
+    `places` is uint8 of any shape, each less than len(values). `values` is float16 or float32 of shape [K],
+    1 <= K <= 256, finite and strictly ascending. The value nearest to 0 (of two, the lower) is where pruned weights
+    rest, so it should be 0 if any are. Raises InvalidInput on anything else.
+    """
+
+    places: np.ndarray
+    values: np.ndarray
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if values.dtype not in (np.float16, np.float32) or values.ndim != 1 or not 1 <= len(values) <= 256:
+            raise InvalidInput(
+                f"a codebook is 1 to 256 numbers in float16 or float32, got {values.dtype} of shape {values.shape}"
+            )
+        if not (np.isfinite(values).all() and (values[:-1] < values[1:]).all()):
+            raise InvalidInput(
+                "the values of a codebook must be finite, and each greater than the one before"
+            )
+        if self.places.dtype != np.uint8:
+            raise InvalidInput(f"places in a codebook must be uint8, got {self.places.dtype}")
+        if self.places.size and int(self.places.max()) >= len(values):
+            raise InvalidInput(
+                f"place {self.places.max()} is beyond the {len(values)} values of its codebook"
+            )
+
+    @property
+    def bits(self) -> int:
+        """The width of a place, 1 to 8."""
+        return max(1, (len(self.values) - 1).bit_length())
+
+    @property
+    def rest(self) -> int:
+        """The place of the value nearest to 0."""
+        return int(np.abs(self.values).argmin())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.places.shape
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """What is coded: the places."""
+        return self.places
+
+    @property
+    def beside_bytes(self) -> int:
+        """Bytes kept beside the places: the values."""
+        return self.values.nbytes
+
+    def centred(self) -> np.ndarray:
+        """How many places from `rest`, int16 in -255..255: where a pruned weight is 0."""
+        return self.places.astype(np.int16) - np.int16(self.rest)
+
+    def dense(self) -> np.ndarray:
+        """The weights, each the very value it stands for, as float32."""
+        weights: np.ndarray = self.values.astype(np.float32)[self.places]
+        return weights
+
+
+Coded = Raw | Quantized | Codebook

@@ -1,4 +1,4 @@
-"""Serving with ONNX Runtime: on the CPU two to five times the speed of eager PyTorch on small networks."""
+"""Serving a graph with ONNX Runtime, in float32 or 8-bit integers; on CPUs often far faster than eager PyTorch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnxruntime
 
-from raymaas.bundle.format import GRAPH
+from raymaas.bundle.files import CODED, GRAPHS
+from raymaas.bundle.hollow import filled
+from raymaas.bundle.rmz.container import read
 from raymaas.errors import IntegrityError, InvalidInput
+from raymaas.specs.runtimes import RuntimeName
 from raymaas.specs.versions import Signature
 
 _CPU = "CPUExecutionProvider"
@@ -25,13 +28,24 @@ def can_use(device: str) -> bool:
 
 
 class OnnxRuntime:
-    """One session with `threads` threads of its own."""
+    """One session with `threads` threads of its own, for the graph of the runtime called `name`.
 
-    name = "onnx"
+    A hollow graph is filled from the coded weights among the files.
+    """
 
     def __init__(
-        self, files: Mapping[str, bytes], *, signature: Signature, threads: int, device: str = "cpu"
+        self,
+        files: Mapping[str, bytes],
+        *,
+        name: RuntimeName = "onnx",
+        signature: Signature,
+        threads: int,
+        device: str = "cpu",
     ) -> None:
+        self.name = name
+        graph = files[GRAPHS[name]]
+        if CODED in files:
+            graph = filled(graph, read(files[CODED]).tensors)
         self._outputs = [spec.name for spec in signature.outputs]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -44,10 +58,10 @@ class OnnxRuntime:
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(
-                files[GRAPH], options, providers=[provider_of(device), _CPU] if device != "cpu" else [_CPU]
+                graph, options, providers=[provider_of(device), _CPU] if device != "cpu" else [_CPU]
             )
         except Exception as error:  # the binding's own exception classes have no common base but this
-            raise IntegrityError(f"{GRAPH} cannot be loaded: {error}") from None
+            raise IntegrityError(f"{GRAPHS[name]} cannot be loaded: {error}") from None
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = self._session.run(self._outputs, dict(inputs))

@@ -9,37 +9,53 @@ import orjson
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
-from raymaas.bundle.format import ARCHITECTURE, CODED, WEIGHTS
+from raymaas.bundle.files import ARCHITECTURE, CODED, WEIGHTS
 from raymaas.bundle.rmz.container import read
 from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.networks import Network
 from raymaas.specs.jobs import Component
+from raymaas.specs.runtimes import RuntimeName
 from raymaas.specs.versions import Signature
 
 
 class TorchRuntime:
-    """Runs on `device`. torch has one number of threads per process: `threads` holds until the next one."""
+    """Runs on `device`. torch has one number of threads per process: `threads` holds until the next one.
 
-    name = "torch"
+    As `torch-bf16` it multiplies in bfloat16 what can be, norms and softmax in float32, and gives float32. Methods
+    stay in float32.
+    """
 
     def __init__(
-        self, files: Mapping[str, bytes], *, signature: Signature, threads: int, device: str
+        self,
+        files: Mapping[str, bytes],
+        *,
+        name: RuntimeName = "torch",
+        signature: Signature,
+        threads: int,
+        device: str,
     ) -> None:
+        self.name = name
+        self._halved = name == "torch-bf16"
         self._input = signature.inputs[0].name
         self._outputs = [spec.name for spec in signature.outputs]
         self._device = torch.device(device)
         torch.set_num_threads(threads)
         self._network = load_network(files).to(self._device).eval()
         self._methods = self._network.methods()
+        if self._halved and not self._methods:
+            _halve(self._network)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
+        halved = torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved)
+        with torch.inference_mode(), halved:
             # A copy: torch must not get at memory that Arrow or the network buffer owns.
             x_BD = torch.tensor(inputs[self._input], device=self._device)
             outputs = self._network.infer(x_BD)
-        return {name: out.cpu().numpy() for name, out in zip(self._outputs, outputs, strict=True)}
+        return {name: out.float().cpu().numpy() for name, out in zip(self._outputs, outputs, strict=True)}
 
     def call(self, method: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if method not in self._methods:
@@ -48,6 +64,13 @@ class TorchRuntime:
             )
         with torch.inference_mode():
             return self._methods[method].run(inputs)
+
+
+def _halve(network: Network) -> None:
+    """Once, what autocast would do to these weights for every batch."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | _ConvNd):
+            module.to(torch.bfloat16)
 
 
 def load_network(files: Mapping[str, bytes]) -> Network:

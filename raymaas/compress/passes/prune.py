@@ -6,23 +6,28 @@ s (1 - (1 - t)^3). What a weight is worth is told by `raymaas.compress.worth`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 
-from raymaas.compress.distill import Steps, fine_tune
+from raymaas.compress.distill import Steps, fine_tune, usual_epochs
 from raymaas.compress.subject import Subject
-from raymaas.compress.worth import Movement, Score, activation, magnitude, taylor
+from raymaas.compress.worth import Movement, Score, standing
 from raymaas.specs.base import Spec
+
+_USUAL_EPOCHS = 12
 
 
 class PruneConfig(Spec):
     """How much, and over how many epochs."""
 
     sparsity: float = Field(ge=0, le=0.999, description="Share of the matrices' weights set to zero.")
-    epochs: int = Field(24, ge=0, description="Epochs of fine-tuning in all.")
+    epochs: int | None = Field(
+        default=None, ge=0, description="Epochs of fine-tuning in all. Absent: 12, and more on few rows."
+    )
     schedule: Literal["cubic", "one-shot"] = Field(
         "cubic", description="A few each epoch, ever fewer; or all at once, before the first."
     )
@@ -36,7 +41,7 @@ class PruneConfig(Spec):
 
     @model_validator(mode="after")
     def _movement_needs_steps(self) -> PruneConfig:
-        if self.score == "movement" and (self.schedule == "one-shot" or self.epochs < 2):
+        if self.score == "movement" and (self.schedule == "one-shot" or self.epochs in (0, 1)):
             raise ValueError(
                 "score movement is how training moves weights: use schedule cubic and 2 epochs or more"
             )
@@ -44,7 +49,7 @@ class PruneConfig(Spec):
 
 
 class Mask:
-    """Weights times 0 or 1; a masked weight has no gradient."""
+    """Weights times 0 or 1. A masked weight may go on moving, which nothing sees."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         self.kept = torch.ones_like(weight)
@@ -53,7 +58,7 @@ class Mask:
         return weight * self.kept
 
     def gradient(self, weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-        return gradient * self.kept
+        return gradient
 
 
 class Prune:
@@ -66,26 +71,31 @@ class Prune:
 
     def apply(self, subject: Subject) -> None:
         config, weights = self._config, subject.matrices
+        epochs = usual_epochs(subject, config.epochs, usual=_USUAL_EPOCHS)
         masks = {name: Mask(weight.parameter.detach()) for name, weight in weights.items()}
         for name, weight in weights.items():
             weight.constrain(masks[name])
-        movement = Movement(subject) if config.score == "movement" else None
+        movement: Movement | None = None
+        if config.score == "movement":
+            movement = Movement(subject)
+            worth_now: Callable[[], Mapping[str, torch.Tensor]] = movement.worth
+        else:
+            worth_now = partial(standing, subject, config.score)
         # Movement is known after the first epoch.
         first = 1 if movement else 0
-        ramp = _ramp(config, epochs=config.epochs - first)
+        ramp = _ramp(config, epochs=epochs - first)
 
         def prune_more(epoch: int) -> None:
             if first <= epoch < first + ramp:
                 sparsity = config.sparsity * (1 - (1 - (epoch - first + 1) / ramp) ** 3)
-                worth = movement.worth() if movement else _worth(subject, config.score)
-                _mask(worth, masks, sparsity=sparsity, scope=config.scope)
+                _mask(worth_now(), masks, sparsity=sparsity, scope=config.scope)
                 for weight in weights.values():
                     weight.settle()
 
-        if not config.epochs:
+        if not epochs:
             prune_more(0)
         watch = movement.watch if movement else lambda: None
-        fine_tune(subject, epochs=config.epochs, steps=Steps(before_epoch=prune_more, before_step=watch))
+        fine_tune(subject, epochs=epochs, steps=Steps(before_epoch=prune_more, before_step=watch))
 
 
 def mask_least(worth: Mapping[str, torch.Tensor], masks: Mapping[str, Mask], *, sparsity: float) -> None:
@@ -112,17 +122,6 @@ def _mask(
         return
     for name, mask in masks.items():
         mask_least(worth, {name: mask}, sparsity=sparsity)
-
-
-def _worth(subject: Subject, score: Score) -> Mapping[str, torch.Tensor]:
-    match score:
-        case "magnitude":
-            return magnitude(subject)
-        case "activation":
-            return activation(subject)
-        case "taylor":
-            return taylor(subject)
-    raise ValueError(score)
 
 
 def _ramp(config: PruneConfig, *, epochs: int) -> int:

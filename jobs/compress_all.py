@@ -1,0 +1,271 @@
+"""Compress the job files here, from parents trained for it, and write what came out to jobs/README.md.
+
+    make compress-all                               all cases, one seed
+    make compress-all SEEDS=5                       five seeds each, for the published table
+    make compress-all ARGS="mnist_vae mnist_gan"    some of them; the other rows of the table stay
+
+It needs a running cluster (`raymaas up`), and for MNIST its files. A parent that its registry holds already, trained by
+the same job with the same seed, is taken. Every figure is of the published version, read back from the store by a
+fresh process, which decodes it and asks it about all test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from threading import Lock
+from typing import Any
+
+import orjson
+from tables import written
+
+from raymaas import Client
+from raymaas.client.jobfile import read_job
+from raymaas.errors import RaymaasError
+from raymaas.specs.compression import CompressJob
+from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.kinds import job_fields
+from raymaas.specs.names import Reference
+from raymaas.specs.runs import Succeeded
+from raymaas.specs.versions import ModelVersion
+
+FOLDER = Path(__file__).parent
+HEADING = """## Compressed
+
+Written by `make compress-all`. Times smaller is the bytes of the weights file trained at full precision over those of
+the one coded file; the metric is that of all test rows, by a fresh process that read the file back, and the parent's
+beside it; of several seeds the mean, and the worst in brackets. Times faster is rows a second in batches of 64 in the
+runtime that serves it, over eager PyTorch with the parent, both with one thread, where the job ran.
+
+| case | seeds | bytes | times smaller | metric | parent | runtime, times faster | goal | measured |
+|---|---:|---:|---:|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A compression, the training that makes its parent, and what it is to reach."""
+
+    parent: str
+    goal: str
+    settings: tuple[str, ...] = ()
+    """Changes to the training that keep all cases within an hour."""
+    teacher: str = ""
+    """The training that makes the version which recipes name as their teacher."""
+
+
+LENET5 = "mnist_lenet5"
+CASES: Mapping[str, Case] = {
+    "mnist_lenet300": Case("mnist_lenet300", "130x at 98.36 %", teacher=LENET5),
+    "mnist_lenet5_caffe": Case("mnist_lenet5_caffe", "150x at 99.20 %", teacher=LENET5),
+    "mnist_lenet5_caffe_tiny": Case("mnist_lenet5_caffe", "350x at 99.00 %", teacher=LENET5),
+    "mnist_mlp1200_student": Case("mnist_mlp1200", "99.20 %"),
+    "mnist_mlp1024": Case("mnist_mlp1024", "5x faster, 0.2 points"),
+    "mnist_cnn_small": Case(
+        "mnist_cnn_small", "5x faster, 0.2 points", settings=("training.epochs=2", "training.augment=[]")
+    ),
+    "mnist_transformer": Case("mnist_transformer", "12x, 2x faster, 0.5 points"),
+    "mnist_vae": Case("mnist_vae", "8x within 2 nats", settings=("training.epochs=10",)),
+    "mnist_gan": Case("mnist_gan", "8x within 0.25 deviations", settings=("training.epochs=8",)),
+    "python_help_gpt": Case(
+        "python_help_gpt", "8x within 0.05 bits per byte", settings=("training.epochs=2",)
+    ),
+    "digits_linear_svm": Case("digits_linear_svm", "8x within a point"),
+    "digits_logistic": Case("digits_logistic", "8x within a point"),
+}
+_METRICS = ("accuracy", "elbo", "bits_per_byte", "real")
+_AT_A_TIME = 2
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One seed of a case."""
+
+    version: ModelVersion
+    bytes: int
+    metric: str
+    value: float
+    parent: float
+
+    @property
+    def ratio(self) -> float:
+        compression = self.version.lineage.compression
+        assert compression is not None
+        return compression.original_bytes / self.bytes
+
+    @property
+    def speed(self) -> str:
+        compression = self.version.lineage.compression
+        accounting = compression.accounting if compression else None
+        if accounting is None or not accounting.runtimes:
+            return ""
+        runtime = accounting.runtimes[0].runtime
+        times = accounting.speedup(runtime, over="torch")
+        return f"{runtime}, {times:.1f}" if times else runtime
+
+
+class Trained:
+    """The versions that were trained for this, each once."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._locks: dict[str, Lock] = {}
+        self._lock = Lock()
+
+    def version(self, name: str, *, seed: int, settings: tuple[str, ...] = ()) -> str:
+        """A reference to it; it is trained if the registry has none of that job."""
+        job = read_job(FOLDER / f"train_{name}.yaml", settings=(*settings, f"training.seed={seed}"))
+        assert isinstance(job, TrainJob)
+        with self._lock:
+            lock = self._locks.setdefault(f"{name} {seed} {settings}", Lock())
+        with lock:
+            return self._known(job) or self._train(job)
+
+    def _known(self, job: TrainJob) -> str | None:
+        try:
+            versions = self._client.models.versions(job.model).versions
+        except RaymaasError:
+            return None
+        wanted = job_fields(job)
+        return next((f"{v.model}@{v.version}" for v in versions if v.lineage.job == wanted), None)
+
+    def _train(self, job: TrainJob) -> str:
+        print(f"training {job.model}, seed {job.training.seed} ...", flush=True)
+        ended = self._client.train(job, folder=FOLDER).wait()
+        assert isinstance(ended, Succeeded)
+        return f"{job.model}@{ended.version}"
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    arguments.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--read-back", metavar="MODEL@VERSION", help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.read_back:
+        print(orjson.dumps(read_back(given.read_back)).decode())
+        return 0
+    if unknown := set(given.cases) - set(CASES):
+        print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+        return 2
+    failed = []
+    with Client() as client, ThreadPoolExecutor(_AT_A_TIME) as pool:
+        trained, lock = Trained(client), Lock()
+
+        def carry_out(name: str) -> None:
+            try:
+                row = row_of(name, [compressed(client, trained, name, seed) for seed in range(given.seeds)])
+            except RaymaasError as error:
+                failed.append(name)
+                print(f"{name}: {error}", flush=True)
+                return
+            with lock:
+                print(row, flush=True)
+                written(HEADING, {name: row}, known=CASES)
+
+        list(pool.map(carry_out, given.cases or CASES))
+    return 1 if failed else 0
+
+
+def compressed(client: Client, trained: Trained, name: str, seed: int) -> Reached:
+    """The version that the case's job makes with that seed. Raises RaymaasError when it makes none."""
+    case = CASES[name]
+    teachers = {}
+    if case.teacher:
+        teacher = trained.version(case.teacher, seed=0)
+        teachers[Reference.parse(teacher).model] = teacher
+    parent = trained.version(case.parent, seed=seed, settings=case.settings)
+    job = read_job(FOLDER / f"compress_{name}.yaml", settings=(f"seed={seed}", f"parent={parent}"))
+    assert isinstance(job, CompressJob)
+    print(f"compressing {name}, seed {seed} ...", flush=True)
+    ended = client.compress(job.model_copy(update={"recipe": taught(job.recipe, teachers)})).wait()
+    assert isinstance(ended, Succeeded)
+    version = client.models.version(f"{job.model}@{ended.version}")
+    found = in_a_fresh_process(f"{job.model}@{ended.version}")
+    compression = version.lineage.compression
+    assert compression is not None
+    metric = next(metric for metric in _METRICS if metric in found["metrics"])
+    return Reached(
+        version,
+        found["bytes"],
+        metric,
+        found["metrics"][metric],
+        compression.parent_evaluation.metrics[metric].value,
+    )
+
+
+def taught(recipe: tuple[Component, ...], teachers: Mapping[str, str]) -> tuple[Component, ...]:
+    """`recipe` with the versions that were trained for this as its teachers."""
+
+    def named(step: Component) -> Component:
+        teacher = step.config.get("teacher")
+        if not isinstance(teacher, str) or not teacher:
+            return step
+        return Component(
+            use=step.use, config=step.config | {"teacher": teachers[Reference.parse(teacher).model]}
+        )
+
+    return tuple(named(step) for step in recipe)
+
+
+def in_a_fresh_process(reference: str) -> dict[str, Any]:
+    """What `read_back` finds there."""
+    ended = subprocess.run(
+        [sys.executable, __file__, "--read-back", reference], check=True, capture_output=True, text=True
+    )
+    found: dict[str, Any] = orjson.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
+def read_back(reference: str) -> dict[str, Any]:
+    """Bytes of a version's weights file and its metrics on the test rows, from the store alone."""
+    from raymaas.cli.local import settings_from_environment, storage_in_use
+    from raymaas.data.blocks import HeldBlocks
+    from raymaas.jobs.judging import Subject
+    from raymaas.jobs.origin import rows_of_version, trained_original
+    from raymaas.wiring import open_registry
+
+    registry = open_registry(storage_in_use(settings_from_environment(), None))
+    named = Reference.parse(reference)
+    assert named.version is not None
+    version = registry.versions.get(named.model, named.version)
+    rows = rows_of_version(registry.store, trained_original(registry.versions, version))
+    subject, blocks = Subject.of_version(registry.versions, version), HeldBlocks(rows.test)
+    scored = subject.score(subject.answers(blocks), blocks)
+    return {
+        "bytes": len(registry.versions.read_file(version, version.weights_file)),
+        "metrics": {name: metric.value for name, metric in scored.metrics.items()},
+    }
+
+
+def row_of(name: str, seeds: list[Reached]) -> str:
+    """The row of the table for one case."""
+    first = seeds[0]
+    values = [reached.value for reached in seeds]
+    worst = (max if first.metric == "bits_per_byte" else min)(values)
+    shown = f"{first.metric} {mean(values):.4f}" + (f" ({worst:.4f})" if len(seeds) > 1 else "")
+    cells = (
+        name,
+        str(len(seeds)),
+        f"{mean(reached.bytes for reached in seeds):,.0f}",
+        f"{mean(reached.ratio for reached in seeds):.1f}",
+        shown,
+        f"{mean(reached.parent for reached in seeds):.4f}",
+        first.speed,
+        CASES[name].goal,
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPUs, {platform.machine()}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
