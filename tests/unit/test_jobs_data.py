@@ -58,7 +58,9 @@ def parts(tmp_path: Path) -> JobParts:
     [
         lambda parts: train(TrainJob.parse(MNIST, source="job"), parts),
         lambda parts: sweep(SWEEP, parts),
-        lambda parts: JobTrial(SWEEP, parts.store.url, parts.files)({"split.seed": 1}, lambda report: None),
+        lambda parts: JobTrial(SWEEP, parts.store.url, parts.files)(
+            {"split.seed": 1}, None, lambda report: None
+        ),
     ],
     ids=["train", "sweep", "trial"],
 )

@@ -87,7 +87,7 @@ def test_each_trial_of_a_sweep_brings_the_code_to_where_it_is_trained(store, pac
     losses = []
     for hidden in (2, 32):
         told: list[Report] = []
-        JobTrial(job, store.url, DataFiles())({"architecture.config.hidden": hidden}, told.append)
+        JobTrial(job, store.url, DataFiles())({"architecture.config.hidden": hidden}, None, told.append)
         losses.append(told[-1].metrics["validation_loss"])
         forget()
     assert losses[1] < losses[0]
