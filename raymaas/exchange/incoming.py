@@ -32,9 +32,7 @@ def bring_in(
 
     def draft(run_id: str) -> VersionDraft:
         # A part is one of the run that published it first; here it has a run of its own.
-        return VersionDraft(
-            **kept | {"model": target, "run_id": run_id, "part": None, "lineage": lineage}
-        )
+        return VersionDraft(**kept | {"model": target, "run_id": run_id, "part": None, "lineage": lineage})
 
     return publish_once(versions, draft, parcel.files, digest=first.digest, on_kept=on_kept)
 

@@ -85,7 +85,11 @@ def test_a_shape_that_contradicts_the_data_is_refused():
         ("cnn", {"layers": ["conv5x5"]}, "layers.0: "),
         ("cnn", {"layers": ["conv4x4-8"]}, "a kernel's height and width must be odd"),
         ("cnn", {"layers": ["dense-8", "pool"]}, "no conv or pool can follow a dense layer"),
-        ("cnn", {"layers": ["pool"] * 4}, r"4 pools, and what has no border, leave nothing of an image of \[8, 8\]"),
+        (
+            "cnn",
+            {"layers": ["pool"] * 4},
+            r"4 pools, and what has no border, leave nothing of an image of \[8, 8\]",
+        ),
         ("lenet5", {}, r"an image must be at least 12 x 12 here, got \[8, 8\]; take `cnn`"),
         ("vit", {"patch": 3}, "patch 3 must divide"),
         ("vit", {"patch": 4, "width": 10}, "heads 4 must divide width 10"),
