@@ -74,20 +74,23 @@ def compress(
 ) -> None:
     """Search for the smallest version that answers almost as well, and register it.
 
-    Each trial carries out a recipe: passes in order, such as prune, then quantize, with a little training in each. Its
-    coded file is decoded and asked the validation rows; the gate says how much of the metric may be lost. The recipes
-    that no other beats, in bytes and metric, are the front. Of those a few are built for every runtime (torch, ONNX,
-    bfloat16, 8-bit integers), asked again and timed there; what is registered passes the gate in the runtime that
-    serves it. Test rows are looked at once for each version, after it was chosen.
+    Each trial carries out a recipe: passes in order, such as prune, then quantize, with a
+    little training in each. Its coded file is decoded and asked the validation rows; the gate
+    says how much of the metric may be lost. The recipes that no other beats, in bytes and
+    metric, are the front. Of those a few are built for every runtime (torch, ONNX, bfloat16,
+    8-bit integers), asked again and timed there; what is registered passes the gate in the
+    runtime that serves it. Test rows are looked at once for each version, after it was chosen.
 
-    Without a job file the recipe is prune and quantize, with sparsity, score and bits searched. A job file says its
-    own: distill (a smaller student), channels and lowrank (fewer or thinner products), l1, prune, finetune, quantize,
-    then compute (which runtimes are tried) and entropy (how the file is coded). Any setting can be searched, as
-    {choice: [3, 4]} or {uniform: [0.8, 0.95]}. `raymaas schema compress` has all fields, --set changes any of them.
+    Without a job file the recipe is prune and quantize, with sparsity, score and bits searched.
+    A job file says its own: distill (a smaller student), channels and lowrank (fewer or thinner
+    products), l1, prune, finetune, quantize, then compute (which runtimes are tried) and
+    entropy (how the file is coded). Any setting can be searched, as {choice: [3, 4]} or
+    {uniform: [0.8, 0.95]}. `raymaas schema compress` has all fields and `raymaas schema prune`
+    those of a pass; --set changes any of them.
 
-    A line is printed for every trial as it ends: bytes, metric, whether it passes the gate and is on the front. The
-    front so far, as a page, picture and table: `raymaas runs front RUN --to FOLDER`. The log and the trials go to
-    stderr; what was registered is printed on stdout.
+    A line is printed for every trial as it ends: bytes, metric, whether it passes the gate and
+    is on the front. The front so far, as a page, picture and table: `raymaas runs front RUN
+    --to FOLDER`. The log and the trials go to stderr; what was registered is printed on stdout.
 
     Examples:
 

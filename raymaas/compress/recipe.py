@@ -123,11 +123,16 @@ def _sparsity(weights: Sequence[Coded]) -> float:
     return 1 - sum(int(np.count_nonzero(v)) for v in values) / max(1, sum(v.size for v in values))
 
 
-def _pass_of(step: Component) -> Pass:
-    if step.use not in PASSES:
-        near = difflib.get_close_matches(step.use, PASSES, n=1)
+def pass_called(name: str) -> type[Pass]:
+    """The pass of that name. Raises InvalidInput with the nearest known one."""
+    if name not in PASSES:
+        near = difflib.get_close_matches(name, PASSES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(PASSES))}"
-        raise InvalidInput(f"pass {step.use!r} is unknown; {hint}")
-    module, _, attribute = PASSES[step.use].partition(":")
-    cls: Any = getattr(importlib.import_module(module), attribute)
+        raise InvalidInput(f"pass {name!r} is unknown; {hint}")
+    module, _, attribute = PASSES[name].partition(":")
+    return cast(type[Pass], getattr(importlib.import_module(module), attribute))
+
+
+def _pass_of(step: Component) -> Pass:
+    cls: Any = pass_called(step.use)
     return cast(Pass, cls(cls.Config.parse(step.config, source=f"pass {step.use!r}")))

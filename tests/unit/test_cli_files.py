@@ -12,8 +12,9 @@ from raymaas.cli.deploy import scaling_from, weights_from
 from raymaas.cli.init import STARTERS, write_starters
 from raymaas.cli.main import main
 from raymaas.cli.predict import read_rows
-from raymaas.cli.schema import job_schema
+from raymaas.cli.schema import job_schema, pass_schema
 from raymaas.client.jobfile import read_job
+from raymaas.compress.recipe import PASSES
 from raymaas.errors import InvalidInput, RaymaasError, Refused
 
 COMMANDS = (
@@ -132,8 +133,18 @@ def test_the_schema_describes_the_file_with_its_kind(capsys: pytest.CaptureFixtu
     assert shown["additionalProperties"] is False
     assert "kind" not in shown["required"], "a job file that names no kind is a train job"
     assert "kind" in job_schema("compress")["required"]
-    with pytest.raises(InvalidInput, match="known are compress, evaluate, sweep, train"):
-        job_schema("trian")
+
+
+def test_the_settings_of_a_pass_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of("schema", "quantize") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {"bits", "grid", "rate"} <= shown["properties"].keys()
+    assert all(field["description"] for field in shown["properties"].values())
+    assert all(pass_schema(name)["properties"] for name in PASSES)
+    with pytest.raises(
+        InvalidInput, match="compress, evaluate, sweep, train, nor a pass, which are channels"
+    ):
+        pass_schema("trian")
 
 
 def test_traffic_is_read_as_version_to_percent() -> None:
