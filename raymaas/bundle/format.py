@@ -99,7 +99,7 @@ def build_coded(coded: bytes, *, signature: Signature, probes: np.ndarray) -> Bu
     return BuiltBundle(
         files,
         runtimes=("torch",),
-        notes=(f"kept at half precision, since no pass worked on them: {', '.join(large)}",) if large else (),
+        notes=(f"not on a grid, since no pass quantized them: {', '.join(large)}",) if large else (),
         weights_file=CODED,
         methods={name: method.signature for name, method in network.methods().items()},
     )

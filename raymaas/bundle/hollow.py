@@ -126,7 +126,8 @@ def rounded(rows: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """int8: what onnxruntime makes of such weights and scales. Raises IntegrityError for scales that are none."""
     if scale.shape not in ((), (len(rows),)) or not np.all(np.isfinite(scale) & (scale > 0)):
         raise IntegrityError("a hollow graph rounds weights by scales that do not fit them")
-    quotients: np.ndarray = np.rint(rows / (scale[:, None] if scale.ndim else scale))
+    with np.errstate(over="ignore"):
+        quotients: np.ndarray = np.rint(rows / (scale[:, None] if scale.ndim else scale))
     if not np.isfinite(quotients).all():
         raise IntegrityError("a hollow graph rounds weights that are not numbers")
     levels: np.ndarray = np.clip(quotients, -128, 127).astype(np.int8)
@@ -157,6 +158,8 @@ def _size(emptied: Emptied, initializers: Mapping[str, Any], tensors: Mapping[st
     if initializer.ListFields() != empty.ListFields():
         raise IntegrityError(f"initializer {name!r} of a hollow graph is not empty")
     size: int = math.prod(max(0, length) for length in initializer.dims)
+    if not size:
+        raise IntegrityError(f"initializer {name!r} of a hollow graph has no numbers")
     found = 0
     for tensor, start, stop in emptied.pieces:
         coded = tensors.get(tensor)
@@ -188,14 +191,17 @@ def _value(emptied: Emptied, initializers: Mapping[str, Any], tensors: Mapping[s
     if emptied.form == "zeros":
         return np.zeros(tuple(initializers[emptied.initializer].dims), np.int8)
     form: Form = "dense" if emptied.form == "rounded" else emptied.form
+    known: dict[str, np.ndarray] = {}  # once for all pieces of a tensor: each keeps all of its rows alive
     pieces = []
     for tensor, start, stop in emptied.pieces:
-        rows = numbers(form, tensors[tensor])
-        if rows is None:
-            raise IntegrityError(
-                f"a hollow graph wants {form} of {tensor!r}, which the coded weights do not hold"
-            )
-        pieces.append(rows[start:stop])
+        if tensor not in known:
+            rows = numbers(form, tensors[tensor])
+            if rows is None:
+                raise IntegrityError(
+                    f"a hollow graph wants {form} of {tensor!r}, which the coded weights do not hold"
+                )
+            known[tensor] = rows
+        pieces.append(known[tensor][start:stop])
     if len({rows.shape[1] for rows in pieces}) > 1:
         raise IntegrityError(
             f"initializer {emptied.initializer!r} of a hollow graph is made of rows of other lengths"

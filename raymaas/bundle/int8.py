@@ -1,8 +1,9 @@
 """Graphs in 8-bit integers, by onnxruntime's quantizer, with the levels that the coded weights have already.
 
 B. Jacob et al., Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference (2018).
-Where a matrix of the coded file is on a grid of at most 8 bits, the graph's integers are its levels and the graph's
-scales are its scales: nothing is rounded a second time. Other matrices get a grid for each output.
+Where a matrix of the coded file is on a grid, and its levels less their zero points fit in 8 bits, the graph's
+integers are those and the graph's scales are its scales: nothing is rounded a second time. Other matrices get a grid
+for each output.
 
 Multiplied in integers are the weights of convolutions and linear maps. What attention multiplies with each other,
 softmax, norms and the outputs stay in floats: there 8 bits cost much and bring little. Biases stay in floats too;

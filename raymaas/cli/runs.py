@@ -223,5 +223,5 @@ def next_step(run: Run, *, left: Sequence[str] = ()) -> str:
             return f"`raymaas runs logs {run.run_id}` says why, {report}{front}{resumed}"
         case Stopped(why=why):
             report = f"`raymaas runs report {run.run_id}` shows how far it got, " if has_report else ""
-            return f"{report}{why.rpartition('; ')[2] or resumed}"
+            return f"{report}{front}{why.rpartition('; ')[2] or resumed}"
     return f"`raymaas runs logs {run.run_id} --follow` follows it, {front}`raymaas runs stop {run.run_id}` stops it"

@@ -43,7 +43,7 @@ def account(
         zlib_bytes=len(zlib.compress(plain, 9)),
         lzma_bytes=len(lzma.compress(plain, preset=9)),
         parameters=sum(tensor.numbers.size for tensor in tensors),
-        nonzeros=sum(int(np.count_nonzero(tensor.centred())) for tensor in tensors),
+        nonzeros=sum(int(np.count_nonzero(tensor.dense())) for tensor in tensors),
         macs=macs_of(network, row),
         decode_s=decode_s,
     )

@@ -51,7 +51,8 @@ class Clusters:
     def kept(self, parameter: torch.Tensor) -> Codebook:
         """The values of `parameter`, which are means, and where each is."""
         values, places = np.unique(parameter.numpy(), return_inverse=True)
-        halved = values.astype(np.float16)
+        with np.errstate(over="ignore"):  # then it is not the same number
+            halved = values.astype(np.float16)
         exact = np.array_equal(halved.astype(np.float32), values)
         return Codebook(places.reshape(parameter.shape).astype(np.uint8), halved if exact else values)
 

@@ -23,6 +23,7 @@ from raymaas.train.augment import Augmenter
 
 _FEW_STEPS = 1000  # of an optimizer; fewer teach a network of any size little
 _MOST_STEPS = 1 << 20  # of an epoch, so that no two draw alike
+_SEEDS = 1 << 63  # that torch's generators take
 
 
 @dataclass(frozen=True)
@@ -45,26 +46,29 @@ def usual_epochs(subject: Subject, given: int | None, *, usual: int) -> int:
     return max(usual, math.ceil(_FEW_STEPS / steps))
 
 
-def fine_tune(subject: Subject, *, epochs: int, steps: Steps = Steps()) -> None:
+def fine_tune(
+    subject: Subject, *, epochs: int, learning_rate: float | None = None, steps: Steps = Steps()
+) -> None:
     """Train the weights for `epochs`, through their constraints.
 
-    The learning rate falls to 0 by a cosine, each call anew. Randomness is a function of the subject's
-    seed and of the epochs it has seen. Raises RunFailed when the loss is no longer a number.
+    The learning rate, the subject's where none is given, falls to 0 by a cosine, each call anew. Randomness is a
+    function of the subject's seed and of the epochs it has seen. Raises RunFailed when the loss is no longer a number.
     """
     settings, weights = subject.fine_tuning, list(subject.weights.values())
-    optimizer = torch.optim.Adam([weight.moved for weight in weights], lr=settings.learning_rate, fused=True)
+    rate = settings.learning_rate if learning_rate is None else learning_rate
+    optimizer = torch.optim.Adam([weight.moved for weight in weights], lr=rate, fused=True)
     total = epochs * math.ceil(len(subject.x_ND) / settings.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, total))
     with torch.random.fork_rng(devices=[]):
         for epoch in range(epochs):
             steps.before_epoch(epoch)
-            seed = subject.seed * 1_000_003 + subject.epochs_done
+            seed = (subject.seed * 1_000_003 + subject.epochs_done) % _SEEDS
             torch.manual_seed(seed)  # of what a network draws while it trains
             order_N = torch.randperm(len(subject.x_ND), generator=torch.Generator().manual_seed(seed))
             loss_sum = 0.0
             for step, batch_B in enumerate(torch.split(order_N, settings.batch_size)):
                 subject.network.zero_grad()
-                loss = loss_of(subject, batch_B, drawn=seed * _MOST_STEPS + step)
+                loss = loss_of(subject, batch_B, drawn=(seed * _MOST_STEPS + step) % _SEEDS)
                 loss.backward()  # type: ignore[no-untyped-call]
                 for weight in weights:
                     weight.pull()
@@ -76,7 +80,9 @@ def fine_tune(subject: Subject, *, epochs: int, steps: Steps = Steps()) -> None:
                     weight.settle()
                 loss_sum += float(loss.detach()) * len(batch_B)
             if not math.isfinite(loss_sum):
-                raise RunFailed("the loss is no longer a number; lower fine_tuning.learning_rate")
+                raise RunFailed(
+                    "the loss is no longer a number; lower fine_tuning.learning_rate, or that of the pass"
+                )
             subject.epochs_done += 1
 
 

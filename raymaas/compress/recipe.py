@@ -119,7 +119,7 @@ def _coders(tensors: Mapping[str, Coded], coder: CoderName | None) -> dict[str, 
 
 
 def _sparsity(weights: Sequence[Coded]) -> float:
-    values = [part.centred() for part in weights]
+    values = [part.dense() for part in weights]
     return 1 - sum(int(np.count_nonzero(v)) for v in values) / max(1, sum(v.size for v in values))
 
 

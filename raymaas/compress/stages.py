@@ -16,9 +16,8 @@ from raymaas.compress.recipe import passes_of
 from raymaas.compress.subject import Subject
 from raymaas.specs.jobs import Component
 
-_COPIES = (
-    4  # of its weights, at most: the network, what an optimizer moves, what constraints saw, and their own
-)
+_COPIES = 4  # of its weights, at most: the network, what an optimizer moves, what a mask saw, and the mask
+_ROUNDED = 8  # rounding adds what it saw, what a file keeps, and of a codebook where each belongs, in 8 bytes
 
 
 def stage_of(subject: Subject) -> Subject:
@@ -29,7 +28,8 @@ def stage_of(subject: Subject) -> Subject:
 
 def bytes_of(stage: Subject) -> int:
     """What a stage takes in memory, at most."""
-    return _COPIES * sum(int(tensor.nbytes) for tensor in stage.network.state_dict().values())
+    copies = _ROUNDED if stage.coded else _COPIES
+    return copies * sum(int(tensor.nbytes) for tensor in stage.network.state_dict().values())
 
 
 def go_on(stage: Subject, *, done: Sequence[Component], fresh: Subject) -> Subject:

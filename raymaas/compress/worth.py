@@ -4,7 +4,7 @@ magnitude    |w|
 activation   |w| times the root mean square of what it multiplies (M. Sun et al., A Simple and Effective Pruning
              Approach for Large Language Models, 2023): weights on pixels that are always blank go first
 taylor       (w dL/dw)^2, how much the loss changes without it, to first order (P. Molchanov et al., Importance
-             Estimation for Neural Network Pruning, 2019), its mean over batches
+             Estimation for Neural Network Pruning, 2019), added up over batches
 movement     -sum of w dL/dw over the steps so far: weights that training moves away from zero stay (V. Sanh et
              al., Movement Pruning, 2020)
 """

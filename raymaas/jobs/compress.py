@@ -50,7 +50,6 @@ def compress(job: CompressJob, parts: JobParts) -> tuple[ModelVersion, ...]:
     else:
         trials = parts.runs.trials(parts.run_id)
     moving.settle(trials, chosen)
-    parts.say(f"the front is kept; `raymaas runs front {parts.run_id} --to FOLDER` brings it")
     return published(Decision(case, trials, chosen), bench, parts)
 
 

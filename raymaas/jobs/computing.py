@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -136,8 +137,8 @@ def passes_found(
 ) -> tuple[PassFinding, ...]:
     """What each pass brought in `runtime`; `stages` are the passes in order, each with the coded file after it.
 
-    The last is the final file. The first is compared with the parent, uncoded. All are timed in turns. Raises as
-    `rmz.container.read`.
+    The last is the final file. The first is compared with the parent, uncoded. All that the runtime can load are timed
+    in turns. Raises as `rmz.container.read`.
     """
     signature = _network_signature(versions, parent)
     making = _making(signature, rows, wanted)
@@ -148,7 +149,9 @@ def passes_found(
         built = coded_bundle(coded, parent, versions, rows)
         macs[name] = macs_of(load_network(built.files), rows.validation.x_ND[:1])
         made, reasons = with_artifacts(built, (runtime,), making)
-        if not reasons:
+        if reasons:
+            continue
+        with suppress(Exception):  # as in `computed`; a stage that is served by nobody must not end the run
             ready[name] = Ready.of(runtime, made.files, signature=signature, weights_file=made.weights_file)
     times = {name: found[-1] for name, found in latencies(ready, rows.validation.x_ND).items()}
     sizes = {name: len(coded) for name, coded in files.items()} | {"": parent.weights_bytes}

@@ -50,12 +50,13 @@ class MovingFront:
         self._keep(self._fronts.replace, self._ended, None)
 
     def settle(self, trials: Sequence[Trial], chosen: Chosen) -> None:
-        """Keep the files as they are in the end, with what was chosen."""
-        self._keep(self._fronts.settle, trials, chosen)
+        """Keep the files as they are in the end, with what was chosen, and say where they are."""
+        if self._keep(self._fronts.settle, trials, chosen):
+            self._say(f"the front is kept; `raymaas runs front {self._fronts.run_id} --to FOLDER` brings it")
 
     def _keep(
         self, keep: Callable[[str, bytes], None], trials: Sequence[Trial], chosen: Chosen | None
-    ) -> None:
+    ) -> bool:
         try:
             for name, data in files_of(view_of(trials, self._scale, chosen)).items():
                 keep(name, data)
@@ -64,6 +65,8 @@ class MovingFront:
             if not self._failed:
                 self._say(f"the front could not be kept: {error}")
             self._failed = True
+            return False
+        return True
 
 
 def line_of(trial: Trial, ended: Sequence[Trial], limits: Limits, *, of: int) -> str:

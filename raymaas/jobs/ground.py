@@ -19,7 +19,7 @@ from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs.likeness import Likeness
 from raymaas.jobs.origin import network_of, transforms_of
 from raymaas.jobs.parts import JobParts
-from raymaas.jobs.teaching import teachers_of, transfer_of
+from raymaas.jobs.teaching import check_students, teachers_of, transfer_of
 from raymaas.models import catalogue
 from raymaas.models.networks import SelfSupervised
 from raymaas.registry.versions import Versions
@@ -28,6 +28,7 @@ from raymaas.specs.facts import Facts
 from raymaas.specs.tasks import TARGETS
 from raymaas.specs.versions import ModelVersion, Signature
 from raymaas.sweep.shelf import Shelf
+from raymaas.train.augment import refuse_unfit
 
 _SHELF_BYTES = 256 << 20
 
@@ -67,8 +68,13 @@ class Ground:
 def ground_of(
     job: CompressJob, parent: ModelVersion, original: ModelVersion, rows: Parts, parts: JobParts
 ) -> Ground:
-    """Read, verified and asked once. Raises as `network_of`, `teachers_of` and `transfer_of`."""
+    """Read, verified and asked once.
+
+    Raises as `network_of`, `refuse_unfit`, `check_students`, `teachers_of` and `transfer_of`.
+    """
     known = parent_of(parts.versions, parent)
+    refuse_unfit(job.fine_tuning.augment, known.facts, parent.task, field="fine_tuning.augment")
+    check_students(job, known)
     own_loss = isinstance(known.network, SelfSupervised)
     return Ground(
         parent=replace(known, teachers=teachers_of(job, parent, parts)),

@@ -105,11 +105,15 @@ class Bench:
         return Blobs(self._parts.store).get(trial.outcome.files[name], name=f"{name} of trial {trial.trial}")
 
     def _stages(self, trial: Trial) -> list[tuple[str, bytes]]:
-        """The passes that left a file, in order, each with the coded file after it; the last is the final one."""
+        """The passes in order, each with the coded file after it; the last is the final one."""
         assert isinstance(trial.outcome, Finished)
         *before, last = self._case.recipe(trial)
-        names = {step.use: file_after(step.use) for step in before}
-        found = [(use, self.file(trial, name)) for use, name in names.items() if name in trial.outcome.files]
+        found: list[tuple[str, bytes]] = []
+        for step in before:
+            if (name := file_after(step.use)) in trial.outcome.files:
+                found.append((step.use, self.file(trial, name)))
+            elif found:  # a pass that changed nothing left none
+                found.append((step.use, found[-1][1]))
         return [*found, (last.use, self.file(trial, CODED))]
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from pydantic import JsonValue
 
-from raymaas.compress.passes.distill import DistillConfig, transfer_key
+from raymaas.compress.passes.distill import DistillConfig, student_of, transfer_key
+from raymaas.compress.subject import Parent
 from raymaas.data.dataset import prepare
 from raymaas.data.split import Parts
 from raymaas.errors import InvalidInput
@@ -23,16 +24,24 @@ from raymaas.specs.versions import ModelVersion
 def teachers_of(job: CompressJob, parent: ModelVersion, parts: JobParts) -> dict[str, Network]:
     """The networks that recipes of `job` name as their teachers, by the words they do so in.
 
-    Raises NotFound for one that is not there, and InvalidInput for one that does not take what the parent takes or
-    does not give what it gives.
+    Raises NotFound for one that is not there, and InvalidInput for one that does not take what the parent takes, does
+    not give what it gives, or has learnt from rows that the parent was not to see.
     """
     found = {}
     for config in _distillations(job):
         if config.teacher and config.teacher not in found:
             version = version_meant(config.teacher, parts)
             _refuse_another_kind(version, parent, parts)
+            _refuse_another_division(version, parent)
             found[config.teacher] = network_of(parts.versions, version)
     return found
+
+
+def check_students(job: CompressJob, parent: Parent) -> None:
+    """Raises InvalidInput for a student that a recipe names and `parent` cannot have, as `student_of`."""
+    for config in _distillations(job):
+        if config.student is not None:
+            student_of(config.student, parent=parent.architecture, facts=parent.facts)
 
 
 def transfer_of(
@@ -91,4 +100,15 @@ def _refuse_another_kind(teacher: ModelVersion, parent: ModelVersion, parts: Job
         raise InvalidInput(
             f"{teacher.model}@{teacher.version} cannot teach {parent.model}@{parent.version}: they differ in {other}; "
             "name a version trained on the same rows"
+        )
+
+
+def _refuse_another_division(teacher: ModelVersion, parent: ModelVersion) -> None:
+    """A recipe's teacher must not hand on what it knows of the rows by which recipes are chosen and tested."""
+    same_data = teacher.lineage.data_fingerprint == parent.lineage.data_fingerprint
+    if same_data and teacher.evaluation.fingerprint != parent.evaluation.fingerprint:
+        raise InvalidInput(
+            f"{teacher.model}@{teacher.version} cannot teach {parent.model}@{parent.version}: it was trained on "
+            f"another split of {parent.lineage.dataset!r}, so it has seen rows that recipes are chosen or tested by; "
+            "name a version with the same split"
         )

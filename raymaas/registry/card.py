@@ -114,7 +114,7 @@ def _selection(selection: Selection | None) -> list[str]:
         return []
     chosen = (
         f"Chosen as {' and '.join(selection.rules)} of {selection.trials} recipes, {selection.candidates} of them tried"
-        f" in every runtime, by {_plain(selection.metric)} on {selection.rows:,} {selection.part} rows:"
+        f" in every runtime, by {_plain(selection.metric)} on {selection.rows:,} {_plain(selection.part)} rows:"
         f" {selection.value:.4f}, where the parent has {selection.parent_value:.4f} and {selection.max_loss:g} could be"
         " lost. Test rows took no part; this version met them once, after it was chosen."
     )

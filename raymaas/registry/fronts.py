@@ -6,7 +6,9 @@ last lies at a key of its own, `runs/<run>/front.html`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 from raymaas.errors import AlreadyExists, NotFound
 from raymaas.registry.layout import front_key, moving_front_folder, moving_front_key
@@ -17,6 +19,8 @@ from raymaas.store import Store
 _KINDS = ("csv", "png", "html")
 FRONT_FILES = tuple(f"front.{kind}" for kind in _KINDS)
 _TRIES = 5
+
+T = TypeVar("T")
 
 
 class Fronts:
@@ -44,19 +48,22 @@ class Fronts:
 
     def read(self, name: str) -> bytes:
         """The newest state of a file. Raises NotFound while there is none."""
-        kind = _kind(name)
-        for _ in range(_TRIES):
-            with suppress(NotFound):  # replaced, or settled, since it was looked up
-                return self._store.read(self._place(kind))
-        raise NotFound(f"run {self.run_id!r} has no {name}")
+        return self._found(_kind(name), self._store.read)
 
     def list(self) -> tuple[RunFile, ...]:
         """Those there are."""
         found = []
         for kind in _KINDS:
             with suppress(NotFound):
-                found.append(RunFile(name=f"front.{kind}", bytes=self._store.size(self._place(kind))))
+                found.append(RunFile(name=f"front.{kind}", bytes=self._found(kind, self._store.size)))
         return tuple(found)
+
+    def _found(self, kind: str, look: Callable[[str], T]) -> T:
+        """What `look` finds at the key of the newest state. Raises NotFound while there is none."""
+        for _ in range(_TRIES):
+            with suppress(NotFound):  # replaced, or settled, since it was looked up
+                return look(self._place(kind))
+        raise NotFound(f"run {self.run_id!r} has no front.{kind}")
 
     def _place(self, kind: str) -> str:
         settled = front_key(self.run_id, kind)

@@ -27,6 +27,7 @@ from raymaas.specs.search import Dimension, Effort, Objective, Point, Space, Tri
 
 # Of these draws in a row, all known already, the first are the sampler's own; the others are of the whole space.
 _OWN_DRAWS, _DRAWS = 20, 1000
+_SEEDS = 1 << 32  # that Optuna takes
 _LEAST_POPULATION, _MOST_POPULATION, _GENERATIONS = 4, 50, 5
 
 
@@ -47,7 +48,8 @@ class Asker(Searcher):
         self._metrics = [objective.metric for objective in objectives]
         self._sampler, self._anywhere = sampler, RandomSampler(seed=0)
         self._known = {trial.trial for trial in done}
-        self._first = deque(point for point in first if trial_name(point) not in self._known)
+        by_name = {trial_name(point): point for point in first}
+        self._first = deque(point for name, point in by_name.items() if name not in self._known)
         self._asked: dict[str, optuna.Trial] = {}
         # Or it tells of every study on standard error, in the middle of a run's log.
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -113,7 +115,7 @@ class Asker(Searcher):
 
 def sampler_of(effort: Effort, *, going_on_after: int) -> BaseSampler:
     """What draws the points; other ones when some trials are done, or a search that goes on would repeat them."""
-    seed = effort.seed + going_on_after
+    seed = (effort.seed + going_on_after) % _SEEDS
     if effort.sampler == "tpe":
         return TPESampler(seed=seed)
     population = min(max(effort.trials // _GENERATIONS, _LEAST_POPULATION), _MOST_POPULATION)

@@ -20,10 +20,12 @@ from raymaas.specs.facts import Facts
 from raymaas.specs.tasks import Task
 
 
-def refuse_unfit(augment: Sequence[Augmentation], facts: Facts, task: Task) -> None:
-    """Raises InvalidInput, naming the field and the shape, for an augmentation that such rows cannot have."""
+def refuse_unfit(
+    augment: Sequence[Augmentation], facts: Facts, task: Task, *, field: str = "training.augment"
+) -> None:
+    """Raises InvalidInput, naming the job's `field` and the shape, for an augmentation that such rows cannot have."""
     for place, one in enumerate(augment):
-        where, shape = f"training.augment[{place}] {one.use}", list(facts.row)
+        where, shape = f"{field}[{place}] {one.use}", list(facts.row)
         if task == "language" or facts.vocabulary is not None:
             raise InvalidInput(
                 f"{where}: rows of shape {shape} are text, not numbers to change; leave it out"

@@ -13,6 +13,7 @@ from raymaas.cli.runs import next_step
 from raymaas.cli.show import state_detail
 from raymaas.specs.compression import CompressJob, default_recipe
 from raymaas.specs.runs import Run, Succeeded
+from raymaas.specs.runs import Stopped as StoppedRun
 from raymaas.specs.search import Finished, Stopped, Trial
 
 
@@ -158,3 +159,7 @@ def test_every_version_of_a_run_is_named(world: World) -> None:
     assert ended.versions == (2, 3, 4)
     assert state_detail(ended) == "versions 2, 3 and 4 in 1.0 s"
     assert "`raymaas deploy digits@2` serves it, and digits@3, digits@4 likewise" in next_step(run)
+    stopped = run.model_copy(update={"status": StoppedRun(at=utc_now(), who="me")})
+    assert "`raymaas runs front compress-digits-1 --to FOLDER` draws" in next_step(
+        stopped, left=["front.csv"]
+    )

@@ -166,6 +166,10 @@ class TestRuntimeContract:
             check_probes(opened, {PROBES: b"short"})
         with pytest.raises(IntegrityError, match="holds no output 'logits'"):
             check_probes(opened, {PROBES: save({"input.x": features(2)})})
+        for inputs in ({}, {"input.x": features(0)}):
+            nothing = save({**inputs, "output.logits": np.zeros((0, len(CLASSES)), np.float32)})
+            with pytest.raises(IntegrityError, match=f"{PROBES} asks nothing"):
+                check_probes(opened, {PROBES: nothing})
 
     def test_bytes_that_are_no_model_are_an_integrity_error(self, published, runtime):
         name = FILES_OF_RUNTIME[runtime][0]

@@ -67,6 +67,12 @@ def test_only_what_is_wanted_is_made() -> None:
     assert set(made.files) - set(bundle.files) == {GRAPHS["onnx-int8"]}
 
 
+def test_large_tensors_that_no_pass_quantized_are_named() -> None:
+    bundle, _ = coded("mlp", hidden=[64])
+
+    assert bundle.notes == ("not on a grid, since no pass quantized them: hidden.0.weight",)
+
+
 @pytest.mark.parametrize("runtime", ["auto", *RUNTIMES])
 def test_a_deployment_may_name_every_runtime(runtime: str) -> None:
     assert Scaling.parse({"runtime": runtime}, source="scaling").runtime == runtime

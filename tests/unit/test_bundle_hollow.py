@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +147,15 @@ def negative(proto: Any) -> None:
     proto.graph.initializer[0].dims[:] = [-20, -30]
 
 
+def nothing(proto: Any) -> None:
+    proto.graph.initializer[0].dims[:] = [0, 30]
+
+
+def tiny_scale(proto: Any) -> None:
+    integers(proto)
+    proto.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.full(20, 1e-45, np.float32), "s"))
+
+
 def elsewhere(proto: Any) -> None:
     initializer = proto.graph.initializer[0]
     initializer.data_location = TensorProto.EXTERNAL
@@ -189,6 +199,16 @@ LIES = {
         lambda proto: (integers(proto), huge(proto)),
     ),
     "negative": ({}, negative),
+    "negative zeros": (
+        {"form": "zeros", "pieces": []},
+        lambda proto: (integers(proto), negative(proto)),
+    ),
+    "no rows of huge ones": (
+        {"form": "zeros", "pieces": []},
+        lambda proto: (integers(proto), huge(proto), proto.graph.initializer[0].dims.append(0)),
+    ),
+    "nothing": ({"pieces": []}, nothing),
+    "a scale that makes them infinite": ({"form": "rounded", "scale": "s"}, tiny_scale),
     "a file elsewhere": ({}, elsewhere),
     "two tables": ({}, doubled),
     "another field": ({"run": "rm"}, None),
@@ -211,6 +231,21 @@ def test_a_table_that_uses_the_weights_over_and_over_is_refused() -> None:
     proto.metadata_props.add(key=TABLE, value=orjson.dumps(lines).decode())
     with pytest.raises(IntegrityError, match="too often"):
         filled(proto.SerializeToString(), TENSORS)
+
+
+def test_a_tensor_in_many_pieces_takes_memory_once() -> None:
+    weights = Quantized(np.ones((500, 200), np.int8), np.float32(0.25), bits=4)
+    proto = parsed(full(w=weights.dense()))
+    proto.graph.initializer[0].ClearField("raw_data")
+    line = {"initializer": "w", "form": "dense", "pieces": [["grid", row, row + 1] for row in range(500)]}
+    proto.metadata_props.add(key=TABLE, value=orjson.dumps([line]).decode())
+    tracemalloc.start()
+    try:
+        filled(proto.SerializeToString(), {"grid": weights})
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * weights.dense().nbytes
 
 
 @pytest.mark.parametrize("damaged", [b"not a graph", full(w=floats(4, 4))[:-30]])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from raymaas.bundle.rmz.container import write
-from raymaas.bundle.rmz.tensors import Quantized, Raw
+from raymaas.bundle.rmz.tensors import Codebook, Quantized, Raw
 from raymaas.compress.accounting import account, macs_of
 from raymaas.errors import IntegrityError
 from raymaas.models import catalogue
@@ -59,6 +59,18 @@ def test_what_it_is_compared_with_is_made_of_the_same_numbers(coded) -> None:
     assert abs(found.zlib_bytes - len(zlib.compress(plain, 9))) <= 8, "the tensors stand in another order"
     assert abs(found.lzma_bytes - len(lzma.compress(plain, preset=9))) <= 8
     assert found.decode_s == 2.5
+
+
+def test_a_codebook_without_a_zero_has_no_zeros(coded) -> None:
+    _, network, _ = coded
+    component, _ = built("mlp", (8,), hidden=[4])
+    tensors = {name: Raw(np.ones(tensor.shape, np.float16)) for name, tensor in network.state_dict().items()}
+    tensors["hidden.0.weight"] = Codebook(np.zeros((4, 8), np.uint8), np.array([0.1, 0.5], np.float16))
+    data = write(component, tensors)
+
+    found = account(data, network=network, row=np.zeros((1, 8), np.float32), original_bytes=1)
+
+    assert found.nonzeros == found.parameters
 
 
 @pytest.mark.parametrize(

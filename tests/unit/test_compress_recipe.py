@@ -1,6 +1,7 @@
 """Compression: pruning and quantizing really happen, the network decoded is the one that was measured."""
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from raymaas.compress.distill import loss_of, softened_divergence
 from raymaas.compress.passes.distill import transfer_key
 from raymaas.compress.passes.prune import Mask, mask_least
 from raymaas.compress.recipe import carry_out, passes_of
+from raymaas.compress.stages import bytes_of, stage_of
 from raymaas.compress.subject import Parent, Subject
 from raymaas.compress.worth import input_rms
 from raymaas.data.rows import Rows
@@ -80,6 +82,11 @@ def test_a_recipe_prunes_to_the_share_asked_for_and_codes_what_is_left(parent):
     assert zeros >= round(0.75 * sum(t.levels.size for t in weights))
     assert compressed.sparsity == zeros / sum(t.levels.size for t in weights)
     assert compressed.tensors.keys() == parent.state_dict().keys()
+
+
+def test_a_codebook_of_weights_that_were_not_pruned_has_no_zeros(parent):
+    shared = Component(use="quantize", config={"bits": 2, "epochs": 0, "grid": "codebook"})
+    assert carry_out([shared], subject(parent)).sparsity == 0
 
 
 def test_what_the_file_decodes_to_is_the_network_that_was_trained(parent):
@@ -263,6 +270,37 @@ def test_scores_look_at_rows_from_everywhere(parent, monkeypatch):
 def test_a_fine_tuning_that_diverges_says_what_to_change(parent):
     with pytest.raises(RunFailed, match=r"lower fine_tuning\.learning_rate"):
         carry_out([Component(use="finetune", config={"epochs": 5})], subject(parent, learning_rate=1e30))
+
+
+@pytest.mark.parametrize("use", ["finetune", "quantize"])
+def test_a_pass_may_have_a_learning_rate_of_its_own_and_later_ones_have_the_recipes(parent, use):
+    still = {"epochs": 2, "learning_rate": 1e-12} | ({"bits": 8} if use == "quantize" else {})
+    trained = subject(parent)
+    before = trained.network.get_parameter("head.weight").detach().clone()
+    carry_out([Component(use=use, config=still)], trained)
+    moved = trained.weights["head.weight"].moved.detach()
+    torch.testing.assert_close(moved, before, rtol=1e-3, atol=1e-3)
+    assert trained.fine_tuning.learning_rate == FineTuning().learning_rate
+    del still["learning_rate"]
+    carry_out([Component(use=use, config=still)], faster := subject(parent))
+    assert (faster.weights["head.weight"].moved.detach() - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("seed", [20261122, 2**63])
+def test_any_seed_will_do(parent, seed):
+    noisy = subject(parent, seed, augment=[{"use": "noise", "deviation": 0.1}])
+    carry_out([Component(use="prune", config={"sparsity": 0.5, "epochs": 1, "score": "taylor"})], noisy)
+    assert noisy.epochs_done == 1
+
+
+@pytest.mark.parametrize("grid", ["", "symmetric", "codebook"])
+def test_a_stage_takes_no_more_memory_than_it_says(grid):
+    wide = catalogue.resolve(Component(use="mlp", config={"hidden": [900]}), FACTS)
+    stage = Subject.of(Parent(catalogue.build(wide), wide, FACTS), rows(), FineTuning(), seed=0)
+    quantize = Component(use="quantize", config={"bits": 4, "grid": grid, "rate": 0.1, "epochs": 1})
+    carry_out([PRUNE, quantize] if grid else [PRUNE], stage)
+    kept = stage_of(stage)
+    assert 0.5 * bytes_of(kept) < len(pickle.dumps(kept)) <= bytes_of(kept)
 
 
 @pytest.mark.parametrize(

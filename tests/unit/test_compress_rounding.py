@@ -139,6 +139,14 @@ def test_a_file_decodes_to_the_very_numbers_of_the_clusters(values, bits: int, r
     assert torch.equal(clusters.value(weight), value)
 
 
+def test_values_that_half_precision_cannot_hold_are_kept_whole() -> None:
+    weight = torch.tensor([[0.0, 1e6, -2e6]])
+    clusters = Clusters(bits=8)
+    kept = clusters.kept(clusters.value(weight))
+    assert kept.values.dtype == np.float32
+    np.testing.assert_array_equal(kept.dense(), weight.numpy())
+
+
 def test_clusters_are_nearer_to_skewed_weights_than_any_grid_of_as_many_bits() -> None:
     weight = pruned().exp() * pruned().sign()
     value = Clusters(bits=3).value(weight)

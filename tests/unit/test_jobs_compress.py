@@ -15,7 +15,7 @@ from compression_examples import found
 from local_training import fit_here, trained
 
 from raymaas.data.split import Parts
-from raymaas.errors import RunFailed
+from raymaas.errors import InvalidInput, RunFailed
 from raymaas.jobs import compress as compressing
 from raymaas.jobs import judging, publishing
 from raymaas.jobs.compress import compress
@@ -189,6 +189,16 @@ def test_each_rule_is_registered_as_a_version_and_says_how_it_was_chosen(searche
     assert said in render(fast)
 
 
+def test_a_pass_that_changed_nothing_is_told_of_with_the_others(searched: Run, bench: Bench) -> None:
+    prune, quantize = COMPRESS["recipe"]
+    nothing = {"use": "finetune", "config": {"epochs": 1}}  # the trials here have no file of it
+
+    searched({"recipe": [prune, nothing, quantize]}).carried_out()
+
+    assert list(bench.stages) == ["prune", "finetune", "quantize"]
+    assert bench.stages["finetune"] == bench.stages["prune"]
+
+
 def test_one_recipe_that_is_best_by_two_rules_is_one_version(searched: Run, bench: Bench) -> None:
     run = searched(TWO)
     bench.rate = lambda size: 1e6 / size
@@ -299,3 +309,24 @@ def test_the_search_is_given_the_jobs_patience_its_seeds_and_what_all_recipes_ar
     assert asked["patience"] == Patience(Gate(metric="accuracy", max_loss=0.3), reached=reached, times=2)
     assert asked["seeds"] == ({"quantize.bits": 5},)
     assert isinstance(asked["shared"], Ground)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"fine_tuning": {"augment": [{"use": "shift", "pixels": 1}]}},
+            r"fine_tuning\.augment\[0\] shift is for images",
+        ),
+        ({"student": {"choice": [None, {"use": "mlp", "config": {"hiden": [8]}}]}}, "did you mean 'hidden'"),
+        ({"student": {"use": "mlp_regressor"}}, "'mlp_regressor' is for regression, its parent for classif"),
+    ],
+)
+def test_what_recipes_cannot_be_trained_with_is_told_before_any_trial(
+    searched: Run, bench: Bench, fields: dict[str, Any], message: str
+) -> None:
+    if "student" in fields:
+        fields = {"recipe": [{"use": "distill", "config": fields}]}
+    run = searched(fields)
+    with pytest.raises(InvalidInput, match=message):
+        run.carried_out()

@@ -21,6 +21,7 @@ from raymaas.bundle.probes import PROBES
 from raymaas.bundle.resident import resident_of
 from raymaas.bundle.rmz.container import read, write
 from raymaas.bundle.rmz.tensors import Quantized
+from raymaas.bundle.runtimes import opening
 from raymaas.bundle.runtimes.onnx import OnnxRuntime
 from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
 from raymaas.compress.passes.compute import ComputeConfig
@@ -329,6 +330,22 @@ def test_a_runtime_that_fails_its_probes_on_the_serving_node_is_passed_over(
         open_runtime(made, files.__getitem__)
 
 
+def test_a_damaged_file_is_not_passed_over_and_nothing_is_loaded(
+    case: Case, version: ModelVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    monkeypatch.setattr(opening, "load_runtime", lambda name, *rest, **options: loads.append(name))
+
+    def fetch(name: str) -> bytes:
+        if name == GRAPHS["onnx"]:
+            raise IntegrityError(f"{name} is damaged")
+        return case.versions.read_file(version, name)
+
+    with pytest.raises(IntegrityError, match=r"model\.onnx is damaged"):
+        open_runtime(timed(version, onnx_int8=1000.0, onnx=900.0), fetch)
+    assert loads == []
+
+
 def test_what_each_pass_brought_is_told_from_the_files_it_left(case: Case) -> None:
     found = passes_found(case.stages, case.parent, case.versions, case.rows, runtime="torch", wanted=INTEGERS)
 
@@ -336,3 +353,21 @@ def test_what_each_pass_brought_is_told_from_the_files_it_left(case: Case) -> No
     assert [each.bytes for each in found] == [len(coded) for _, coded in case.stages]
     assert {each.macs for each in found} == {64 * 48 + 48 * 10}
     assert all(each.latency is not None and each.latency.rows == 64 for each in found)
+
+
+def test_a_stage_that_the_runtime_cannot_load_is_told_untimed(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads, of = list[str](), speed.Ready.of
+
+    def second_fails(*given: Any, **named: Any) -> speed.Ready:
+        loads.append(given[0])
+        if len(loads) == 2:
+            raise RuntimeError("no kernel for it")
+        return of(*given, **named)
+
+    monkeypatch.setattr(speed.Ready, "of", second_fails)
+    found = passes_found(case.stages, case.parent, case.versions, case.rows, runtime="torch", wanted=INTEGERS)
+
+    assert [each.latency is None for each in found] == [True, False]
+    assert found[0].flag == found[1].flag == "not timed in torch"

@@ -76,6 +76,7 @@ def test_the_files_are_those_of_the_moment_and_the_last_ones_show_what_was_chose
     )
     front.settle([trial("t-1", 400, 0.955), trial("t-2", 300, 0.96)], chosen)
 
+    assert said[-1] == f"the front is kept; `raymaas runs front {RUN} --to FOLDER` brings it"
     assert (table(store)["t-2"]["chosen"], table(store)["t-2"]["runtime"]) == ("smallest", "onnx-int8")
     assert {file.name for file in Artifacts(store, RUN).list()} == {"front.csv", "front.png", "front.html"}
     assert b"chosen: smallest" in Artifacts(store, RUN).read("front.html")
@@ -96,7 +97,15 @@ def test_a_store_that_does_not_take_the_files_is_told_once_and_costs_nothing_els
 
     front.hear(trial("t-1", 400, 0.955))
     front.hear(trial("t-2", 300, 0.96))
+    chosen = Chosen(
+        run_id=RUN,
+        at=memory_store().now(),
+        best=(Best(rule="smallest", trial="t-2"),),
+        tried=(tried("t-2", found("torch")),),
+    )
+    front.settle([trial("t-2", 300, 0.96)], chosen)
 
+    assert not any("the front is kept" in line for line in said)
     assert sum("could not be kept: no space left" in line for line in said) == 1
     assert sum(line.startswith("trial") for line in said) == 2
 

@@ -10,6 +10,7 @@ from raymaas.registry.versions import Versions
 from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import Metric
 from raymaas.specs.jobs import Component
+from raymaas.specs.selecting import Selection
 from raymaas.specs.versions import CompressionLineage, ModelVersion
 
 CARD = {
@@ -104,6 +105,34 @@ def test_what_a_compressed_version_was_found_to_be_in_each_runtime_is_on_the_pag
         assert line in page.splitlines()
     html = MarkdownIt("commonmark").enable("table").render(page)
     assert "<td>onnx-int8</td>" in html.replace("<code>", "").replace("</code>", "")
+
+
+def test_how_a_compressed_version_was_chosen_is_on_the_page_and_stays_text() -> None:
+    published = version(compressed=True)
+    selection = Selection(
+        rules=("smallest", "knee"),
+        part="<b>validation",
+        rows=1500,
+        metric="accuracy",
+        parent_value=0.98,
+        max_loss=0.005,
+        value=0.979,
+        trials=12,
+        candidates=3,
+        chosen_at=published.created_at,
+        tested_at=published.created_at,
+    )
+    assert published.lineage.compression is not None
+    compression = published.lineage.compression.model_copy(update={"selection": selection})
+    lineage = published.lineage.model_copy(update={"compression": compression})
+
+    page = render(published.model_copy(update={"lineage": lineage}))
+
+    assert (
+        "Chosen as smallest and knee of 12 recipes, 3 of them tried in every runtime, by accuracy on 1,500"
+        in page
+    )
+    assert "<b>" not in MarkdownIt("commonmark").render(page)
 
 
 def test_what_nobody_said_is_shown_as_not_stated() -> None:

@@ -62,6 +62,28 @@ def test_a_file_that_was_replaced_while_it_was_read_is_read_again(store: Store) 
     assert Fronts(Slow(), "run-1").read("front.png") == b"new"  # type: ignore[arg-type]
 
 
+def test_a_file_that_was_replaced_while_it_was_looked_for_is_listed(store: Store) -> None:
+    class Slow:
+        """The store, in which the file is replaced between looking up its newest state and asking for its size."""
+
+        replaced = False
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        def size(self, key: str) -> int:
+            if not self.replaced:
+                self.replaced = True
+                Fronts(store, "run-1").replace("front.png", b"newer")
+            return store.size(key)
+
+    Fronts(store, "run-1").replace("front.png", b"old")
+
+    found = Fronts(Slow(), "run-1").list()  # type: ignore[arg-type]
+
+    assert [(file.name, file.bytes) for file in found] == [("front.png", 5)]
+
+
 def test_a_run_without_a_front_has_none_of_its_files(store: Store) -> None:
     assert Artifacts(store, "run-1").list() == ()
     with pytest.raises(NotFound, match=r"has no file 'front\.csv'"):

@@ -80,6 +80,14 @@ def test_seeds_are_tried_first_as_they_are_and_those_that_are_done_are_not():
     assert asked(asker({"share": SHARE}, first=first, done=done), 2) == [{"share": 0.93217}, {"share": 0.7}]
 
 
+def test_a_seed_that_is_named_twice_is_tried_once():
+    first = ({"share": 0.6}, {"share": 0.7}, {"share": 0.6})
+    points = asked(asker({"share": SHARE}, first=first), 3)
+
+    assert points[:2] == [{"share": 0.6}, {"share": 0.7}]
+    assert points[2]["share"] not in (0.6, 0.7)
+
+
 def test_the_sampler_is_told_of_finished_and_stopped_trials_and_learns_nothing_from_failed_ones():
     outcomes: list[Outcome] = [
         Stopped(reason="hopeless", metrics={"bytes": 9.0, "accuracy": 0.1}, reports=1, seconds=1),
@@ -134,3 +142,10 @@ def test_ranges_are_drawn_to_about_three_digits_and_within_their_ends():
 )
 def test_a_point_lies_in_a_space_when_every_field_may_take_its_value(point, inside):
     assert lies_in({"share": SHARE, "bits": BITS, "student": STUDENTS}, point) is inside
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_any_seed_will_do(sampler):
+    drawing = sampler_of(Effort(sampler=sampler, seed=2**63), going_on_after=1)
+    drawn = optuna.create_study(sampler=drawing).ask({"share": optuna.distributions.FloatDistribution(0, 1)})
+    assert 0 <= drawn.params["share"] <= 1

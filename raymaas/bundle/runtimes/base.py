@@ -43,6 +43,8 @@ def check_probes(runtime: Runtime, files: Mapping[str, bytes]) -> None:
     greatest value.
     """
     inputs, recorded = read_probes(files[PROBES], runtime=runtime.name)
+    if not inputs or any(array.size == 0 for array in inputs.values()):
+        raise IntegrityError(f"{PROBES} asks nothing; publish the version again")
     outputs = runtime.run(inputs)
     for name, got in outputs.items():
         expected = recorded.get(name)

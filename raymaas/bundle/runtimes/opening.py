@@ -42,24 +42,25 @@ def open_runtime(
     """The version as a runtime that passed its own probes. `read` gives a file's verified bytes by its name.
 
     For 'auto' it is the manifest's first one; but of a version that was timed where it was made, those that were
-    nearly as fast as the fastest there are timed here, which takes a fraction of a second, and the fastest is kept;
-    `say` is told which and why. One that does not give its probes on this machine is then passed over. Every file used
-    is read before any is loaded. Raises IntegrityError when a file or a prediction is not what was published,
-    InvalidInput for a runtime this version does not have.
+    nearly as fast as the fastest there are timed here, for a fraction of a second or 11 batches each, and the fastest
+    is kept; `say` is told which and why. One that does not give its probes on this machine is then passed over; a
+    damaged file never is. Every file of what is tried is read before any is loaded. Raises IntegrityError when a file
+    or a prediction is not what was published, InvalidInput for a runtime this version does not have.
     """
     first = choose_runtime(manifest.runtimes, wanted=runtime, device=device)
-    opened = partial(_opened, manifest, cache(read), threads=threads, device=device)
+    fetch, load = cache(read), partial(_opened, manifest, threads=threads, device=device)
     usable = [name for name in _timed(manifest) if runtime == "auto" and _can_use(name, device)]
     if len(usable) < 2:
-        return opened(first)[0]
+        return load(first, _read(manifest, fetch, first))
     version = f"{manifest.model}@{manifest.version}"
     near = _near(manifest, usable)
     refusals: list[IntegrityError] = []
     for names in (near, *([name] for name in usable if name not in near)):
         loaded = {}
+        files = {name: _read(manifest, fetch, name) for name in names}
         for name in names:
             try:
-                loaded[name] = opened(name)
+                loaded[name] = load(name, files[name]), files[name]
             except IntegrityError as error:
                 refusals.append(error)
                 log.warning("%s is not served with %s here: %s", version, name, error)
@@ -147,19 +148,23 @@ def _fastest(
     return kept, f"{BATCH} rows take {times}"
 
 
-def _opened(
-    manifest: ModelVersion, read: Callable[[str], bytes], name: RuntimeName, *, threads: int, device: str
-) -> tuple[Runtime, Mapping[str, bytes]]:
+def _read(manifest: ModelVersion, read: Callable[[str], bytes], name: RuntimeName) -> dict[str, bytes]:
+    """All files that the runtime uses."""
     names = files_of_runtime(name, weights_file=manifest.weights_file)
     for missing in [name for name in names if name not in manifest.files]:
         of = f"{manifest.model}@{manifest.version}"
         raise IntegrityError(f"{missing} of {of} is not in the manifest; publish the version again")
     if TRANSFORMS in manifest.files:
         names = (*names, TRANSFORMS)
-    files = {name: read(name) for name in names}
+    return {name: read(name) for name in names}
+
+
+def _opened(
+    manifest: ModelVersion, name: RuntimeName, files: Mapping[str, bytes], *, threads: int, device: str
+) -> Runtime:
     opened = load_runtime(name, files, signature=manifest.signature, threads=threads, device=device)
     check_probes(opened, files)
-    return opened, files
+    return opened
 
 
 def _load(

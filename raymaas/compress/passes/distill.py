@@ -16,6 +16,7 @@ from raymaas.compress.subject import Subject
 from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.specs.base import Spec, canonical_json
+from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 
 _TAKEN_OVER = ("input_scale",)  # what a network does to its input first, which the parent's rows decided
@@ -71,7 +72,7 @@ class Distill:
             update={name: value for name, value in said.items() if value is not None}
         )
         if config.student is not None:
-            student = self._student(config.student, subject)
+            student = student_of(config.student, parent=subject.architecture, facts=subject.facts)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(subject.seed)
                 subject.take(catalogue.build(student), student)
@@ -91,13 +92,18 @@ class Distill:
         also = subject.transfer[transfer_key(config.transfer_data)] if config.transfer_data else None
         subject.learn_from(teacher, also=also)
 
-    def _student(self, wanted: Component, subject: Subject) -> Component:
-        task = catalogue.task_of(subject.architecture)
-        if catalogue.task_of(wanted) != task:
-            raise InvalidInput(
-                f"a student {wanted.use!r} is for {catalogue.task_of(wanted)}, its parent for {task}; name another"
-            )
-        known = catalogue.architecture(wanted.use).Config.model_fields
-        settings = catalogue.plain(subject.architecture).config
-        parents = {field: settings[field] for field in _TAKEN_OVER if field in known and field in settings}
-        return catalogue.resolve(Component(use=wanted.use, config=parents | wanted.config), subject.facts)
+
+def student_of(wanted: Component, *, parent: Component, facts: Facts) -> Component:
+    """The student `wanted`, with what rows of those facts and its parent decide.
+
+    Raises InvalidInput when it is for another task than its parent, or cannot take such rows.
+    """
+    task = catalogue.task_of(parent)
+    if catalogue.task_of(wanted) != task:
+        raise InvalidInput(
+            f"a student {wanted.use!r} is for {catalogue.task_of(wanted)}, its parent for {task}; name another"
+        )
+    known = catalogue.architecture(wanted.use).Config.model_fields
+    settings = catalogue.plain(parent).config
+    parents = {field: settings[field] for field in _TAKEN_OVER if field in known and field in settings}
+    return catalogue.resolve(Component(use=wanted.use, config=parents | wanted.config), facts)

@@ -12,9 +12,12 @@ from raymaas.specs.base import Spec
 
 
 class FineTuneConfig(Spec):
-    """How long."""
+    """How long, and how fast."""
 
     epochs: int = Field(10, ge=1, description="Epochs of fine-tuning.")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="In place of fine_tuning.learning_rate, in this pass."
+    )
 
 
 class FineTune:
@@ -26,4 +29,4 @@ class FineTune:
         self._config = config
 
     def apply(self, subject: Subject) -> None:
-        fine_tune(subject, epochs=self._config.epochs)
+        fine_tune(subject, epochs=self._config.epochs, learning_rate=self._config.learning_rate)

@@ -36,6 +36,9 @@ class QuantizeConfig(Spec):
         ge=0,
         description="Epochs of training with rounded weights. Absent: 8, and more on few rows.",
     )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="In place of fine_tuning.learning_rate, in this pass."
+    )
     grid: GridName | Literal["codebook"] = Field(
         "symmetric",
         description="Levels around zero; or uniform, over all there is from the least weight to the greatest; or a "
@@ -85,8 +88,12 @@ class Quantize:
                 constraint.renew()
                 subject.weights[name].settle()
 
-        epochs = usual_epochs(subject, self._config.epochs, usual=_USUAL_EPOCHS)
-        fine_tune(subject, epochs=epochs, steps=Steps(before_epoch=renew))
+        fine_tune(
+            subject,
+            epochs=usual_epochs(subject, self._config.epochs, usual=_USUAL_EPOCHS),
+            learning_rate=self._config.learning_rate,
+            steps=Steps(before_epoch=renew),
+        )
         for name, constraint in rounded.items():
             subject.coded[name] = constraint.kept(subject.weights[name].parameter.detach())
 
