@@ -13,9 +13,10 @@ from raymaas.cli.show import client_of, print_json
 from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
 from raymaas.client.jobfile import read_job_as
-from raymaas.specs.compression import CompressJob
+from raymaas.specs.compression import CompressJob, Gate
 from raymaas.specs.names import Reference
 from raymaas.specs.runs import Succeeded
+from raymaas.specs.versions import ModelVersion
 
 app = typer.Typer()
 
@@ -25,6 +26,12 @@ def _source(job: str) -> Path | dict[str, str]:
     if Path(job).suffix in (".yaml", ".yml", ".json"):
         return Path(job)
     return {"kind": CompressJob.kind, "model": Reference.parse(job).model, "parent": job}
+
+
+def _drawn_gate(job: CompressJob, parent: ModelVersion) -> Gate:
+    """As the picture has it: what the parent reached on validation rows only the run knows."""
+    metric, known = job.gate_metric(parent), parent.evaluation.metrics
+    return job.gate(metric, reached=known[metric].value if metric in known else 0.0)
 
 
 @app.command()
@@ -112,14 +119,14 @@ def compress(
     document = read_job_as(CompressJob, _source(job), settings=[*given, *(settings or ())])
     with client_of(context) as client:
         if "@" in document.parent:  # a wrong metric is told before anything is submitted
-            document.gate(client.models.version(document.parent))
+            document.gate_metric(client.models.version(document.parent))
         run = client.compress(document)
         if not wait:
             print_accepted(run, as_json=as_json)
             return
         accepted = run.spec().job  # in which the parent has a number
         assert isinstance(accepted, CompressJob)
-        gate = accepted.gate(client.models.version(accepted.parent))
+        gate = _drawn_gate(accepted, client.models.version(accepted.parent))
         ended = follow(run, lambda trials: moving_front(trials, gate)).status
         assert isinstance(ended, Succeeded)
         versions = [client.models.version(f"{document.model}@{number}") for number in ended.versions]

@@ -18,7 +18,7 @@ from raymaas.jobs.recipes import Patience, RecipeTrial, on_validation_rows
 from raymaas.registry.choices import Choices
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
-from raymaas.specs.compression import VALIDATION, CompressJob, Gate, known_good, settled
+from raymaas.specs.compression import VALIDATION, CompressJob, known_good, settled
 from raymaas.specs.search import Trial, every_point, extremes
 from raymaas.specs.selecting import Chosen
 from raymaas.specs.versions import ModelVersion
@@ -58,22 +58,23 @@ def _opened(job: CompressJob, parts: JobParts) -> Case:
     parent = parts.versions.get(job.model, resolve(job.reference, parts.versions, States(parts.store)))
     original = trained_original(parts.versions, parent)
     rows = rows_of_version(parts.store, original)
-    gate = job.gate(parent)
+    metric = job.gate_metric(parent)
     network_of(parts.versions, parent)  # a network that cannot be built here is told before any trial
     # Every recipe is checked before the first one trains.
     for point in (*extremes(job.space()), *job.seeds):
         passes_of(settled(job.recipe, point))
     subject, likeness = Subject.of_version(parts.versions, parent), Likeness.of(parts.versions, parent)
-    reached = _reached(gate, on_validation_rows(subject, rows, likeness))
+    reached = _reached(metric, on_validation_rows(subject, rows, likeness))
+    gate = job.gate(metric, reached=reached)
     return Case(job, parent, original, rows, Limits.of(job, gate, reached=reached))
 
 
-def _reached(gate: Gate, found: Mapping[str, float]) -> float:
+def _reached(metric: str, found: Mapping[str, float]) -> float:
     """What the parent reached by the gate's metric, of all that is measured for every recipe."""
-    if VALIDATION + gate.metric not in found:
+    if VALIDATION + metric not in found:
         known = ", ".join(name.removeprefix(VALIDATION) for name in found)
-        raise InvalidInput(f"metric {gate.metric!r} is not measured for every recipe; there are {known}")
-    return found[VALIDATION + gate.metric]
+        raise InvalidInput(f"metric {metric!r} is not measured for every recipe; there are {known}")
+    return found[VALIDATION + metric]
 
 
 def _searched(case: Case, moving: MovingFront, parts: JobParts) -> tuple[Trial, ...]:
@@ -90,7 +91,7 @@ def _searched(case: Case, moving: MovingFront, parts: JobParts) -> tuple[Trial, 
         store=parts.store,
         book=parts.runs,
         shared=with_shelf(ground) if space else ground,
-        seeds=job.seeds or known_good(parent.architecture.use, space),
+        seeds=job.seeds or known_good(space),
         on_trial=moving.hear,
     )
 

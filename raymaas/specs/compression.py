@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -103,7 +103,10 @@ def default_recipe() -> tuple[Component, ...]:
     return (
         Component(
             use="prune",
-            config={"sparsity": {"uniform": [0.5, 0.97]}, "score": {"choice": ["magnitude", "activation"]}},
+            config={
+                "sparsity": {"uniform": [0.5, 0.97]},
+                "score": {"choice": ["magnitude", "activation", "taylor"]},
+            },
         ),
         Component(
             use="quantize",
@@ -125,15 +128,13 @@ def _default_point(sparsity: float, score: str, bits: int, scales: str) -> Point
     }
 
 
-_ANY = "any"
-_KNOWN_GOOD: Mapping[str, tuple[Point, ...]] = {
-    _ANY: (
-        _default_point(0.6, "magnitude", 5, "channel"),
-        _default_point(0.8, "activation", 4, "channel"),
-        _default_point(0.9, "activation", 4, "tensor"),
-    ),
-}
-"""Family to recipes in the space of `default_recipe`, gentle first."""
+_KNOWN_GOOD = (
+    _default_point(0.6, "magnitude", 5, "channel"),
+    _default_point(0.8, "taylor", 4, "channel"),
+    _default_point(0.9, "taylor", 4, "tensor"),
+    _default_point(0.95, "taylor", 3, "tensor"),
+)
+"""Recipes in the space of `default_recipe`, gentle first; the last took perceptrons to a hundredth and less."""
 
 
 class CompressJob(Document):
@@ -223,7 +224,7 @@ class CompressJob(Document):
         except InvalidInput as error:
             raise ValueError(str(error)) from None
 
-    def gate(self, parent: ModelVersion) -> Gate:
+    def gate_metric(self, parent: ModelVersion) -> str:
         """What decides whether a smaller version of `parent` is good enough. InvalidInput for an unknown metric."""
         known = parent.evaluation.metrics
         # Nothing in the evaluation of a network that makes rows says how good those are.
@@ -232,47 +233,57 @@ class CompressJob(Document):
             raise InvalidInput(
                 f"metric {self.metric!r} is none of {parent.model}'s: {', '.join(sorted(known.keys() | alike))}"
             )
-        metric = self.metric or (SAMPLE_ERROR if alike else leading(known)[0])
-        if metric == SAMPLE_ERROR:
-            return Gate(metric=metric, max_loss=_DEVIATIONS if self.max_loss is None else self.max_loss)
+        return self.metric or (SAMPLE_ERROR if alike else leading(known)[0])
+
+    def gate(self, metric: str, *, reached: float) -> Gate:
+        """How much of it may be lost; the parent reached that on validation rows."""
         if metric in SHARES:
             return Gate(metric=metric, max_loss=(_POINTS if self.max_loss is None else self.max_loss) / 100)
-        relative = _RELATIVE * abs(known[metric].value)
-        return Gate(metric=metric, max_loss=relative if self.max_loss is None else self.max_loss)
+        usual = _DEVIATIONS if metric == SAMPLE_ERROR else _RELATIVE * abs(reached)
+        return Gate(metric=metric, max_loss=usual if self.max_loss is None else self.max_loss)
 
     def space(self) -> dict[str, Dimension]:
         """What the recipe leaves open; nothing when it is one recipe to carry out."""
         return space_of(self.recipe)
 
 
-def known_good(family: str, space: Mapping[str, Dimension]) -> tuple[Point, ...]:
-    """Recipes to begin a search of `space` with, for networks of `family`: gentle first, so that something passes.
+def known_good(space: Mapping[str, Dimension]) -> tuple[Point, ...]:
+    """Recipes to begin a search of `space` with: gentle first, so that something passes.
 
     Those that lie in it; none for a space of other settings.
     """
-    known = _KNOWN_GOOD.get(family, _KNOWN_GOOD[_ANY])
-    return tuple(point for point in known if lies_in(space, point))
+    return tuple(point for point in _KNOWN_GOOD if lies_in(space, point))
 
 
 def space_of(recipe: Sequence[Component]) -> dict[str, Dimension]:
-    """What `recipe` leaves open: `prune.sparsity` to its values. ValueError for a pass used twice."""
-    space: dict[str, Dimension] = {}
+    """What `recipe` leaves open: `prune.sparsity` or `distill.student.config.hidden` to its values.
+
+    ValueError for a pass used twice.
+    """
     names = [step.use for step in recipe]
-    for step in recipe:
-        if names.count(step.use) > 1:
-            raise ValueError(f"pass {step.use!r} is used twice; one recipe uses a pass once")
-        for field, value in step.config.items():
-            if dimension := dimension_of(value):
-                space[f"{step.use}.{field}"] = dimension
-    return space
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"pass {name!r} is used twice; one recipe uses a pass once")
+    return dict(found for step in recipe for found in _open(step.config, step.use))
+
+
+def _open(config: Mapping[str, JsonValue], name: str) -> Iterator[tuple[str, Dimension]]:
+    for field, value in config.items():
+        if dimension := dimension_of(value):
+            yield f"{name}.{field}", dimension
+        elif isinstance(value, dict):
+            yield from _open(value, f"{name}.{field}")
 
 
 def settled(recipe: Sequence[Component], point: Point) -> tuple[Component, ...]:
     """`recipe` with every open setting as `point` says; the point is one of `space_of(recipe)`."""
-    return tuple(
-        Component(
-            use=step.use,
-            config={field: point.get(f"{step.use}.{field}", value) for field, value in step.config.items()},
-        )
-        for step in recipe
-    )
+    return tuple(Component(use=step.use, config=_closed(step.config, step.use, point)) for step in recipe)
+
+
+def _closed(config: Mapping[str, JsonValue], name: str, point: Point) -> dict[str, JsonValue]:
+    closed: dict[str, JsonValue] = {}
+    for field, value in config.items():
+        place = f"{name}.{field}"
+        inside = _closed(value, place, point) if isinstance(value, dict) else value
+        closed[field] = point.get(place, inside)
+    return closed

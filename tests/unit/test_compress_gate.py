@@ -1,7 +1,7 @@
 import pytest
 
 from raymaas.errors import InvalidInput
-from raymaas.specs.compression import CompressJob, Gate, known_good
+from raymaas.specs.compression import CompressJob, Gate, known_good, settled
 from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.search import lies_in
 from raymaas.specs.tasks import Task
@@ -17,7 +17,9 @@ def parent(task: Task, **metrics: float) -> ModelVersion:
 
 
 def gate(version: ModelVersion, **fields: object) -> Gate:
-    return CompressJob.parse({"model": "m", **fields}, source="job").gate(version)
+    job = CompressJob.parse({"model": "m", **fields}, source="job")
+    metric, known = job.gate_metric(version), version.evaluation.metrics
+    return job.gate(metric, reached=known[metric].value if metric in known else 0.0)
 
 
 def test_a_share_is_given_in_points_and_half_a_point_may_be_lost_by_default() -> None:
@@ -99,10 +101,16 @@ def test_seeds_that_are_not_among_what_is_searched_are_refused() -> None:
 def test_the_default_space_begins_with_known_recipes_and_another_one_with_none() -> None:
     space = job().space()
 
-    known = known_good("mlp", space)
+    known = known_good(space)
     assert known
     assert all(lies_in(space, point) for point in known)
-    assert (
-        known_good("mlp", job(recipe=[{"use": "quantize", "config": {"bits": {"choice": [4]}}}]).space())
-        == ()
-    )
+    assert known_good(job(recipe=[{"use": "quantize", "config": {"bits": {"choice": [4]}}}]).space()) == ()
+
+
+def test_a_setting_within_a_setting_can_be_searched_too() -> None:
+    student = {"use": "mlp", "config": {"hidden": {"choice": [[64], [32, 16]]}}}
+    searched = job(recipe=[{"use": "distill", "config": {"student": student, "epochs": 2}}])
+
+    assert list(searched.space()) == ["distill.student.config.hidden"]
+    (step,) = settled(searched.recipe, {"distill.student.config.hidden": [32, 16]})
+    assert step.config == {"student": {"use": "mlp", "config": {"hidden": [32, 16]}}, "epochs": 2}

@@ -73,7 +73,7 @@ def test_every_recipe_is_held_against_its_parents_rows(store: Store) -> None:
         RecipeTrial(job)({"quantize.bits": bits}, ground, told.append)
         errors[bits] = told[-1].metrics["validation_sample_error"]
 
-    assert job.gate(parent).metric == "sample_error"
+    assert job.gate_metric(parent) == "sample_error"
     assert Likeness.of(versions, parent).figures(Subject.of_version(versions, parent)) == {"sample_error": 0}
     assert 0 < errors[8] < 0.1 < errors[2]
 
