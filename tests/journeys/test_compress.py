@@ -39,6 +39,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
         assert isinstance(done, Succeeded)
         assert before <= {trial.trial for trial in handle.trials()}
         assert {file.name for file in handle.files()} >= {"front.csv", "front.png", "front.html"}
+        assert handle.file("front.html").startswith(b"<!doctype html>")
 
     registry = open_registry(home.plan().storage)
     manifest = registry.versions.get("digits", done.version or 0)
@@ -50,7 +51,6 @@ def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
     assert compression.selection is not None
     assert compression.selection.chosen_at < compression.selection.tested_at
     assert manifest.weights_bytes * 8 <= parent.weights_bytes
-    assert handle.file("front.html").startswith(b"<!doctype html>")
 
 
 def test_every_rule_becomes_a_version_and_each_is_served_as_it_was_evaluated(
