@@ -110,11 +110,7 @@ def default_recipe() -> tuple[Component, ...]:
         ),
         Component(
             use="quantize",
-            config={
-                "bits": {"integer": [3, 6]},
-                "scales": {"choice": ["tensor", "channel"]},
-                "rate": 0.1,
-            },
+            config={"bits": {"integer": [3, 6]}, "scales": {"choice": ["tensor", "channel"]}},
         ),
     )
 

@@ -8,6 +8,7 @@ in its own runtimes: one thread, batches of 64, so ratios are of the same moment
 from __future__ import annotations
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,8 +28,17 @@ from raymaas.jobs.recipes import on_validation_rows
 from raymaas.registry.versions import Versions
 from raymaas.settings import load_settings
 from raymaas.specs.accounting import BATCH, RuntimeFinding
-from raymaas.specs.compression import VALIDATION, FineTuning, Gate
+from raymaas.specs.compression import (
+    VALIDATION,
+    FineTuning,
+    Gate,
+    default_recipe,
+    known_good,
+    settled,
+    space_of,
+)
 from raymaas.specs.jobs import Component
+from raymaas.specs.versions import ModelVersion
 from raymaas.store import MemoryStore
 from raymaas.wiring import data_files
 
@@ -40,11 +50,25 @@ ANYTHING = Gate(metric="accuracy", max_loss=1)
 
 def main() -> None:
     print(f"torch {torch.__version__}, one thread, batches of {BATCH}; the time of a batch is a median")
+    cost("lenet300")
     for name in NETWORKS:
         report(name)
 
 
-def report(name: str) -> None:
+def cost(name: str) -> None:
+    """CPU seconds of one recipe of the default search, with its usual epochs."""
+    store, parent = trained_quickly(name)
+    versions, rows = Versions(store), rows_of_version(store, parent)
+    subject = Subject.of(parent_of(versions, parent), rows.train, FineTuning(), seed=0)
+    recipe = settled(default_recipe(), known_good(space_of(default_recipe()))[-1])
+    begun = time.process_time()
+    made = carry_out(recipe, subject)
+    coded = write(subject.architecture, made.tensors)
+    print(f"{name}: a trial takes {time.process_time() - begun:.1f} CPU seconds, {len(coded):,} bytes")
+
+
+def trained_quickly(name: str) -> tuple[MemoryStore, ModelVersion]:
+    """A version that its job makes in one epoch, in a store of its own."""
     torch.set_num_threads(1)
     files = data_files(load_settings(os.environ))
     store = MemoryStore(lambda: datetime.now(UTC))
@@ -52,9 +76,12 @@ def report(name: str) -> None:
     job["training"] |= {"epochs": 1, "augment": [], "schedule": {"use": "constant"}}
     with pytest.MonkeyPatch.context() as patch:
         fit_here(patch, store, files=files)
-        parent = trained(store, job, files=files)
-    versions = Versions(store)
-    rows = rows_of_version(store, parent)
+        return store, trained(store, job, files=files)
+
+
+def report(name: str) -> None:
+    store, parent = trained_quickly(name)
+    versions, rows = Versions(store), rows_of_version(store, parent)
     subject = Subject.of(parent_of(versions, parent), rows.train, FineTuning(), seed=0)
     made = carry_out([EIGHT_BITS], subject)
     coded = write(subject.architecture, made.tensors)

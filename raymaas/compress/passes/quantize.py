@@ -6,7 +6,7 @@ themselves (`raymaas.compress.clusters`). Biases are rounded to the nearest, eac
 A scale for each channel follows the weights more closely, and takes two bytes. A pruned 784-300-100-10 at 3 bits errs
 as often with either (1.69 % of MNIST's test rows), in 9,578 bytes with 410 scales and 8,629 with three: take `tensor`
 where layers have few weights. A rate is worth more than pruning further: 0.2 took the second to 8,052 bytes at 1.66 %,
-and 5 bits for biases that to 7,889 at 1.65 %.
+and 5 bits for biases that to 7,889 at 1.65 %. A step of training with a rate takes 1.8 times one without.
 """
 
 from __future__ import annotations
