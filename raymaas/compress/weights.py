@@ -45,7 +45,7 @@ class Weight:
         if self.parameter.dim() < 2:
             return "other"
         match self.module:
-            case nn.Linear() | nn.MultiheadAttention():
+            case nn.Linear():
                 return "linear"
             case _ConvNd():
                 return "convolution"
@@ -59,7 +59,7 @@ class Weight:
     def is_bias(self) -> bool:
         """Whether it is what a layer with a matrix adds."""
         part = self.name.rpartition(".")[2]
-        layers = nn.Linear | nn.MultiheadAttention | _ConvNd | nn.RNNBase
+        layers = nn.Linear | _ConvNd | nn.RNNBase
         return part.startswith("bias") and isinstance(self.module, layers)
 
     @torch.no_grad()

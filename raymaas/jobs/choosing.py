@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 from raymaas.errors import RunFailed
 from raymaas.evaluate.pareto import Candidate, front, knee, spread
+from raymaas.jobs.speed import as_fast
 from raymaas.specs.compression import VALIDATION, CompressJob, Gate
 from raymaas.specs.search import Trial
 from raymaas.specs.selecting import Best, Rule, Tried
 from raymaas.sweep.search import finished_trials
-
-# Below this two rates are taken for equal: as much lies between two measurements of the same runtime.
-_SAME_RATE = 0.05
 
 
 @dataclass(frozen=True)
@@ -144,8 +142,8 @@ def _best(rule: Rule, able: Sequence[tuple[Trial, Tried]], limits: Limits) -> Tr
             return by_size[0][0]
         case "fastest":
             rates = {trial.trial: tried.served.rows_per_s for trial, tried in able if tried.served}
-            enough = (1 - _SAME_RATE) * max(rates.values())
-            return next(trial for trial, _ in by_size if rates[trial.trial] >= enough)
+            fastest = max(rates.values())
+            return next(trial for trial, _ in by_size if as_fast(rates[trial.trial], fastest))
         case "knee":
             name = knee([limits.candidate(*one) for one in by_size], limits.gate.objectives).name
             return next(trial for trial, _ in by_size if trial.trial == name)

@@ -21,10 +21,12 @@ from raymaas.specs.versions import Signature
 
 _BATCHES = (1, BATCH)
 _TIMED_S = 0.25  # of calls for each runtime and size of batch
-_ALIKE = (
-    1.05  # of two rates whose ratio is less, none is the faster: so far apart are two measurements of one
-)
 _AT_ONCE = 2  # processes whose memory is measured
+
+
+def as_fast(rate: float, fastest: float) -> bool:
+    """Whether it is taken for as fast: two measurements of one runtime lie as much as 5 % apart."""
+    return rate * 1.05 >= fastest
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +114,8 @@ def fastest_first(findings: Sequence[RuntimeFinding]) -> list[RuntimeFinding]:
     left, order = list(findings), list[RuntimeFinding]()
     exactness = list(RUNTIMES)
     while left:
-        enough = max(finding.rows_per_s for finding in left) / _ALIKE
-        fast = [finding for finding in left if finding.rows_per_s >= enough]
+        fastest = max(finding.rows_per_s for finding in left)
+        fast = [finding for finding in left if as_fast(finding.rows_per_s, fastest)]
         order.append(min(fast, key=lambda finding: exactness.index(finding.runtime)))
         left.remove(order[-1])
     return order
