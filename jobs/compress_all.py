@@ -72,15 +72,11 @@ CASES: Mapping[str, Case] = {
     "mnist_lenet5_caffe_tiny": Case("mnist_lenet5_caffe", "350x at 99.00 %", teacher=LENET5),
     "mnist_mlp1200_student": Case("mnist_mlp1200", "99.20 %"),
     "mnist_mlp1024": Case("mnist_mlp1024", "5x faster, 0.2 points"),
-    "mnist_cnn_small": Case(
-        "mnist_cnn_small", "5x faster, 0.2 points", settings=("training.epochs=2", "training.augment=[]")
-    ),
+    "mnist_cnn_small": Case("mnist_cnn_small", "5x faster, 0.2 points"),
     "mnist_transformer": Case("mnist_transformer", "12x, 2x faster, 0.5 points"),
-    "mnist_vae": Case("mnist_vae", "8x within 2 nats", settings=("training.epochs=10",)),
+    "mnist_vae": Case("mnist_vae", "8x within 2 nats", settings=("training.epochs=20",)),
     "mnist_gan": Case("mnist_gan", "8x within 0.25 deviations", settings=("training.epochs=8",)),
-    "python_help_gpt": Case(
-        "python_help_gpt", "8x within 0.05 bits per byte", settings=("training.epochs=2",)
-    ),
+    "python_help_gpt": Case("python_help_gpt", "8x within 0.05 bits per byte"),
     "digits_linear_svm": Case("digits_linear_svm", "8x within a point"),
     "digits_logistic": Case("digits_logistic", "8x within a point"),
 }

@@ -9,7 +9,7 @@ from raymaas.compress.passes.distill import transfer_key
 from raymaas.compress.subject import Parent, answers_of, tensor_over
 from raymaas.data.rows import Rows
 from raymaas.jobs.ground import Ground
-from raymaas.jobs.likeness import NOTHING_TO_COMPARE
+from raymaas.jobs.yardsticks import TASK_ALONE
 from raymaas.models import catalogue
 from raymaas.models.base import classifier_signature
 from raymaas.specs.compression import CompressJob
@@ -60,7 +60,7 @@ def clouds() -> Ground:
         validation=drawn_rows(96, seed=2),
         signature=classifier_signature(INPUT, CLASSES),
         transforms=None,
-        likeness=NOTHING_TO_COMPARE,
+        yardsticks=TASK_ALONE,
         original_bytes=10_000,
     )
 

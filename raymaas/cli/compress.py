@@ -12,7 +12,7 @@ from raymaas.cli.moving_front import moving_front
 from raymaas.cli.show import client_of, print_json
 from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.cli.trials import follow
-from raymaas.client.jobfile import read_job_as
+from raymaas.client.jobfile import folder_of, read_job_as
 from raymaas.specs.compression import CompressJob, Gate
 from raymaas.specs.names import Reference
 from raymaas.specs.runs import Succeeded
@@ -116,11 +116,12 @@ def compress(
         "choose": f"'{','.join(choose)}'" if choose else None,
     }
     given = [f"{field}={value}" for field, value in chosen.items() if value is not None]
-    document = read_job_as(CompressJob, _source(job), settings=[*given, *(settings or ())])
+    source = _source(job)
+    document = read_job_as(CompressJob, source, settings=[*given, *(settings or ())])
     with client_of(context) as client:
         if "@" in document.parent:  # a wrong metric is told before anything is submitted
             document.gate_metric(client.models.version(document.parent))
-        run = client.compress(document)
+        run = client.compress(document, folder=folder_of(source))
         if not wait:
             print_accepted(run, as_json=as_json)
             return

@@ -83,9 +83,12 @@ class AsyncClient:
         """
         return self.run((await self._link.call(submission(TrainJob, job, folder=folder))).run_id)
 
-    async def compress(self, job: JobSource) -> AsyncRunHandle:
-        """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted."""
-        return self.run((await self._link.call(submission(CompressJob, job))).run_id)
+    async def compress(self, job: JobSource, *, folder: Path | None = None) -> AsyncRunHandle:
+        """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted.
+
+        `folder` is as to train, for a metric of your own.
+        """
+        return self.run((await self._link.call(submission(CompressJob, job, folder=folder))).run_id)
 
     async def sweep(self, job: JobSource, *, folder: Path | None = None) -> AsyncRunHandle:
         """Start a search over the fields of another job: a SweepJob, a mapping, or a YAML file.

@@ -83,9 +83,12 @@ class Client:
         """
         return self.run(self._link.call(submission(TrainJob, job, folder=folder)).run_id)
 
-    def compress(self, job: JobSource) -> RunHandle:
-        """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted."""
-        return self.run(self._link.call(submission(CompressJob, job)).run_id)
+    def compress(self, job: JobSource, *, folder: Path | None = None) -> RunHandle:
+        """Start a search for a smaller version: a CompressJob, a mapping, or a YAML file. Returns once accepted.
+
+        `folder` is as to train, for a metric of your own.
+        """
+        return self.run(self._link.call(submission(CompressJob, job, folder=folder)).run_id)
 
     def sweep(self, job: JobSource, *, folder: Path | None = None) -> RunHandle:
         """Start a search over the fields of another job: a SweepJob, a mapping, or a YAML file.

@@ -31,7 +31,7 @@ def pack(use: str, root: Path) -> bytes:
     files = sorted(_files(root, top))
     if not files:
         raise InvalidInput(
-            f"architecture {use!r}: neither {top}/ nor {top}.py is in {root}; put the job file beside the package"
+            f"{use!r}: neither {top}/ nor {top}.py is in {root}; put the job file beside the package"
         )
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

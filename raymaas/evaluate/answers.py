@@ -17,6 +17,16 @@ Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 _BATCH_ROWS = 256  # rows per call: bounds memory, changes no figure
 
 
+def in_batches(run: Run, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All that `run` gives for the rows of `inputs`, [N, ...] by name, of which there is one at least."""
+    count = len(next(iter(inputs.values())))
+    pieces = [
+        run({name: values[start : start + _BATCH_ROWS] for name, values in inputs.items()})
+        for start in range(0, count, _BATCH_ROWS)
+    ]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
 def answers(run: Run, inputs: Mapping[str, np.ndarray], *, row_N: np.ndarray, output: str) -> np.ndarray:
     """What `run` gives as `output`, [N, ...], for the rows named `row_N`.
 

@@ -10,11 +10,11 @@ from raymaas.jobs.choosing import Limits, chosen_by, tried_out, within
 from raymaas.jobs.front import MovingFront, Scale, won
 from raymaas.jobs.ground import ground_of, with_shelf
 from raymaas.jobs.judging import Subject
-from raymaas.jobs.likeness import Likeness
 from raymaas.jobs.origin import network_of, rows_of_version, trained_original
 from raymaas.jobs.parts import JobParts
 from raymaas.jobs.publishing import Bench, Case, Decision, published
 from raymaas.jobs.recipes import Patience, RecipeTrial, on_validation_rows
+from raymaas.jobs.yardsticks import Yardsticks
 from raymaas.registry.choices import Choices
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States
@@ -63,10 +63,11 @@ def _opened(job: CompressJob, parts: JobParts) -> Case:
     # Every recipe is checked before the first one trains.
     for point in (*extremes(job.space()), *job.seeds):
         passes_of(settled(job.recipe, point))
-    subject, likeness = Subject.of_version(parts.versions, parent), Likeness.of(parts.versions, parent)
-    reached = _reached(metric, on_validation_rows(subject, rows, likeness))
+    yardsticks = Yardsticks.of(job, parent, parts.versions, parts.store)
+    subject = Subject.of_version(parts.versions, parent)
+    reached = _reached(metric, on_validation_rows(subject, rows, yardsticks))
     gate = job.gate(metric, reached=reached)
-    return Case(job, parent, original, rows, Limits.of(job, gate, reached=reached))
+    return Case(job, parent, original, rows, yardsticks, Limits.of(job, gate, reached=reached))
 
 
 def _reached(metric: str, found: Mapping[str, float]) -> float:

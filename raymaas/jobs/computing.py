@@ -23,10 +23,10 @@ from raymaas.compress.passes.compute import ComputeConfig
 from raymaas.data.split import Parts
 from raymaas.errors import RunFailed
 from raymaas.jobs.judging import Subject
-from raymaas.jobs.likeness import Likeness
 from raymaas.jobs.origin import network_of, trained_original, transforms_of
 from raymaas.jobs.recipes import coded_bundle, on_validation_rows
 from raymaas.jobs.speed import Ready, fastest_first, latencies, measured
+from raymaas.jobs.yardsticks import TASK_ALONE, Yardsticks
 from raymaas.registry.versions import Versions
 from raymaas.specs.accounting import Accounting, Calibration, Latency, PassFinding, RuntimeFinding
 from raymaas.specs.compression import VALIDATION, Gate
@@ -77,6 +77,7 @@ def computed(
     *,
     gate: Gate,
     reached: float,
+    yardsticks: Yardsticks = TASK_ALONE,
     wanted: ComputeConfig = _EVERYTHING,
 ) -> Computed:
     """The version with the weights `coded` and its parent's transforms, in all that is `wanted`.
@@ -93,11 +94,10 @@ def computed(
         name: RuntimeFinding(runtime=name, passed=False, reason=reason) for name, reason in reasons.items()
     }
     opened: dict[RuntimeName, Runtime] = {}
-    likeness = Likeness.of(versions, parent)
     for name in (name for name in wanted.candidates if name not in reasons):
         try:
             subject = Subject.of_files(made.files, parent.signature, runtime=name)
-            value = on_validation_rows(subject, rows, likeness)[VALIDATION + gate.metric]
+            value = on_validation_rows(subject, rows, yardsticks)[VALIDATION + gate.metric]
         except Exception as error:  # a runtime raises whatever its libraries raise
             findings[name] = RuntimeFinding(runtime=name, passed=False, reason=reason_of(error))
             continue

@@ -16,10 +16,10 @@ from raymaas.compress.subject import Parent, Subject, answers_of, tensor_over
 from raymaas.data.rows import Rows
 from raymaas.data.split import Parts
 from raymaas.data.transforms.fitted import Fitted
-from raymaas.jobs.likeness import Likeness
 from raymaas.jobs.origin import network_of, transforms_of
 from raymaas.jobs.parts import JobParts
 from raymaas.jobs.teaching import check_students, teachers_of, transfer_of
+from raymaas.jobs.yardsticks import Yardsticks
 from raymaas.models import catalogue
 from raymaas.models.networks import SelfSupervised
 from raymaas.registry.versions import Versions
@@ -47,7 +47,7 @@ class Ground:
     signature: Signature
     """That of the versions: what clients send, where there are transforms."""
     transforms: Fitted | None
-    likeness: Likeness
+    yardsticks: Yardsticks
     original_bytes: int
     """Of the weights at full precision, up the line from the parent."""
     shelf: Shelf | None = None
@@ -66,7 +66,11 @@ class Ground:
 
 
 def ground_of(
-    job: CompressJob, parent: ModelVersion, original: ModelVersion, rows: Parts, parts: JobParts
+    job: CompressJob,
+    parent: ModelVersion,
+    original: ModelVersion,
+    rows: Parts,
+    parts: JobParts,
 ) -> Ground:
     """Read, verified and asked once.
 
@@ -84,7 +88,7 @@ def ground_of(
         validation=rows.validation,
         signature=parent.signature,
         transforms=transforms_of(parts.versions, parent),
-        likeness=Likeness.of(parts.versions, parent),
+        yardsticks=Yardsticks.of(job, parent, parts.versions, parts.store),
         original_bytes=original.weights_bytes,
     )
 

@@ -19,6 +19,7 @@ from raymaas.jobs.computing import Computed, computed, passes_found
 from raymaas.jobs.judging import judged, on_test_rows
 from raymaas.jobs.parts import JobParts, lineage_of
 from raymaas.jobs.recipes import file_after
+from raymaas.jobs.yardsticks import Yardsticks
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.versions import VersionDraft
 from raymaas.specs.accounting import Accounting
@@ -38,6 +39,7 @@ class Case:
     original: ModelVersion
     """The version trained at full precision, up the line from the parent."""
     rows: Parts
+    yardsticks: Yardsticks
     limits: Limits
 
     def recipe(self, trial: Trial) -> tuple[Component, ...]:
@@ -76,6 +78,7 @@ class Bench:
                 case.rows,
                 gate=case.limits.gate,
                 reached=case.limits.reached,
+                yardsticks=case.yardsticks,
                 wanted=_wanted(case.recipe(trial)),
             )
         return self._built[trial.trial]

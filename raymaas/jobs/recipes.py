@@ -18,9 +18,9 @@ from raymaas.data.split import Parts
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs import judging
 from raymaas.jobs.ground import Ground
-from raymaas.jobs.likeness import NOTHING_TO_COMPARE, Likeness
 from raymaas.jobs.origin import transforms_of
 from raymaas.jobs.parts import PROBE_ROWS
+from raymaas.jobs.yardsticks import TASK_ALONE, Yardsticks
 from raymaas.registry.versions import Versions
 from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.compression import VALIDATION, CompressJob, Gate, settled, space_of
@@ -144,7 +144,7 @@ class _Walk:
         ground = self._ground
         served = _behind(ground.transforms, coded, ground.signature, ground.validation)
         opened = judging.Subject.of_files(served.files, ground.signature, runtime=served.runtimes[0])
-        found = _measured(opened, ground.validation, ground.likeness)
+        found = _measured(opened, ground.validation, ground.yardsticks)
         figures = {
             "bytes": float(len(coded)),
             "ratio": ground.original_bytes / len(coded),
@@ -180,10 +180,10 @@ def file_after(use: str) -> str:
 
 
 def on_validation_rows(
-    opened: judging.Subject, rows: Parts, likeness: Likeness = NOTHING_TO_COMPARE
+    opened: judging.Subject, rows: Parts, yardsticks: Yardsticks = TASK_ALONE
 ) -> dict[str, float]:
-    """Its metrics there, by name with `validation_` before it, and how like its parent it makes rows."""
-    found = _measured(opened, rows.validation, likeness)
+    """Its metrics there, by name with `validation_` before it, and what the yardsticks give."""
+    found = _measured(opened, rows.validation, yardsticks)
     return {VALIDATION + name: metric.value for name, metric in found.items()}
 
 
@@ -196,13 +196,13 @@ def _coded(subject: Subject, compressed: Compressed) -> bytes:
     return write(subject.architecture, compressed.tensors, coders=compressed.coders)
 
 
-def _measured(opened: judging.Subject, validation: Rows, likeness: Likeness) -> dict[str, Metric]:
+def _measured(opened: judging.Subject, validation: Rows, yardsticks: Yardsticks) -> dict[str, Metric]:
     brief = opened.brief(opened.answers([validation]), validation.y_N)
-    alike = {
-        name: Metric(value=value, low=value, high=value, method="fixed codes")
-        for name, value in likeness.figures(opened).items()
+    beside = {
+        name: Metric(value=value, low=value, high=value, method="none")
+        for name, value in yardsticks.figures(opened, validation).items()
     }
-    return {**brief, **alike}
+    return {**brief, **beside}
 
 
 def _behind(transforms: Fitted | None, coded: bytes, signature: Signature, validation: Rows) -> BuiltBundle:

@@ -39,10 +39,9 @@ class Gate(Spec):
 
     metric: str
     max_loss: float = Field(ge=0)
-
-    @property
-    def mode(self) -> Literal["min", "max"]:
-        return "min" if self.metric in LESS_IS_BETTER else "max"
+    mode: Literal["min", "max"] = Field(
+        default_factory=lambda known: "min" if known["metric"] in LESS_IS_BETTER else "max"
+    )
 
     @property
     def objectives(self) -> tuple[Objective, Objective]:
@@ -153,7 +152,13 @@ class CompressJob(Document):
     metric: str = Field(
         "",
         description="What a recipe may cost: a metric of the model's task; default the one its evaluation begins with, "
-        "and of a network that makes rows sample_error: how far its samples are from the parent's of the same codes.",
+        "and of a network that makes rows sample_error: how far its samples are from the parent's of the same codes. "
+        "Or a function of your own, such as my_metrics:top_two, in a module or package beside the job file: "
+        "metric(predict, data) -> float, where predict(inputs) gives all outputs by name and data has inputs, targets "
+        "and classes.",
+    )
+    less_is_better: bool = Field(
+        default=False, description="Of a metric of your own: a smaller figure is the better one."
     )
     max_loss: float | None = Field(
         default=None,
@@ -195,6 +200,11 @@ class CompressJob(Document):
     )
     seed: int = Field(0, ge=0, description="Seed of batch order.")
     description: str = Field("", description="Kept with the version.")
+    code: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="SHA-256 of the code that metric names, if it is your own. Filled in on submission.",
+    )
     card: Card | None = Field(
         default=None, description="What you say of the version; absent: the parent's card, word for word."
     )
@@ -203,6 +213,8 @@ class CompressJob(Document):
     def _consistent(self) -> CompressJob:
         if self.reference.model != self.model:
             raise ValueError(f"parent {self.parent!r} is not a version of {self.model!r}")
+        if self.less_is_better and not self.own_metric:
+            raise ValueError("less_is_better is for a metric of your own; of all others it is known")
         space = self.space()
         for seed in self.seeds:
             if not lies_in(space, seed):
@@ -220,8 +232,15 @@ class CompressJob(Document):
         except InvalidInput as error:
             raise ValueError(str(error)) from None
 
+    @property
+    def own_metric(self) -> str:
+        """The user's function that is the metric; empty for one of the task's."""
+        return self.metric if ":" in self.metric else ""
+
     def gate_metric(self, parent: ModelVersion) -> str:
         """What decides whether a smaller version of `parent` is good enough. InvalidInput for an unknown metric."""
+        if self.own_metric:
+            return self.own_metric
         known = parent.evaluation.metrics
         # Nothing in the evaluation of a network that makes rows says how good those are.
         alike = {SAMPLE_ERROR} if parent.task == "adversarial" else set()
@@ -236,7 +255,10 @@ class CompressJob(Document):
         if metric in SHARES:
             return Gate(metric=metric, max_loss=(_POINTS if self.max_loss is None else self.max_loss) / 100)
         usual = _DEVIATIONS if metric == SAMPLE_ERROR else _RELATIVE * abs(reached)
-        return Gate(metric=metric, max_loss=usual if self.max_loss is None else self.max_loss)
+        lost = usual if self.max_loss is None else self.max_loss
+        if metric == self.own_metric:
+            return Gate(metric=metric, max_loss=lost, mode="min" if self.less_is_better else "max")
+        return Gate(metric=metric, max_loss=lost)
 
     def space(self) -> dict[str, Dimension]:
         """What the recipe leaves open; nothing when it is one recipe to carry out."""
