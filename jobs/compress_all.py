@@ -31,6 +31,7 @@ from tables import written
 from raymaas import Client
 from raymaas.client.jobfile import read_job
 from raymaas.errors import RaymaasError
+from raymaas.specs.base import canonical_json
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.evaluation import LESS_IS_BETTER, SAMPLE_ERROR
 from raymaas.specs.jobs import Component, TrainJob
@@ -55,9 +56,10 @@ serves it, over eager PyTorch with the original, both with one thread, where the
 
 @dataclass(frozen=True)
 class Case:
-    """A compression, the training that makes its parent, and what it is to reach."""
+    """A compression, what makes its parent, and what it is to reach."""
 
     parent: str
+    """The training that makes the parent, or another case."""
     goal: str
     settings: tuple[str, ...] = ()
     """Changes to the training that keep all cases within an hour."""
@@ -70,7 +72,8 @@ CASES: Mapping[str, Case] = {
     "mnist_lenet300": Case("mnist_lenet300", "130x at 98.36 %", teacher=LENET5),
     "mnist_lenet5_caffe": Case("mnist_lenet5_caffe", "150x at 99.20 %", teacher=LENET5),
     "mnist_lenet5_caffe_tiny": Case("mnist_lenet5_caffe", "350x at 99.00 %", teacher=LENET5),
-    "mnist_mlp1200_student": Case("mnist_mlp1200", "99.20 %"),
+    "mnist_mlp1200_taught": Case("mnist_mlp1200", "a teacher for the next", teacher=LENET5),
+    "mnist_mlp1200_student": Case("mnist_mlp1200_taught", "99.20 %"),
     "mnist_mlp1024": Case("mnist_mlp1024", "5x faster, 0.2 points"),
     "mnist_cnn_small": Case("mnist_cnn_small", "5x faster, 0.2 points", settings=("training.epochs=3",)),
     "mnist_transformer": Case("mnist_transformer", "12x, 2x faster, 0.5 points"),
@@ -111,34 +114,55 @@ class Reached:
         return f"{runtime}, {times:.1f}" if times else runtime
 
 
-class Trained:
-    """The versions that were trained for this, each once."""
+class Made:
+    """The versions that were made for this, each once."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._locks: dict[str, Lock] = {}
         self._lock = Lock()
 
-    def version(self, name: str, *, seed: int, settings: tuple[str, ...] = ()) -> str:
+    def trained(self, name: str, *, seed: int, settings: tuple[str, ...] = ()) -> str:
         """A reference to it; it is trained if the registry has none of that job."""
         job = read_job(FOLDER / f"train_{name}.yaml", settings=(*settings, f"training.seed={seed}"))
         assert isinstance(job, TrainJob)
-        with self._lock:
-            lock = self._locks.setdefault(f"{name} {seed} {settings}", Lock())
-        with lock:
-            return self._known(job) or self._train(job)
+        return self._once(job, f"training {name}, seed {seed} ...")
 
-    def _known(self, job: TrainJob) -> str | None:
+    def compressed(self, name: str, *, seed: int) -> str:
+        """Likewise of a case, with its parent and its teacher."""
+        case = CASES[name]
+        parent = (
+            self.compressed(case.parent, seed=seed)
+            if case.parent in CASES
+            else self.trained(case.parent, seed=seed, settings=case.settings)
+        )
+        teachers = {}
+        if case.teacher:
+            teacher = self.trained(case.teacher, seed=0)
+            teachers[Reference.parse(teacher).model] = teacher
+        job = read_job(FOLDER / f"compress_{name}.yaml", settings=(f"seed={seed}", f"parent={parent}"))
+        assert isinstance(job, CompressJob)
+        job = job.model_copy(update={"recipe": taught(job.recipe, teachers)})
+        return self._once(job, f"compressing {name}, seed {seed} ...")
+
+    def _once(self, job: TrainJob | CompressJob, saying: str) -> str:
+        wanted = job_fields(job)
+        with self._lock:
+            lock = self._locks.setdefault(canonical_json(wanted).decode(), Lock())
+        with lock:
+            return self._known(job.model, wanted) or self._make(job, saying)
+
+    def _known(self, model: str, wanted: Mapping[str, Any]) -> str | None:
         try:
-            versions = self._client.models.versions(job.model).versions
+            versions = self._client.models.versions(model).versions
         except RaymaasError:
             return None
-        wanted = job_fields(job)
         return next((f"{v.model}@{v.version}" for v in versions if v.lineage.job == wanted), None)
 
-    def _train(self, job: TrainJob) -> str:
-        print(f"training {job.model}, seed {job.training.seed} ...", flush=True)
-        ended = self._client.train(job, folder=FOLDER).wait()
+    def _make(self, job: TrainJob | CompressJob, saying: str) -> str:
+        print(saying, flush=True)
+        submit = self._client.train if isinstance(job, TrainJob) else self._client.compress
+        ended = submit(job, folder=FOLDER).wait()
         assert isinstance(ended, Succeeded)
         return f"{job.model}@{ended.version}"
 
@@ -157,11 +181,11 @@ def main() -> int:
         return 2
     failed = []
     with Client() as client, ThreadPoolExecutor(_AT_A_TIME) as pool:
-        trained, lock = Trained(client), Lock()
+        made, lock = Made(client), Lock()
 
         def carry_out(name: str) -> None:
             try:
-                row = row_of(name, [compressed(client, trained, name, seed) for seed in range(given.seeds)])
+                row = row_of(name, [reached(client, made, name, seed) for seed in range(given.seeds)])
             except RaymaasError as error:
                 failed.append(name)
                 print(f"{name}: {error}", flush=True)
@@ -174,21 +198,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def compressed(client: Client, trained: Trained, name: str, seed: int) -> Reached:
-    """The version that the case's job makes with that seed. Raises RaymaasError when it makes none."""
-    case = CASES[name]
-    teachers = {}
-    if case.teacher:
-        teacher = trained.version(case.teacher, seed=0)
-        teachers[Reference.parse(teacher).model] = teacher
-    parent = trained.version(case.parent, seed=seed, settings=case.settings)
-    job = read_job(FOLDER / f"compress_{name}.yaml", settings=(f"seed={seed}", f"parent={parent}"))
-    assert isinstance(job, CompressJob)
-    print(f"compressing {name}, seed {seed} ...", flush=True)
-    ended = client.compress(job.model_copy(update={"recipe": taught(job.recipe, teachers)})).wait()
-    assert isinstance(ended, Succeeded)
-    version = client.models.version(f"{job.model}@{ended.version}")
-    found = in_a_fresh_process(f"{job.model}@{ended.version}")
+def reached(client: Client, made: Made, name: str, seed: int) -> Reached:
+    """What the version is that the case's job makes with that seed. Raises RaymaasError when it makes none."""
+    reference = made.compressed(name, seed=seed)
+    version, found = client.models.version(reference), in_a_fresh_process(reference)
     compression = version.lineage.compression
     assert compression is not None
     metric = next(metric for metric in _METRICS if metric in found["metrics"])
