@@ -44,6 +44,8 @@ class RunningApp:
     message: str
     live_replicas: int
     config_digest: str
+    addresses: tuple[str, ...] = ()
+    """host:port of its replicas' own servers, of those that have announced themselves."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +118,24 @@ def reachable(
 
 
 def edge_table(
-    states: Iterable[ModelState], live: AbstractSet[Target], *, proxies: Iterable[str]
+    states: Iterable[ModelState],
+    live: AbstractSet[Target],
+    *,
+    proxies: Iterable[str],
+    addresses: Mapping[Target, tuple[str, ...]] | None = None,
 ) -> EdgeTable:
-    """What edges route: the `live` versions, and the aliases and weights that lead to them.
+    """What edges route: the `live` versions, where their replicas listen, and the aliases and weights that lead there.
 
     The share of a version that is not live is served by the others until it is.
     """
     states = list(states)
     targets = tuple(
-        EdgeTarget(model=target.model, version=target.version, path_prefix=target.route_prefix)
+        EdgeTarget(
+            model=target.model,
+            version=target.version,
+            path_prefix=target.route_prefix,
+            replicas=tuple(sorted((addresses or {}).get(target, ()))),
+        )
         for target in sorted(live)
     )
     aliases = {state.model: state.aliases for state in states if state.aliases}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
@@ -12,6 +12,7 @@ from ray.serve.config import HTTPOptions
 
 from raymaas.errors import Unavailable
 from raymaas.registry.cache import BlobCache
+from raymaas.serve.announcing import Announcement, announced, withdraw
 from raymaas.serve.plan import Action, RunningApp, Start, Stop, Target, config_digest, target_of
 from raymaas.serve.replica import ReplicaSpec, application
 
@@ -52,7 +53,9 @@ class RayServe:
         if not details.get("controller_info"):
             # While Serve's controller restarts, its API shows an empty Serve: believing it would deploy all again.
             raise Unavailable("Ray Serve's controller is not there; waiting for Ray to restart it")
-        apps = [_running_app(name, app) for name, app in details.get("applications", {}).items()]
+        known = announced()
+        apps = [_running_app(name, app, known) for name, app in details.get("applications", {}).items()]
+        withdraw(_ended(known, details))
         return {app.target: app for app in apps if app}, _proxies(details)
 
     def apply(self, actions: list[Action], *, release: str) -> None:
@@ -100,20 +103,32 @@ def _proxies(details: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(addresses))
 
 
-def _running_app(name: str, app: Mapping[str, Any]) -> RunningApp | None:
+def _running_app(name: str, app: Mapping[str, Any], known: Iterable[Announcement] = ()) -> RunningApp | None:
     target = target_of(name)
     if target is None:
         return None
     replica = app.get("deployments", {}).get("replica", {})
     config = replica.get("deployment_config") or {}
-    live = sum(1 for r in replica.get("replicas", []) if r.get("state") in _LIVE_STATES)
+    live = {r["replica_id"] for r in replica.get("replicas", []) if r.get("state") in _LIVE_STATES}
     return RunningApp(
         target=target,
-        status=_status_of(app.get("status", ""), live),
+        status=_status_of(app.get("status", ""), len(live)),
         message=_reason(replica.get("message") or app.get("message") or ""),
-        live_replicas=live,
+        live_replicas=len(live),
         config_digest=(config.get("user_config") or {}).get("digest", ""),
+        addresses=tuple(one.address for one in known if one.app == name and one.replica in live),
     )
+
+
+def _ended(known: Iterable[Announcement], details: Mapping[str, Any]) -> list[Announcement]:
+    """What replicas that were killed left behind: Ray Serve has none of that id, in any state."""
+    there = {
+        replica["replica_id"]
+        for app in details.get("applications", {}).values()
+        for deployment in app.get("deployments", {}).values()
+        for replica in deployment.get("replicas", [])
+    }
+    return [one for one in known if one.replica not in there]
 
 
 def _reason(message: str) -> str:

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import ray
 from ray import serve
 from ray.serve import metrics
 
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.versions import Versions
+from raymaas.serve.announcing import Announcement, announce, withdraw
 from raymaas.serve.app import InferenceApp, Recorder, Served, all_of, compute_with
+from raymaas.serve.fast_lane import FastLane
 from raymaas.serve.plan import Target
 from raymaas.serve.request_log import RequestLog
 from raymaas.specs.serving import Scaling
@@ -27,6 +30,8 @@ from raymaas.store import Store, open_store
 _LATENCY_BUCKETS_MS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
 _MAX_ONGOING_REQUESTS = 256
 _LONGEST_BATCH_S = 120.0
+_QUIET_S = 1.5  # edges hear within that time that a replica is leaving: the controller looks once a second
+_LEAVE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class Replica:
     """Loads its version, which verifies every byte against the manifest and the probes, before it is ready."""
 
     _request_log: RequestLog | None = None
+    _lane: FastLane | None = None
+    _announcement: Announcement | None = None
 
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
@@ -96,35 +103,47 @@ class Replica:
         if self._request_log:
             self._request_log.start()
             recorders.append(self._request_log)
-        self._app = InferenceApp(
-            Served(
-                model=manifest.model,
-                version=str(manifest.version),
-                signature=manifest.signature,
-                runtime=self._runtime.name,
-                methods=manifest.methods,
-            ),
-            compute=compute_with(self._runtime, self._off_loop),
-            secret_sha256=spec.secret_sha256,
-            record=all_of(*recorders),
+        served = Served(
+            model=manifest.model,
+            version=str(manifest.version),
+            signature=manifest.signature,
+            runtime=self._runtime.name,
+            methods=manifest.methods,
         )
+        app = partial(InferenceApp, served, secret_sha256=spec.secret_sha256, record=all_of(*recorders))
+        compute = compute_with(self._runtime, self._off_loop)
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        lane = FastLane(app(compute=compute), host=host, prefix=spec.target.route_prefix)
+        self._lane, self._slow_app = lane, app(compute=lambda *asked: lane.run(compute(*asked)))
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._announcement = Announcement(spec.target.app_name, replica, lane.address)
+        announce(self._announcement)
 
     def __del__(self) -> None:
         """Ray Serve calls it when the replica is to end in peace."""
+        if self._announcement:
+            withdraw([self._announcement])
+        if self._lane:
+            self._lane.leave(quiet_s=_QUIET_S, at_most_s=_LEAVE_S)
         if self._request_log:
             self._request_log.close()
 
     def __serve_build_asgi_app__(self) -> InferenceApp:
-        return self._app
+        return self._slow_app
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Nothing to change in place: the digest in `user_config` is there for the controller to read back."""
 
     async def check_health(self) -> None:
-        """Raises when one batch has kept the compute thread for longer than any should; a long queue is no illness."""
+        """Raises when the replica's own server does not answer, or a batch has kept the compute thread for too long.
+
+        A long queue is no illness.
+        """
         since = self._batch_since
         if since is not None and time.monotonic() - since > _LONGEST_BATCH_S:
             raise RuntimeError(f"a batch has been computing for more than {_LONGEST_BATCH_S:g} s")
+        if self._lane:
+            await self._lane.probe()
 
     async def _off_loop(self, function: Callable[..., Any], argument: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(
@@ -157,7 +176,7 @@ def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:
         # The default stops an old replica before its successor is ready.
         "max_surge_percent": 100,
         "health_check_period_s": 5,
-        "graceful_shutdown_timeout_s": 10,
+        "graceful_shutdown_timeout_s": _LEAVE_S + 5,
     }
     if scaling.max_replicas > scaling.min_replicas:
         options["autoscaling_config"] = {

@@ -125,11 +125,14 @@ class Tombstone(Document):
 
 
 class EdgeTarget(Spec):
-    """A version that can be reached, and where: today Ray Serve's proxies, later each replica's own port."""
+    """A version that can be reached, and where: at its replicas' own ports, and through Ray Serve's proxies."""
 
     model: Name
     version: int = Field(ge=1)
     path_prefix: str = Field(description="Route prefix of its Serve application, e.g. '/models/digits/1'.")
+    replicas: tuple[str, ...] = Field(
+        (), description="host:port of each replica that has announced itself; the proxies answer where none does."
+    )
 
 
 class EdgeTable(Document):

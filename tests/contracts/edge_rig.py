@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -211,12 +211,19 @@ def make_table(
     versions: tuple[int, ...] = (1, 2, 3),
     traffic: dict[int, int] | None = None,
     aliases: dict[str, int] | None = None,
+    replicas: Mapping[int, Sequence[str]] | None = None,
 ) -> EdgeTable:
     return EdgeTable(
         revision=revision,
         proxies=tuple(proxy.address for proxy in proxies),
         targets=tuple(
-            EdgeTarget(model="digits", version=v, path_prefix=f"/models/digits/{v}") for v in versions
+            EdgeTarget(
+                model="digits",
+                version=v,
+                path_prefix=f"/models/digits/{v}",
+                replicas=tuple((replicas or {}).get(v, ())),
+            )
+            for v in versions
         ),
         traffic={"digits": traffic or {versions[0]: 100}},
         aliases={"digits": aliases or {}},

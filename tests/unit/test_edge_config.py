@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from raymaas.errors import InvalidInput, Refused
 from raymaas.serve.edge.config import EdgeSettings, config_digest, render
 from raymaas.serve.edge.rundir import RunDir, read_file, replace_file
+from raymaas.serve.edge.servers import Addresses
 
 SECRET = "canary_0123456789abcdef"
 
@@ -22,7 +23,7 @@ def settings(**changes: object) -> EdgeSettings:
 
 
 def test_the_secret_is_in_the_configuration_and_nowhere_one_might_print() -> None:
-    assert SECRET in render(settings(), slots=1, proxies=())
+    assert SECRET in render(settings(), slots=1, servers_of=lambda slot: {})
     assert SECRET not in repr(settings())
     with pytest.raises(InvalidInput, match="secret") as refused:
         settings(secret=SecretStr("short secret with spaces"))
@@ -43,10 +44,13 @@ def test_the_digest_tells_settings_and_slots_apart() -> None:
     assert len({same, config_digest(settings(), slots=8), config_digest(settings(port=8081), slots=4)}) == 3
 
 
-def test_every_slot_starts_with_the_proxies() -> None:
-    text = render(settings(), slots=3, proxies=["10.0.0.1:8000", "[::1]:8000"])
-    assert text.count("server 10.0.0.1:8000 10.0.0.1:8000") == 3
-    assert text.count("server ::1:8000 [::1]:8000") == 3
+def test_every_slot_starts_with_the_proxies_behind_its_replicas() -> None:
+    addresses = Addresses(("10.0.0.1:8000", "[::1]:8000"), {1: ("10.0.0.2:4000",)})
+    text = render(settings(), slots=3, servers_of=addresses.of_slot)
+    assert text.count("server 10.0.0.1:8000 10.0.0.1:8000 backup\n") == 3
+    assert text.count("server ::1:8000 [::1]:8000 backup\n") == 3
+    assert text.count("server 10.0.0.2:4000 10.0.0.2:4000 check ") == 1
+    assert text.index("backend slot01") < text.index("server 10.0.0.2:4000") < text.index("backend slot02")
 
 
 def test_a_run_directory_too_deep_for_its_socket_is_refused_with_the_length(tmp_path: Path) -> None:

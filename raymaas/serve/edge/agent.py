@@ -23,7 +23,7 @@ from raymaas.serve.edge.haproxy import HAProxy, adopt, find_binary, start
 from raymaas.serve.edge.routes import Routes, plan, slots_for
 from raymaas.serve.edge.rundir import RunDir, read_file, replace_file
 from raymaas.serve.edge.runtime import RuntimeSocket
-from raymaas.serve.edge.servers import plan_servers, proxies_of
+from raymaas.serve.edge.servers import Addresses, plan_servers
 from raymaas.serve.edge.source import TableSource
 from raymaas.serve.edge.status import EdgeStatus
 from raymaas.specs.serving import EdgeTable
@@ -45,9 +45,9 @@ class Decision:
     """What HAProxy shall be: everything that can be refused has been."""
 
     table: EdgeTable
-    proxies: tuple[str, ...]
     slots: int
     routes: Routes
+    addresses: Addresses
 
 
 def decide(
@@ -60,7 +60,8 @@ def decide(
     if table.targets and not table.proxies:
         table = table.model_copy(update={"proxies": followed.proxies})
     slots = slots_for(table, have=have_slots, at_most=max_slots)
-    return Decision(table, proxies_of(table), slots, plan(table, current, slots=slots))
+    routes = plan(table, current, slots=slots)
+    return Decision(table, slots, routes, Addresses.of(table, routes))
 
 
 class EdgeAgent:
@@ -197,7 +198,12 @@ class EdgeAgent:
         running = self._haproxy
         if running is None or running.config_digest != config_digest(self._settings, slots=to.slots):
             self._haproxy = start(
-                self._binary, self._dir, self._settings, slots=to.slots, proxies=to.proxies, replacing=running
+                self._binary,
+                self._dir,
+                self._settings,
+                slots=to.slots,
+                servers_of=to.addresses.of_slot,
+                replacing=running,
             )
             _log.info("started HAProxy, pid %d, with %d slots", self._haproxy.pid, to.slots)
             self._retired += [running] if running is not None else []
@@ -212,8 +218,8 @@ class EdgeAgent:
         self._haproxy_problem, self._failures = None, 0
 
     def _change_servers(self, to: Decision) -> None:
-        self._runtime.change_servers(plan_servers(to.proxies, self._runtime.servers(), slots=to.slots))
-        left = plan_servers(to.proxies, self._runtime.servers(), slots=to.slots)
+        self._runtime.change_servers(plan_servers(to.addresses, self._runtime.servers(), slots=to.slots))
+        left = plan_servers(to.addresses, self._runtime.servers(), slots=to.slots)
         self._servers_retry_at = self._monotonic() + _SERVER_RETRY_S if left else None
 
     def _end(self) -> None:

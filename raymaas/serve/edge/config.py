@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 from pydantic import Field, SecretStr, field_validator
@@ -16,7 +16,13 @@ from raymaas.specs.base import Spec, sha256_hex
 from raymaas.specs.problem import Problem
 
 EDGE_HEADER = "x-raymaas-edge"
+_CHECK_TIMEOUT_S = 2.0
 BUCKETS = 100
+
+# A refused connection or one check that is refused takes a replica out; a slow one has three checks' time. It comes
+# back with its first good check.
+REPLICA = "check inter 500ms fastinter 100ms fall 3 rise 1 observe layer4 error-limit 1 on-error mark-down"
+PROXY = "backup"
 
 
 class EdgeSettings(Spec):
@@ -100,17 +106,22 @@ def server_name(address: str) -> str:
 
 def config_digest(settings: EdgeSettings, *, slots: int) -> str:
     """Tells whether a running HAProxy has these settings; servers and routes are no part of it."""
-    return sha256_hex(render(settings, slots=slots, proxies=()).encode())
+    return sha256_hex(render(settings, slots=slots, servers_of=lambda slot: {}).encode())
 
 
-def render(settings: EdgeSettings, *, slots: int, proxies: Iterable[str]) -> str:
+def render(settings: EdgeSettings, *, slots: int, servers_of: Callable[[int], Mapping[str, str]]) -> str:
     """The whole haproxy.cfg, to be read in the run directory. It holds the secret: keep it 0600.
 
-    `proxies` become servers of every slot, so that a HAProxy that starts has no moment without them.
+    `servers_of` gives the servers of a slot, by name, so that a HAProxy that starts has no moment without them.
     """
-    servers = "".join(f"    server {server_name(address)} {address}\n" for address in proxies)
-    backends = (f"backend {slot_name(slot)} from slots\n{servers}" for slot in range(slots))
+    backends = (
+        f"backend {slot_name(slot)} from slots\n{_servers(servers_of(slot))}" for slot in range(slots)
+    )
     return "\n".join([_process(settings), _front(settings), _control(settings), _slots(settings), *backends])
+
+
+def _servers(described: Mapping[str, str]) -> str:
+    return "".join(f"    server {name} {about}\n" for name, about in described.items())
 
 
 def _process(settings: EdgeSettings) -> str:
@@ -246,13 +257,17 @@ backend control_api from base
 
 
 def _slots(settings: EdgeSettings) -> str:
-    # No active checks: Serve's proxies are busy Python processes, and a check that times out under load would
-    # take the only proxy away. A refused or cut connection moves to another proxy at once instead.
+    # Serve's proxies have no active checks: they are busy Python processes, and a check that times out under load
+    # would take the only one away. A refused or cut connection moves to another server at once, and so does a 503: of a
+    # replica that is about to leave, or whose port was another version's a moment ago.
     return f"""\
 defaults slots from base
     balance leastconn
+    option allbackups
+    option httpchk GET /v2/health/live
+    timeout check {_ms(_CHECK_TIMEOUT_S)}
     http-reuse always
-    retry-on conn-failure empty-response
+    retry-on conn-failure empty-response 503
     http-request set-header {EDGE_HEADER} {settings.secret.get_secret_value()}
 """
 

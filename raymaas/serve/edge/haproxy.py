@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def start(
     settings: EdgeSettings,
     *,
     slots: int,
-    proxies: Iterable[str],
+    servers_of: Callable[[int], Mapping[str, str]],
     replacing: HAProxy | None = None,
 ) -> HAProxy:
     """Run HAProxy in `run_dir`, on the map that lies there; it answers on return, and outlives this process.
@@ -113,7 +113,7 @@ def start(
     finishes its requests and ends by itself. When the new one fails, the old one serves on.
     Raises Refused when the port is taken, and Unavailable with HAProxy's own words when it does not start.
     """
-    replace_file(run_dir.config, render(settings, slots=slots, proxies=proxies).encode())
+    replace_file(run_dir.config, render(settings, slots=slots, servers_of=servers_of).encode())
     command = [str(binary), "-db", "-f", CONFIG_NAME]
     if replacing is not None:
         command += ["-x", SOCKET_NAME, "-sf", str(replacing.pid)]

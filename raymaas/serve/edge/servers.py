@@ -1,12 +1,17 @@
-"""Servers: what HAProxy's slots hold now, what they should hold, and the commands between the two."""
+"""Servers: what HAProxy's slots hold now, what they should hold, and the commands between the two.
+
+A slot has a server for each replica of its version, which is asked whether it lives, and one for each of Ray Serve's
+proxies, which are the backup: they answer while no replica does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from raymaas.errors import InvalidInput, Unavailable
-from raymaas.serve.edge.config import check_address, server_name, slot_name
+from raymaas.serve.edge.config import PROXY, REPLICA, check_address, server_name, slot_name
+from raymaas.serve.edge.routes import Routes
 from raymaas.specs.serving import EdgeTable
 
 _FORCED_MAINTENANCE = 0x01
@@ -34,30 +39,49 @@ def parse_servers(text: str) -> list[Server]:
     ]
 
 
-def proxies_of(table: EdgeTable) -> tuple[str, ...]:
-    """The addresses every slot balances over, each once. Raises InvalidInput unless they are `ip:port`."""
-    try:
-        return tuple(dict.fromkeys(check_address(address) for address in table.proxies))
-    except ValueError as error:
-        raise InvalidInput(f"the edge table of revision {table.revision} cannot be used: {error}") from None
+@dataclass(frozen=True)
+class Addresses:
+    """Where requests are sent: `replicas` by slot, and `proxies` for all slots."""
+
+    proxies: tuple[str, ...] = ()
+    replicas: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: EdgeTable, routes: Routes) -> Addresses:
+        """Each address once. Raises InvalidInput unless they are `ip:port`."""
+        return cls(
+            _checked(table.proxies, table),
+            {
+                routes.slots[target.model, target.version]: _checked(target.replicas, table)
+                for target in table.targets
+                if target.replicas
+            },
+        )
+
+    def of_slot(self, slot: int) -> dict[str, str]:
+        """What HAProxy is to know of each server of a slot, its address first, by name."""
+        servers = {server_name(address): f"{address} {PROXY}" for address in self.proxies}
+        return servers | {
+            server_name(address): f"{address} {REPLICA}" for address in self.replicas.get(slot, ())
+        }
 
 
-def plan_servers(proxies: Iterable[str], running: Iterable[Server], *, slots: int) -> list[str]:
-    """Commands after which every slot balances over `proxies` and nothing else; none when it is so.
+def plan_servers(to: Addresses, running: Iterable[Server], *, slots: int) -> list[str]:
+    """Commands after which every slot has the servers of `to` and no other; none when it is so.
 
     A server that is not wanted gets no new request at once, but HAProxy deletes it only when its last
     connection is gone: until then each plan holds the deletion again.
     """
-    wanted = {server_name(address): address for address in proxies}
     by_slot: dict[str, dict[str, Server]] = {slot_name(slot): {} for slot in range(slots)}
     for server in running:
         if server.backend in by_slot:
             by_slot[server.backend][server.name] = server
     commands = []
-    for slot, servers in by_slot.items():
-        for name, address in wanted.items():
+    for number, (slot, servers) in enumerate(by_slot.items()):
+        wanted = to.of_slot(number)
+        for name, described in wanted.items():
             if name not in servers:
-                commands += [f"add server {slot}/{name} {address}", f"set server {slot}/{name} state ready"]
+                commands += _added(f"{slot}/{name}", described)
             elif servers[name].in_maintenance:
                 commands.append(f"set server {slot}/{name} state ready")
         for name, server in servers.items():
@@ -66,3 +90,16 @@ def plan_servers(proxies: Iterable[str], running: Iterable[Server], *, slots: in
                     commands.append(f"set server {slot}/{name} state maint")
                 commands.append(f"del server {slot}/{name}")
     return commands
+
+
+def _added(server: str, described: str) -> list[str]:
+    # HAProxy adds a server in maintenance and with its checks off.
+    checked = [f"enable health {server}"] if described.endswith(REPLICA) else []
+    return [f"add server {server} {described}", *checked, f"set server {server} state ready"]
+
+
+def _checked(addresses: Iterable[str], table: EdgeTable) -> tuple[str, ...]:
+    try:
+        return tuple(dict.fromkeys(check_address(address) for address in addresses))
+    except ValueError as error:
+        raise InvalidInput(f"the edge table of revision {table.revision} cannot be used: {error}") from None

@@ -1,0 +1,109 @@
+"""The fast lane: a server in a thread that answers below its prefix, says when it leaves, and ends what it began."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from raymaas.serve.app import Receive, Scope, Send
+from raymaas.serve.fast_lane import HEALTH_PATH, FastLane
+
+PREFIX = "/models/digits/1"
+
+
+class Echo:
+    """Answers with the path below its mount, once it may."""
+
+    def __init__(self) -> None:
+        self.may, self.asked = threading.Event(), threading.Event()
+        self.may.set()
+        self.thread = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.asked.set()
+        self.thread = threading.current_thread().name
+        await asyncio.to_thread(self.may.wait)
+        body = scope["path"].removeprefix(scope["root_path"]).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+def app() -> Echo:
+    return Echo()
+
+
+@pytest.fixture
+def lane(app: Echo) -> Iterator[FastLane]:
+    lane = FastLane(app, host="127.0.0.1", prefix=PREFIX)
+    yield lane
+    app.may.set()
+    lane.leave(quiet_s=0, at_most_s=5)
+
+
+def get(lane: FastLane, path: str) -> httpx.Response:
+    return httpx.get(f"http://{lane.address}{path}", trust_env=False, timeout=10)
+
+
+def test_it_answers_below_its_prefix_in_a_thread_of_its_own(app: Echo, lane: FastLane) -> None:
+    assert get(lane, f"{PREFIX}/v2/models/digits").text == "/v2/models/digits"
+    assert app.thread == "fast-lane"
+    assert get(lane, PREFIX).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/models/digits/12/v2", "/models/digits/2/v2", "/v2/models/digits", "/"])
+def test_what_is_meant_for_another_version_is_to_be_sent_again(app: Echo, lane: FastLane, path: str) -> None:
+    answer = get(lane, path)
+    assert answer.status_code == 503
+    assert "another version's now; send the request again" in answer.json()["error"]
+    assert not app.asked.is_set()
+
+
+def test_its_health_is_asked_past_the_application(app: Echo, lane: FastLane) -> None:
+    assert get(lane, HEALTH_PATH).json() == {"live": True}
+    assert not app.asked.is_set()
+    asyncio.run(lane.probe())
+
+
+def test_one_that_leaves_says_so_and_finishes_what_it_began(app: Echo, lane: FastLane) -> None:
+    app.may.clear()
+    found: list[Any] = []
+    asking = threading.Thread(target=lambda: found.append(get(lane, f"{PREFIX}/slow")))
+    asking.start()
+    assert app.asked.wait(10)
+    leaving = threading.Thread(target=lambda: lane.leave(quiet_s=3, at_most_s=20))
+    leaving.start()
+    while get(lane, HEALTH_PATH).status_code == 200:
+        pass
+    assert get(lane, HEALTH_PATH).json() == {"live": False}
+    app.may.set()
+    late = get(lane, f"{PREFIX}/late")
+    for thread in (asking, leaving):
+        thread.join(15)
+    assert (found[0].text, late.text) == ("/slow", "/late")
+    with pytest.raises(httpx.ConnectError):
+        get(lane, HEALTH_PATH)
+    with pytest.raises(RuntimeError, match=r"own server at 127\.0\.0\.1:\d+ does not answer"):
+        asyncio.run(lane.probe())
+
+
+def test_another_loop_can_have_things_done_on_its_loop(lane: FastLane) -> None:
+    async def where(answer: str) -> tuple[str, str]:
+        if not answer:
+            raise ValueError("nothing to answer")
+        return answer, threading.current_thread().name
+
+    assert asyncio.run(lane.run(where("yes"))) == ("yes", "fast-lane")
+    with pytest.raises(ValueError, match="nothing to answer"):
+        asyncio.run(lane.run(where("")))
+
+
+def test_two_replicas_of_a_host_have_ports_of_their_own(lane: FastLane) -> None:
+    other = FastLane(Echo(), host="127.0.0.1", prefix=PREFIX)
+    assert other.address != lane.address
+    other.leave(quiet_s=0, at_most_s=5)
