@@ -104,8 +104,7 @@ class Controller:
         self, states: list[ModelState], running: dict[Target, RunningApp], proxies: tuple[str, ...]
     ) -> None:
         live = reachable(running, before=self._live)
-        addresses = {target: app.addresses for target, app in running.items()}
-        table = edge_table(states, live, proxies=proxies, addresses=addresses)
+        table = edge_table(states, live, proxies=proxies, running=running)
         with self._changed:
             self._running, self._proxies, self._live = running, proxies, live
             if self._table is None or self._table.revision != table.revision:

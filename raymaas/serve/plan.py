@@ -44,6 +44,8 @@ class RunningApp:
     message: str
     live_replicas: int
     config_digest: str
+    given_up: bool = False
+    """Whether Ray Serve has stopped trying to start it."""
     addresses: tuple[str, ...] = ()
     """host:port of its replicas' own servers, of those that have announced themselves."""
 
@@ -105,15 +107,14 @@ def reachable(
 ) -> set[Target]:
     """The versions that requests may be sent to.
 
-    A version must have had a live replica once. From then on it stays while its application is not failing: one that
-    lost its only replica, or whose replicas a restarted Ray Serve has not found again yet, is waited for in Ray Serve's
-    own queue.
+    A version must have had a live replica once. From then on it stays until Ray Serve gives it up: one that lost its
+    only replica, or whose replicas a restarted Ray Serve has not found again yet, is waited for in Ray Serve's own
+    queue.
     """
     return {
         target
         for target, app in running.items()
-        if app.status != "stopping"
-        and (app.live_replicas or (target in before and app.status != "unhealthy"))
+        if app.status != "stopping" and (app.live_replicas or (target in before and not app.given_up))
     }
 
 
@@ -122,24 +123,30 @@ def edge_table(
     live: AbstractSet[Target],
     *,
     proxies: Iterable[str],
-    addresses: Mapping[Target, tuple[str, ...]] | None = None,
+    running: Mapping[Target, RunningApp] | None = None,
 ) -> EdgeTable:
     """What edges route: the `live` versions, where their replicas listen, and the aliases and weights that lead there.
 
-    The share of a version that is not live is served by the others until it is.
+    The share of a version that is not live, or not well while another of its model is, is served by the others until
+    it is.
     """
-    states = list(states)
+    states, running = list(states), running or {}
+    ill = {target for target in live if target in running and running[target].status == "unhealthy"}
     targets = tuple(
         EdgeTarget(
             model=target.model,
             version=target.version,
             path_prefix=target.route_prefix,
-            replicas=tuple(sorted((addresses or {}).get(target, ()))),
+            replicas=tuple(sorted(running[target].addresses)) if target in running else (),
         )
         for target in sorted(live)
     )
     aliases = {state.model: state.aliases for state in states if state.aliases}
-    traffic = {state.model: weights for state in states if (weights := _live_weights(state, live))}
+    traffic = {
+        state.model: weights
+        for state in states
+        if (weights := _live_weights(state, live - ill) or _live_weights(state, live))
+    }
     body = EdgeTable(
         revision="", proxies=tuple(sorted(proxies)), targets=targets, aliases=aliases, traffic=traffic
     )

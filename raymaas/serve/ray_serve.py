@@ -116,6 +116,7 @@ def _running_app(name: str, app: Mapping[str, Any], known: Iterable[Announcement
         message=_reason(replica.get("message") or app.get("message") or ""),
         live_replicas=len(live),
         config_digest=(config.get("user_config") or {}).get("digest", ""),
+        given_up=app.get("status") == "DEPLOY_FAILED",
         addresses=tuple(one.address for one in known if one.app == name and one.replica in live),
     )
 

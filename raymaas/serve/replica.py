@@ -175,7 +175,7 @@ def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:
         "ray_actor_options": {"num_cpus": scaling.num_cpus, "num_gpus": scaling.num_gpus},
         # The default stops an old replica before its successor is ready.
         "max_surge_percent": 100,
-        "health_check_period_s": 5,
+        "health_check_period_s": 1,  # so long may a replica be dead before Ray Serve starts another
         "graceful_shutdown_timeout_s": _LEAVE_S + 5,
     }
     if scaling.max_replicas > scaling.min_replicas:

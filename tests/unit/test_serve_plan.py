@@ -1,5 +1,7 @@
 """Deciding what Ray Serve should run, and what edges are told of it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,12 +140,38 @@ def test_the_revision_names_the_content() -> None:
     assert revision({1: 100}) != revision({1: 90, 2: 10})
 
 
-def test_a_version_that_lost_its_replicas_is_waited_for_unless_it_fails() -> None:
+def test_edges_are_told_where_the_replicas_of_each_version_listen() -> None:
+    apps = {ONE: replace(running(ONE), addresses=("127.0.0.1:9", "127.0.0.1:8")), TWO: running(TWO)}
+
+    table = edge_table([state({1: 100})], reachable(apps), proxies=[], running=apps)
+
+    assert [target.replicas for target in table.targets] == [("127.0.0.1:8", "127.0.0.1:9"), ()]
+    moved = {**apps, ONE: running(ONE)}
+    assert table.revision != edge_table([state({1: 100})], set(apps), proxies=[], running=moved).revision
+
+
+def test_the_share_of_a_version_that_is_not_well_goes_to_those_that_are() -> None:
+    ill, well = running(ONE, live=0, status="unhealthy"), running(TWO)
+
+    def routed(apps: dict[Target, RunningApp]) -> tuple[list[int], dict[int, int]]:
+        live = reachable(apps, before={ONE, TWO})
+        table = edge_table([state({1: 90, 2: 10})], live, proxies=[], running=apps)
+        return [target.version for target in table.targets], table.traffic["digits"]
+
+    assert routed({ONE: running(ONE), TWO: well}) == ([1, 2], {1: 90, 2: 10})
+    assert routed({ONE: ill, TWO: well}) == ([1, 2], {2: 100}), "pinned requests still wait for it"
+    assert routed({ONE: ill, TWO: running(TWO, live=0, status="unhealthy")}) == ([1, 2], {1: 90, 2: 10})
+
+
+def test_a_version_that_lost_its_replicas_is_waited_for_until_it_is_given_up() -> None:
     gone = running(ONE, live=0, status="starting")
 
     assert reachable({ONE: gone}) == set()
     assert reachable({ONE: gone}, before={ONE}) == {ONE}
-    assert reachable({ONE: running(ONE, live=0, status="unhealthy")}, before={ONE}) == set()
+    ill = running(ONE, live=0, status="unhealthy")
+    assert reachable({ONE: ill}, before={ONE}) == {ONE}
+    assert reachable({ONE: replace(ill, given_up=True)}, before={ONE}) == set()
+    assert reachable({ONE: replace(ill, given_up=True, live_replicas=1)}, before={ONE}) == {ONE}
     assert reachable({ONE: running(ONE, live=1, status="unhealthy")}) == {ONE}
     assert reachable({ONE: running(ONE, status="stopping")}, before={ONE}) == set()
     assert reachable({}, before={ONE}) == set()
