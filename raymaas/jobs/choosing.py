@@ -40,6 +40,10 @@ class Limits:
         """Whether the gate lets the recipe through."""
         return self.gate.passes(trial.metrics[self.column], parent=self.reached)
 
+    def fits(self, trial: Trial) -> bool:
+        """Whether its coded file is small enough."""
+        return self.max_bytes is None or trial.metrics["bytes"] <= self.max_bytes
+
     def serves(self, tried: Tried) -> bool:
         """Whether it has a runtime that passes the gate and answers in time."""
         served = tried.served
@@ -70,9 +74,7 @@ def within(trials: Sequence[Trial], limits: Limits, *, run_id: str) -> list[Tria
             "Search gentler settings, or raise max_loss",
             run=run_id,
         )
-    small = [
-        trial for trial in good if limits.max_bytes is None or trial.metrics["bytes"] <= limits.max_bytes
-    ]
+    small = [trial for trial in good if limits.fits(trial)]
     if not small:
         least = min(good, key=lambda trial: trial.metrics["bytes"])
         raise RunFailed(

@@ -148,6 +148,10 @@ def _front(trials: Sequence[Trial], limits: Limits) -> set[str]:
 
 
 def _knee(trials: Sequence[Trial], limits: Limits) -> str:
-    """That of the recipes that pass; empty when none does."""
-    good = [trial for trial in trials if isinstance(trial.outcome, Finished) and limits.passes(trial)]
+    """That of the recipes that pass and are small enough; empty when none is."""
+    good = [
+        trial
+        for trial in trials
+        if isinstance(trial.outcome, Finished) and limits.passes(trial) and limits.fits(trial)
+    ]
     return knee([limits.candidate(trial) for trial in good], limits.gate.objectives).name if good else ""

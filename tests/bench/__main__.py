@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import compression, edge, registry, training, workers
+from tests.bench import compression, edge, registry, serving, training, workers
 
 BENCHMARKS = {
     "compression": compression.main,
     "registry": registry.main,
     "edge": edge.main,
+    "serving": serving.main,
     "training": training.main,
     "workers": workers.main,
 }

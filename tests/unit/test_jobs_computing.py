@@ -355,6 +355,15 @@ def test_what_each_pass_brought_is_told_from_the_files_it_left(case: Case) -> No
     assert all(each.latency is not None and each.latency.rows == 64 for each in found)
 
 
+def test_teaching_without_a_student_is_not_asked_for_bytes_or_speed(case: Case) -> None:
+    (_, coded), *_ = case.stages
+    taught = [("distill", coded), ("prune", coded)]
+    found = passes_found(taught, case.parent, case.versions, case.rows, runtime="torch", wanted=INTEGERS)
+
+    assert found[0].flag == ""
+    assert "no smaller file" in found[1].flag
+
+
 def test_a_stage_that_the_runtime_cannot_load_is_told_untimed(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 from compression_examples import LIMITS, RUN, found, trial, tried
 from registry_examples import memory_store
@@ -123,6 +124,8 @@ def test_the_knee_of_those_that_pass_is_marked() -> None:
     trials = [trial("a", 100, 0.951), trial("b", 120, 0.959), trial("c", 400, 0.96), trial("d", 90, 0.5)]
 
     assert [dot.name for dot in view_of(trials, SCALE).dots if dot.is_knee] == ["b"]
+    tight = replace(SCALE, limits=replace(SCALE.limits, max_bytes=110))
+    assert [dot.name for dot in view_of(trials, tight).dots if dot.is_knee] == ["a"]
 
 
 def test_what_was_won_is_a_share_of_what_could_be() -> None:
