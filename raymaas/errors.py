@@ -2,11 +2,13 @@
 
     RaymaasError
       InvalidInput     change the request
+        TooLarge       send less at once
       NotFound         that model, version, alias or run does not exist
       AlreadyExists    someone else wrote it first; read it and decide
       Denied           use another key
       QuotaExceeded    wait `retry_after_s`
       Unavailable      retry; nothing was done
+      DeadlineExceeded allow more time, or ask for less
       OutcomeUnknown   look before you retry; it may have been done
       IntegrityError   the bytes are not what was published; nothing was loaded
       Refused          a policy or a present use forbids it; the message names which
@@ -36,6 +38,10 @@ class InvalidInput(RaymaasError):
     code = "invalid-input"
 
 
+class TooLarge(InvalidInput):
+    code = "too-large"
+
+
 class NotFound(RaymaasError):
     code = "not-found"
 
@@ -61,6 +67,10 @@ class QuotaExceeded(RaymaasError):
 
 class Unavailable(RaymaasError):
     code = "unavailable"
+
+
+class DeadlineExceeded(RaymaasError):
+    code = "deadline-exceeded"
 
 
 class OutcomeUnknown(RaymaasError):
@@ -94,11 +104,13 @@ _BY_CODE: dict[str, type[RaymaasError]] = {
     cls.code: cls
     for cls in (
         InvalidInput,
+        TooLarge,
         NotFound,
         AlreadyExists,
         Denied,
         QuotaExceeded,
         Unavailable,
+        DeadlineExceeded,
         OutcomeUnknown,
         IntegrityError,
         Refused,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from raymaas.errors import InvalidInput
 from raymaas.specs.retention import Retention
@@ -24,7 +25,10 @@ class Settings(Retention):
         description="Folder of everything local: clusters, logs, and the store unless set otherwise."
     )
     storage: str = Field(description="Store URL, file:// or s3://; default file://<home>/store.")
-    host: str = Field("127.0.0.1", description="Address the edge listens on; loopback until keys exist.")
+    host: str = Field(
+        "127.0.0.1",
+        description="IP address the edge listens on; another than loopback needs API keys, see `raymaas keys`.",
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port the edge listens on; 0 takes a free one.")
     dashboard_port: int = Field(
         8265, ge=0, le=65535, description="Port of Ray's dashboard; 0 takes a free one."
@@ -51,12 +55,14 @@ class Settings(Retention):
         default=None, description="Edge the client talks to; default that of the local cluster."
     )
 
+    api_key: SecretStr | None = Field(
+        default=None, description="API key the client sends; in the file only if nobody else can read it."
+    )
+
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        if host not in ("127.0.0.1", "::1"):
-            raise ValueError("there are no API keys yet, so the edge listens on 127.0.0.1 or ::1 only")
-        return host
+    def _ip(cls, host: str) -> str:
+        return str(ipaddress.ip_address(host))
 
     @property
     def run_dir(self) -> Path:

@@ -23,11 +23,13 @@ from raymaas.errors import NotFound, Refused
 from raymaas.registry.blobs import GRACE
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.collector import Collector
+from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
+from raymaas.registry.usage import Usages
 from raymaas.registry.versions import Versions
 from raymaas.serve.comparison import comparison_of
 from raymaas.settings import Settings
@@ -46,13 +48,14 @@ class Registry:
     states: States
     policies: Policies
     runs: Runs
+    keys: Keys
 
 
 def open_registry(storage: str) -> Registry:
     store = open_store(storage)
     versions = Versions(store)
     states = States(store, compare=comparison_of(versions))
-    return Registry(store, versions, states, Policies(store), Runs(store))
+    return Registry(store, versions, states, Policies(store), Runs(store), Keys(store))
 
 
 def open_collector(store: Store, settings: Settings, *, grace: timedelta) -> Collector:
@@ -122,7 +125,7 @@ def control(run_dir: Path) -> None:
         Path(plan.run_dir, SERVE_STARTED_FILE).touch()
     # Whatever a replica was given besides its scaling: another one of these, and it is deployed again.
     release = sha256_hex(f"{source_sha256()} {secret_sha256} {plan.storage}".encode())
-    controller = Controller(registry.states, backend, release=release)
+    controller = Controller(registry.states, backend, release=release, ring=registry.keys.ring)
     jobs = RayJobs(partial(JobSubmissionClient, plan.dashboard_url), registry.runs, now=registry.store.now)
     app = build_app(
         ControlParts(
@@ -133,6 +136,8 @@ def control(run_dir: Path) -> None:
             resumption=Resumption(registry.store, registry.runs, registry.versions),
             lineages=Lineages(registry.store, card_of=partial(find_card, registry.store)),
             reports=Reports(registry.store),
+            keys=registry.keys,
+            usages=Usages(registry.store, registry.keys),
             submitter=jobs,
             deployments=controller,
             cluster=PlanView(plan),

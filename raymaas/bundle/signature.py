@@ -22,11 +22,13 @@ NUMPY_DTYPES: Mapping[DType, np.dtype] = {
 
 def with_defaults(signature: Signature, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`inputs` and, for those left out that have a default, that value in every row."""
+    absent = [spec for spec in signature.inputs if spec.default is not None and spec.name not in inputs]
+    if not absent:
+        return dict(inputs)
     rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
     filled = {
         spec.name: np.full((rows, *spec.shape[1:]), spec.default, dtype=NUMPY_DTYPES[spec.dtype])
-        for spec in signature.inputs
-        if spec.default is not None and spec.name not in inputs
+        for spec in absent
     }
     return {**inputs, **filled}
 
@@ -37,23 +39,37 @@ def check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> int:
     Raises InvalidInput naming the input, what was expected and what came.
     """
     expected = {spec.name: spec for spec in signature.inputs}
-    for name in sorted(inputs.keys() - expected.keys()):
+    if not inputs.keys() <= expected.keys():
+        name = min(inputs.keys() - expected.keys())
         raise InvalidInput(f"input {name!r} is unknown; this model takes {', '.join(expected)}")
     for name, spec in expected.items():
-        if name not in inputs:
+        array = inputs.get(name)
+        if array is None:
             raise InvalidInput(f"input {name!r} is missing; send {_text(spec)}")
-        array = inputs[name]
-        fits = array.ndim == len(spec.shape) and all(
-            want in (-1, got) for want, got in zip(spec.shape, array.shape, strict=True)
-        )
-        if array.dtype != NUMPY_DTYPES[spec.dtype] or not fits:
+        if array.dtype != NUMPY_DTYPES[spec.dtype] or not _fits(array.shape, spec.shape):
             raise InvalidInput(f"input {name!r} must be {_text(spec)}, got {array.dtype} {list(array.shape)}")
         if len(array) == 0:
             raise InvalidInput(f"input {name!r} has no rows; send at least one")
-    rows = {name: len(inputs[name]) for name in expected}
-    if len(set(rows.values())) > 1:
-        raise InvalidInput(f"inputs must have equally many rows, got {rows}")
-    return next(iter(rows.values()))
+        _check_range(array, spec)
+    rows = {len(array) for array in inputs.values()}
+    if len(rows) > 1:
+        counts = {name: len(inputs[name]) for name in expected}
+        raise InvalidInput(f"inputs must have equally many rows, got {counts}")
+    return rows.pop()
+
+
+def _check_range(array: np.ndarray, spec: TensorSpec) -> None:
+    """A network that looks values up in a table fails on those beyond it."""
+    for beyond, bound in ((np.less, spec.low), (np.greater, spec.high)):
+        if bound is not None and beyond(array, bound).any():
+            low, high = ("any" if end is None else f"{end:g}" for end in (spec.low, spec.high))
+            raise InvalidInput(f"input {spec.name!r}: a number is out of range; it may be {low} to {high}")
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        want in (-1, got) for want, got in zip(wanted, shape, strict=True)
+    )
 
 
 def _text(spec: TensorSpec) -> str:

@@ -69,11 +69,12 @@ def ask_with_client(client: Client, expected: Expected) -> None:
     expected.require(answer.outputs["probabilities"], slice(None), way="the Python client")
 
 
-def ask_over_http(url: str, expected: Expected, *, requests: int) -> None:
+def ask_over_http(url: str, expected: Expected, *, requests: int, api_key: str | None) -> None:
     """As somebody with curl would: Open Inference Protocol JSON, one row a request, no client of ours."""
     manifest, name = expected.manifest, expected.manifest.signature.inputs[0].name
     path = f"/v2/models/{manifest.model}/versions/{manifest.version}/infer"
-    with httpx.Client(base_url=url, timeout=30, trust_env=False) as http:
+    headers = {"x-api-key": api_key} if api_key else {}
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as http:
         for row in range(requests):
             data = expected.x_ND[row : row + 1]
             tensor = {"name": name, "datatype": "FP32", "shape": data.shape, "data": data.ravel().tolist()}
@@ -117,8 +118,9 @@ def count_answers(
 class Steady:
     """A caller that goes on asking while something else happens, and remembers who answered when."""
 
-    def __init__(self, url: str, model: str, row_1D: np.ndarray) -> None:
+    def __init__(self, url: str, model: str, row_1D: np.ndarray, *, api_key: str | None = None) -> None:
         self._url, self._model, self._row_1D = url, model, row_1D
+        self._api_key = api_key
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask, name="steady-caller")
         self.failures: list[str] = []
@@ -163,7 +165,7 @@ class Steady:
         )
 
     def _ask(self) -> None:
-        with Client(self._url) as client:
+        with Client(self._url, api_key=self._api_key) as client:
             while not self._stop.is_set():
                 begun = time.monotonic()
                 try:

@@ -26,14 +26,45 @@ Why = Annotated[str, typer.Option(help="Kept in the model's history.")]
 def deploy(
     context: typer.Context,
     reference: VersionArgument,
-    replicas: Annotated[int | None, typer.Option(min=1, help="Replicas kept running.")] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(min=0, help="Replicas kept running; 0: one starts for the first request."),
+    ] = None,
     max_replicas: Annotated[
         int | None, typer.Option(min=1, help="Scale up to this many under load; default --replicas.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Compute threads of a replica.")] = None,
+    cpus: Annotated[
+        float | None, typer.Option(min=0, help="CPUs reserved for a replica in Ray's books.")
+    ] = None,
     gpus: Annotated[float | None, typer.Option(min=0, help="GPUs reserved for a replica.")] = None,
+    memory_mb: Annotated[
+        int | None, typer.Option("--memory-mb", min=0, help="Memory reserved for a replica in Ray's books.")
+    ] = None,
+    pip: Annotated[
+        list[str] | None, typer.Option(help="A package Ray installs for the replicas; may be repeated.")
+    ] = None,
+    idle_s: Annotated[
+        float | None, typer.Option("--idle", min=0, help="Seconds of little to do before a replica ends.")
+    ] = None,
     runtime: Annotated[
         str | None, typer.Option(help=f"auto, or one of the version's own: {', '.join(RUNTIMES)}.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--max-latency-ms",
+            min=0.1,
+            help="What a request should take at most; requests that wait for a busy model are joined accordingly.",
+        ),
+    ] = None,
+    result_cache_mb: Annotated[
+        int | None,
+        typer.Option(
+            "--result-cache-mb",
+            min=0,
+            help="Memory of a replica for answers, given again when the same bytes are asked again.",
+        ),
     ] = None,
     request_log: Annotated[
         str | None, typer.Option(help="Which requests are recorded for lineage: all, errors or off.")
@@ -48,14 +79,22 @@ def deploy(
     Example:
 
       raymaas deploy digits@2 --replicas 1 --max-replicas 4
+
+      raymaas deploy digits@2 --replicas 0 --idle 300   # no replica while nobody asks
     """
     scaling = scaling_from(
         {
             "min_replicas": replicas,
-            "max_replicas": max_replicas or replicas,
+            "max_replicas": max_replicas or (replicas and max(1, replicas)),
             "threads": threads,
+            "num_cpus": cpus,
             "num_gpus": gpus,
+            "memory_mb": memory_mb,
+            "pip": pip or None,
+            "downscale_delay_s": idle_s,
             "runtime": runtime,
+            "max_latency_ms": max_latency_ms,
+            "result_cache_mb": result_cache_mb,
             "request_log": request_log,
         }
     )

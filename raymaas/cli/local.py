@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shlex
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from raymaas.errors import InvalidInput, NotFound, RaymaasError
+from raymaas.errors import InvalidInput, NotFound, RaymaasError, Refused
 
 if TYPE_CHECKING:
     from raymaas.cluster.plan import ClusterPlan
@@ -52,8 +53,15 @@ def up(
     port: Port = None,
     dashboard_port: DashboardPort = None,
     cpus: Annotated[int | None, typer.Option(help="CPUs Ray may use; default all.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IP",
+            help="Address the edge listens on; others than loopback need API keys: `raymaas keys`.",
+        ),
+    ] = None,
 ) -> None:
-    """Start a Ray head, the controller and the edge on this machine, all on loopback.
+    """Start a Ray head, the controller and the edge on this machine, all on loopback unless told otherwise.
 
     A bucket's credentials are those of the usual AWS chain, in this shell:
     AWS_ACCESS_KEY_ID, AWS_PROFILE, ~/.aws. A joined head needs its own.
@@ -70,7 +78,9 @@ def up(
     """
     from raymaas.cluster import lifecycle
 
-    settings = settings_from_environment(storage=storage, port=port, dashboard_port=dashboard_port, cpus=cpus)
+    settings = settings_from_environment(
+        storage=storage, port=port, dashboard_port=dashboard_port, cpus=cpus, host=host
+    )
     console = Console(stderr=True)
     join = None
     if address:
@@ -91,6 +101,11 @@ def up(
             progress=lambda text: spinner.update(text),
         )
     console.print(f"raymaas runs at [bold]{plan.url}[/]")
+    if not ipaddress.ip_address(plan.host).is_loopback:
+        console.print(
+            f"[yellow]warning:[/] the edge listens on {plan.host} and speaks plain HTTP: keys and rows can be read on "
+            "the way. Put a proxy with TLS before it."
+        )
     console.print(f"  store      {plan.storage}")
     console.print(f"  dashboard  {plan.dashboard_url}")
     console.print("  next       raymaas train jobs/train_digits.yaml")
@@ -250,11 +265,17 @@ def storage_in_use(settings: Settings, chosen: str | None) -> str:
 
 def up_options(settings: Settings) -> Any:
     from raymaas.cluster.lifecycle import UpOptions
+    from raymaas.registry.keys import Keys
     from raymaas.store import open_store, require_conditions
 
     store = open_store(settings.storage)
     # Here, so that a bad URL, bucket, credential or server is told before anything starts.
     require_conditions(store)
+    if not ipaddress.ip_address(settings.host).is_loopback and Keys(store).ring() is None:
+        raise Refused(
+            f"the edge is to listen on {settings.host}, where others can reach it, and {store.url} has no API keys;"
+            f" create the first: raymaas keys create NAME --scope admin --storage '{store.url}'"
+        )
     return UpOptions(
         run_dir=str(settings.run_dir),
         storage=store.url,

@@ -17,6 +17,7 @@ from raymaas.cli import (
     exchange,
     gc,
     init,
+    keys,
     lineage,
     local,
     models,
@@ -27,8 +28,9 @@ from raymaas.cli import (
     schema,
     sweep,
     train,
+    usage,
 )
-from raymaas.cli.show import fail
+from raymaas.cli.show import Server, fail
 from raymaas.errors import RaymaasError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -46,6 +48,8 @@ models.app.add_typer(lineage.app)
 app.add_typer(models.app, name="models")
 app.add_typer(deploy.app)
 app.add_typer(predict.app)
+app.add_typer(keys.app, name="keys")
+app.add_typer(usage.app)
 app.add_typer(schema.app)
 app.add_typer(init.app)
 app.add_typer(gc.app)
@@ -64,6 +68,14 @@ def raymaas(
         str | None,
         typer.Option(metavar="URL", help="The server. Default RAYMAAS_URL, else http://127.0.0.1:8080."),
     ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Sent with every request; see `raymaas keys`. Default RAYMAAS_API_KEY, which others cannot see in "
+            "a list of processes.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -74,7 +86,7 @@ def raymaas(
 
       raymaas --url http://gpu-box:8080 models list
     """
-    context.obj = url
+    context.obj = Server(url, api_key)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -64,8 +64,9 @@ class Served:
 class Walk:
     """The steps, in order, over one client; each raises CheckFailed when it did not give what it must."""
 
-    def __init__(self, client: Client, registry: Registry, console: Console) -> None:
+    def __init__(self, client: Client, registry: Registry, console: Console, *, api_key: str | None) -> None:
         self._client = client
+        self._api_key = api_key
         self._registry = registry
         self._console = console
 
@@ -108,14 +109,15 @@ class Walk:
             f"sending {len(expected.x_ND)} test digits to {reference} through the client and over plain HTTP"
         )
         ask_with_client(self._client, expected)
-        ask_over_http(self._client.url, expected, requests=_HTTP_REQUESTS)
+        ask_over_http(self._client.url, expected, requests=_HTTP_REQUESTS, api_key=self._api_key)
         return Served(expected, *latencies_ms(self._client, expected, requests=_LATENCY_REQUESTS))
 
     def split(self, old: Served, new: Served) -> Counter[int]:
         """Give the new version a tenth of the traffic, and count who answers."""
         weights = {old.manifest.version: 100 - _SPLIT_PERCENT, new.manifest.version: _SPLIT_PERCENT}
         self.say("traffic " + "  ".join(f"version {v}: {w} %" for v, w in weights.items()))
-        with Steady(self._client.url, old.manifest.model, old.expected.x_ND[0]) as steady:
+        row_1D = old.expected.x_ND[0]
+        with Steady(self._client.url, old.manifest.model, row_1D, api_key=self._api_key) as steady:
             self._client.traffic(old.manifest.model, weights, why="quickstart")
             steady.seconds_until_answered_by(new.manifest.version, since=time.monotonic(), timeout_s=20.0)
         versions = {served.manifest.version: served.expected for served in (old, new)}
@@ -131,7 +133,7 @@ class Walk:
     def promote_and_roll_back(self, old: Served, new: Served) -> None:
         """Two moves under steady requests: each seen in answers at once, and no request fails."""
         model, versions = old.manifest.model, (old.manifest.version, new.manifest.version)
-        with Steady(self._client.url, model, old.expected.x_ND[0]) as steady:
+        with Steady(self._client.url, model, old.expected.x_ND[0], api_key=self._api_key) as steady:
             self._client.promote(f"{model}@{versions[1]}", why="quickstart")
             seen_s = steady.seconds_until_only(
                 versions[1], since=time.monotonic(), timeout_s=_MOVE_SEEN_WITHIN_S
@@ -178,8 +180,9 @@ def walk(settings: Settings, *, environment: Mapping[str, str], keep: bool, stop
     )
     try:
         say(console, f"raymaas runs at {plan.url}")
-        with Client(plan.url) as client:
-            steps = Walk(client, wiring.open_registry(plan.storage), console)
+        api_key = settings.api_key.get_secret_value() if settings.api_key else None
+        with Client(plan.url, api_key=api_key) as client:
+            steps = Walk(client, wiring.open_registry(plan.storage), console, api_key=api_key)
             dense = steps.serve(steps.train())
             if client.models.state(dense.manifest.model).traffic.get(dense.manifest.version) != 100:
                 client.promote(dense.expected.reference, why="quickstart")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -24,28 +25,38 @@ _PIPE_COLUMNS = 10_000
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+@dataclass(frozen=True)
+class Server:
+    """What the global options say of the server; None where they say nothing."""
+
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+
 def client_of(context: typer.Context) -> Client:
-    """The client for the global `--url`, else for what `usual_url` says, else for the client's own default."""
-    url: str | None = context.obj
-    return Client(url or usual_url(os.environ))
+    """The client for the global options, else for what `usual_server` says, else for the client's own default."""
+    asked: Server = context.obj
+    usual = usual_server(os.environ)
+    return Client(asked.url or usual.url, api_key=asked.api_key or usual.api_key)
 
 
-def usual_url(environment: Mapping[str, str]) -> str | None:
-    """RAYMAAS_URL or the `url` of the settings file, else that of the cluster that runs from this user's home.
+def usual_server(environment: Mapping[str, str]) -> Server:
+    """What RAYMAAS_URL, RAYMAAS_API_KEY and the settings file say; without a url, that of the cluster that runs here.
 
-    None when nothing says: the core install knows no clusters.
+    No url when nothing says: the core install knows no clusters.
     """
     from raymaas.settings import load_settings
 
     settings = load_settings(environment)
+    api_key = settings.api_key.get_secret_value() if settings.api_key else None
     if settings.url:
-        return settings.url
+        return Server(settings.url, api_key)
     try:
         from raymaas.cluster.lifecycle import read_plan
     except ModuleNotFoundError:
-        return None
+        return Server(None, api_key)
     plan = read_plan(settings.run_dir)
-    return plan.url if plan else None
+    return Server(plan.url if plan else None, api_key)
 
 
 def output() -> Console:

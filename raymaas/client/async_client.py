@@ -15,11 +15,12 @@ from raymaas.client import calls, comparing, evaluating, waiting
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.client.jobfile import JobSource
+from raymaas.client.keys import AsyncKeys
 from raymaas.client.link import AsyncLink
 from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.submitting import submission
-from raymaas.client.wire import server_url
+from raymaas.client.wire import key_to_send, server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.comparison import RunComparison
 from raymaas.specs.compression import CompressJob
@@ -39,15 +40,23 @@ from raymaas.specs.versions import ModelVersion
 class AsyncClient:
     """Talks to the raymaas server at `url`, else at RAYMAAS_URL, else at http://127.0.0.1:8080.
 
-    Each exchange may take `timeout_s`. Reads and predictions are sent again a few times when a connection
-    breaks; writes never are. Errors are the classes of `raymaas.errors`, as the server raised them. Close it,
-    or use `async with`.
+    It sends `api_key`, else RAYMAAS_API_KEY, else no key. Each exchange may take `timeout_s`. Reads and predictions
+    are sent again a few times when a connection breaks; writes never are. Errors are the classes of `raymaas.errors`,
+    as the server raised them. Close it, or use `async with`.
     """
 
-    def __init__(self, url: str | None = None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
-        self._link = AsyncLink(server_url(url, os.environ), timeout_s=timeout_s)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        key = key_to_send(api_key, os.environ)
+        self._link = AsyncLink(server_url(url, os.environ), timeout_s=timeout_s, api_key=key)
         self.models = AsyncModels(self._link)
         self.runs = AsyncRuns(self._link)
+        self.keys = AsyncKeys(self._link)
 
     @property
     def url(self) -> str:

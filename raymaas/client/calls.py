@@ -15,11 +15,14 @@ from raymaas.errors import InvalidInput
 from raymaas.specs.api import (
     AliasRequest,
     ClusterStatus,
+    CreatedKey,
     Deployment,
     DeploymentList,
     DeployRequest,
     History,
     HistoryEntry,
+    KeyList,
+    KeyRequest,
     LogPart,
     ModelList,
     ModelSummary,
@@ -36,6 +39,7 @@ from raymaas.specs.api import (
     VersionList,
 )
 from raymaas.specs.base import Spec, canonical_json
+from raymaas.specs.keys import Grant, KeyFacts, without_secret
 from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
@@ -44,6 +48,7 @@ from raymaas.specs.reports import EvaluationReport, RecordedComparison
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
+from raymaas.specs.usage import Usage
 from raymaas.specs.versions import ModelVersion
 
 A = TypeVar("A")
@@ -241,6 +246,28 @@ def run_stop(run_id: str) -> Call[Run]:
 def run_resume(run_id: str, *, from_epoch: int | None, settings: Sequence[str]) -> Call[Run]:
     body = ResumeRequest(from_epoch=from_epoch, settings=tuple(settings))
     return _write("POST", f"{_run_path(run_id)}/resume", Run, body)
+
+
+def keys() -> Call[tuple[KeyFacts, ...]]:
+    return _then(_get(f"{API}/keys", KeyList), lambda page: page.keys)
+
+
+def key_create(grant: Grant, *, why: str) -> Call[CreatedKey]:
+    return _write("POST", f"{API}/keys", CreatedKey, KeyRequest(grant=grant, why=why))
+
+
+def key_revoke(which: str, *, why: str) -> Call[KeyFacts]:
+    path = f"{API}/keys/{_segment(without_secret(which))}"
+    return Call(Request("DELETE", path, {"why": why} if why else {}), _reader(KeyFacts))
+
+
+def usage(*, since: datetime | None, model: str | None, key: str | None) -> Call[Usage]:
+    query = {
+        "since": since.astimezone(UTC).isoformat() if since else None,
+        "model": model,
+        "key": without_secret(key) if key else None,
+    }
+    return _get(f"{API}/usage", Usage, {name: value for name, value in query.items() if value is not None})
 
 
 def _get(path: str, cls: type[SpecT], query: Mapping[str, str] | None = None) -> Call[SpecT]:

@@ -17,17 +17,18 @@ DEFAULT_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 
 
-def http_options(url: str, *, timeout_s: float) -> dict[str, Any]:
+def http_options(url: str, *, timeout_s: float, api_key: str | None = None) -> dict[str, Any]:
     """Arguments for `httpx.Client` and `httpx.AsyncClient` alike.
 
     Proxy variables of the environment are not followed: the server is most often on this very machine.
     """
     if timeout_s <= 0:
         raise InvalidInput(f"timeout_s must be above 0, got {timeout_s}")
+    headers = {"x-raymaas-user": header_text(os_user()), "accept": "application/json"}
     return {
         "base_url": url,
         "timeout": httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        "headers": {"x-raymaas-user": header_text(os_user()), "accept": "application/json"},
+        "headers": headers | ({"authorization": f"Bearer {api_key}"} if api_key else {}),
         "trust_env": False,
     }
 
@@ -47,7 +48,7 @@ def request_options(request: Request) -> dict[str, Any]:
         "url": request.path,
         "params": dict(request.query),
         "content": request.body,
-        "headers": headers,
+        "headers": headers | dict(request.headers),
     }
 
 

@@ -29,9 +29,9 @@ class _Base:
 class Link(_Base):
     """Blocks. May be shared by threads, as httpx.Client may."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, api_key: str | None = None) -> None:
         super().__init__(url)
-        self._http = httpx.Client(**http_options(url, timeout_s=timeout_s))
+        self._http = httpx.Client(**http_options(url, timeout_s=timeout_s, api_key=api_key))
 
     def call(self, call: Call[T]) -> T:
         return self.run(exchange(call, url=self.url))
@@ -74,9 +74,9 @@ class Link(_Base):
 class AsyncLink(_Base):
     """Awaits. Belongs to one event loop, as httpx.AsyncClient does."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(self, url: str, *, timeout_s: float, api_key: str | None = None) -> None:
         super().__init__(url)
-        self._http = httpx.AsyncClient(**http_options(url, timeout_s=timeout_s))
+        self._http = httpx.AsyncClient(**http_options(url, timeout_s=timeout_s, api_key=api_key))
 
     async def call(self, call: Call[T]) -> T:
         return await self.run(exchange(call, url=self.url))

@@ -17,6 +17,7 @@ from raymaas.errors import (
     OutcomeUnknown,
     QuotaExceeded,
     RaymaasError,
+    TooLarge,
     Unavailable,
     error_from_wire,
 )
@@ -24,6 +25,7 @@ from raymaas.specs.problem import Problem
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 URL_VARIABLE = "RAYMAAS_URL"
+KEY_VARIABLE = "RAYMAAS_API_KEY"
 
 _BY_STATUS: Mapping[int, type[RaymaasError]] = {
     400: InvalidInput,
@@ -33,7 +35,7 @@ _BY_STATUS: Mapping[int, type[RaymaasError]] = {
     405: InvalidInput,
     408: Unavailable,
     409: AlreadyExists,
-    413: InvalidInput,
+    413: TooLarge,
     415: InvalidInput,
     422: InvalidInput,
     429: QuotaExceeded,
@@ -47,7 +49,8 @@ _BY_STATUS: Mapping[int, type[RaymaasError]] = {
 class Request:
     """One HTTP request below the server's URL.
 
-    `repeatable`: sending it twice leaves the server as sending it once does; only then is it retried.
+    `repeatable`: sending it twice leaves the server as sending it once does; only then is it retried. `headers`, in
+    lower case, go before those every request has.
     """
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
@@ -55,6 +58,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     repeatable: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,16 @@ def server_url(url: str | None, environ: Mapping[str, str]) -> str:
     chosen = (url or environ.get(URL_VARIABLE) or DEFAULT_URL).rstrip("/")
     if not chosen.startswith(("http://", "https://")):
         raise InvalidInput(f"{chosen!r} is not a URL such as {DEFAULT_URL}; correct --url or {URL_VARIABLE}")
+    return chosen
+
+
+def key_to_send(key: str | None, environ: Mapping[str, str]) -> str | None:
+    """`key`, else RAYMAAS_API_KEY, else None. Raises InvalidInput, without showing it, for what no header can hold."""
+    chosen = key or environ.get(KEY_VARIABLE) or None
+    if chosen is not None and not (chosen.isascii() and chosen.isprintable() and " " not in chosen):
+        raise InvalidInput(
+            f"the API key has blanks or other characters that no key has; correct --api-key or {KEY_VARIABLE}"
+        )
     return chosen
 
 

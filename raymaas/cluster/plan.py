@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from pathlib import Path
 from typing import Literal
@@ -51,7 +52,10 @@ class ClusterPlan(Document):
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        """Where this machine reaches the edge: at loopback when it listens on every address."""
+        at = ipaddress.ip_address(self.host)
+        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(at), str(at))
+        return f"http://[{local}]:{self.port}" if at.version == 6 else f"http://{local}:{self.port}"
 
     @property
     def control_url(self) -> str:

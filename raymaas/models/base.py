@@ -131,6 +131,7 @@ def signature_of(task: Task, facts: Facts) -> Signature:
     adversarial     real [-1], the chance that a row is from the data
     """
     outputs: Mapping[str, tuple[int, ...]]
+    taken = facts.input
     match task:
         case "classification":
             return classifier_signature(facts.input, facts.classes)
@@ -138,11 +139,12 @@ def signature_of(task: Task, facts: Facts) -> Signature:
             outputs = {"prediction": (-1,)}
         case "language":
             outputs = {"bits_per_byte": (-1,), "next": (-1, 256)}
+            taken = facts.input.model_copy(update={"low": 0, "high": 255})
         case "density":
             outputs = {"elbo": (-1,), "reconstruction": facts.input.shape}
         case "adversarial":
             outputs = {"real": (-1,)}
-    return Signature(inputs=(facts.input,), outputs=_tensors(outputs))
+    return Signature(inputs=(taken,), outputs=_tensors(outputs))
 
 
 def classifier_signature(data_input: TensorSpec, classes: tuple[str, ...]) -> Signature:

@@ -27,6 +27,8 @@ from raymaas.specs.versions import Signature, TensorSpec
 
 _BYTES = 256
 _BEGIN = 256  # the mark before a row
+_MOST_BYTES = 4096  # of one generated text; a replica writes them one after another
+_COLDEST = 1e-3  # logits divided by less are beyond what float32 holds
 
 
 class GPTConfig(BlockConfig, NetworkConfig):
@@ -101,8 +103,10 @@ class GPT(Chained, SelfSupervised):
         signature = Signature(
             inputs=(
                 TensorSpec(name="prompt", dtype="BYTES", shape=(-1,)),
-                TensorSpec(name="max_bytes", dtype="INT32", shape=(-1,), default=200),
-                TensorSpec(name="temperature", dtype="FP32", shape=(-1,), default=0.8),
+                TensorSpec(
+                    name="max_bytes", dtype="INT32", shape=(-1,), default=200, low=0, high=_MOST_BYTES
+                ),
+                TensorSpec(name="temperature", dtype="FP32", shape=(-1,), default=0.8, low=0, high=100),
                 TensorSpec(name="top_k", dtype="INT32", shape=(-1,), default=50),
                 TensorSpec(name="seed", dtype="INT64", shape=(-1,), default=0),
             ),
@@ -128,7 +132,7 @@ class GPT(Chained, SelfSupervised):
         """What the network writes after `prompt`, `max_bytes` bytes. The same arguments give the same text.
 
         Each byte is drawn from the `top_k` most probable (0: from all), their logits divided by `temperature`; at
-        temperature 0 it is the most probable one. Of what is longer than a row, the last part is seen.
+        temperature 0, or next to it, it is the most probable one. Of what is longer than a row, the last part is seen.
         """
         chance = torch.Generator().manual_seed(seed)
         text = bytearray(prompt)
@@ -140,7 +144,7 @@ class GPT(Chained, SelfSupervised):
 
 
 def _drawn(logits_V: torch.Tensor, *, temperature: float, top_k: int, chance: torch.Generator) -> int:
-    if temperature <= 0:
+    if temperature < _COLDEST:
         return int(logits_V.argmax())
     likeliest = logits_V.topk(top_k if 0 < top_k < _BYTES else _BYTES)
     probabilities_K = (likeliest.values / temperature).softmax(dim=-1)

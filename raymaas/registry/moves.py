@@ -275,7 +275,7 @@ def _scaling_text(scaling: Scaling | None) -> str:
     if scaling is None:
         return "not deployed"
     low, high = scaling.min_replicas, scaling.max_replicas
-    words = [f"{low}..{high} replicas" if high > low else f"{low} replica{'s' if low > 1 else ''}"]
+    words = [f"{low}..{high} replicas" if high > low else f"{low} replica{'' if low == 1 else 's'}"]
     given = scaling.model_dump(exclude_defaults=True, exclude={"min_replicas", "max_replicas"})
     return " ".join(words + [f"{field}={value}" for field, value in given.items()])
 

@@ -68,11 +68,36 @@ class Requests:
             raise self._unknown(model, version, request_id, more=next(newest_first, None))
         return found
 
+    def since(self, moment: datetime, *, model: str | None = None) -> Iterator[RequestChunk]:
+        """The chunks, of all versions or of one model's, that may hold requests answered after `moment`.
+
+        Raises InvalidInput when there are too many to read at once, before any is read.
+        """
+        found = list(islice(self._keys_since(moment, model), self._chunks_per_search + 1))
+        if len(found) > self._chunks_per_search:
+            raise InvalidInput(
+                f"more than {self._chunks_per_search} pieces of the request log are younger than"
+                f" {moment.isoformat(timespec='seconds')}; ask for a shorter time, or for one model"
+            )
+        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
+            for key, raw in zip(found, pool.map(self._read, found), strict=True):
+                if raw:
+                    yield RequestChunk.unseal(raw, source=key)
+
     def older_than(self, moment: datetime) -> Iterator[str]:
         """Keys of the chunks of all versions whose requests were answered before `moment`."""
+        for model, version in self._versions():
+            yield from self._chunks(model, version, before=moment)
+
+    def _keys_since(self, moment: datetime, only: str | None) -> Iterator[str]:
+        for model, version in self._versions():
+            if only in (None, model):
+                yield from self._chunks(model, version, since=moment)
+
+    def _versions(self) -> Iterator[tuple[str, int]]:
         for model in self._store.children(REQUESTS):
             for version in self._store.children(f"{REQUESTS}{model}/"):
-                yield from self._chunks(model, int(version), before=moment)
+                yield model, int(version)
 
     def _search(self, keys: Iterable[str], model: str, version: int, request_id: str) -> RequestRecord | None:
         wanted = request_id.encode()
@@ -145,4 +170,5 @@ def record_of(chunk: RequestChunk, request_id: str) -> RequestRecord:
         status=chunk.statuses[row],
         milliseconds=chunk.microseconds[row] / 1000,
         rows=chunk.rows[row],
+        key_id=chunk.key_of(row),
     )

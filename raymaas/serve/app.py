@@ -1,7 +1,8 @@
 """One version's HTTP application: bare ASGI, complete in itself, the same behind any server.
 
 It answers the Open Inference Protocol below whatever prefix it is mounted at (the ASGI `root_path`), refuses callers
-without the edge's secret, and records every answer it gives. It knows neither Ray nor the store.
+without the edge's secret, and records every answer it gives. It knows neither Ray nor the store. A request that is
+wrong is answered 4xx, whatever it holds: 5xx is for faults of ours.
 """
 
 from __future__ import annotations
@@ -9,19 +10,37 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
 
-from raymaas.bundle.runtimes.base import Runtime
+from raymaas import __version__
 from raymaas.bundle.signature import check_inputs, with_defaults
-from raymaas.errors import Denied, InvalidInput, NotFound, QuotaExceeded, RaymaasError, Unavailable
-from raymaas.serve import oip
+from raymaas.errors import (
+    DeadlineExceeded,
+    Denied,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    RaymaasError,
+    TooLarge,
+    Unavailable,
+)
+from raymaas.serve.coding import WORTH_BYTES, chosen_coding, deflated, inflate
+from raymaas.serve.deadlines import TIMEOUT_HEADER, sooner, timeout_of_header
+from raymaas.serve.disconnects import WhileConnected
+from raymaas.serve.oip import describe
+from raymaas.serve.oip.answer import JSON_HEADERS, Headers, encode
+from raymaas.serve.oip.limits import MAX_BODY_BYTES, refuse_large
+from raymaas.serve.oip.request import JSON, Head, decode
+from raymaas.serve.oip.statistics import Statistics
+from raymaas.serve.result_cache import ResultCache, key_of
+from raymaas.specs.tensors import LENGTH_HEADER
 from raymaas.specs.versions import Signature
 
 Scope = MutableMapping[str, Any]
@@ -30,8 +49,13 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 EDGE_HEADER = b"x-raymaas-edge"
 REQUEST_ID_HEADER = b"x-request-id"
+KEY_HEADER = b"x-raymaas-key"  # the id of the caller's key, which the edge has checked; never the key
 INFER = "infer"
-MAX_BODY_BYTES = 16 * 1024 * 1024
+
+_HEALTH = ("/v2/health/live", "/v2/health/ready")
+_DESCRIPTIONS = ("", "ready", "config", "stats")
+_LENGTH_HEADER = LENGTH_HEADER.encode()
+_ANY_OR_JSON = (b"*/*", b"application/json")
 
 log = logging.getLogger("raymaas.replica")
 
@@ -39,13 +63,20 @@ log = logging.getLogger("raymaas.replica")
 class Recorder(Protocol):
     """Told of each finished request. It is called between two others, so it must not wait for anything."""
 
-    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None: ...
+    def __call__(
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
+    ) -> None: ...
 
 
 class Compute(Protocol):
-    """Runs the model off the event loop: arrays in, arrays out, one batch at a time."""
+    """Runs the model: arrays in, arrays out. Cancelling it drops what has not begun.
 
-    async def __call__(self, method: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+    Raises DeadlineExceeded after `timeout_s`, and QuotaExceeded when too much waits.
+    """
+
+    async def __call__(
+        self, method: str, inputs: dict[str, np.ndarray], *, timeout_s: float | None = None
+    ) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -69,10 +100,10 @@ class Served:
         return self.methods[method]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     status: int
     body: bytes
+    headers: Headers = JSON_HEADERS
     rows: int | None = None
 
 
@@ -80,27 +111,72 @@ class InferenceApp:
     """The ASGI callable of one version.
 
     `secret_sha256` is the hex digest of the edge's secret: knowing it does not let anybody in. Every request but the
-    two health checks must carry the secret in `x-raymaas-edge`, or is answered 401.
+    two health checks must carry the secret in `x-raymaas-edge`, or is answered 401. Applications of one replica may
+    share their `statistics` and their `cache`, without which nothing is cached.
     """
 
-    def __init__(self, served: Served, *, compute: Compute, secret_sha256: str, record: Recorder) -> None:
+    def __init__(
+        self,
+        served: Served,
+        *,
+        compute: Compute,
+        secret_sha256: str,
+        record: Recorder,
+        statistics: Statistics | None = None,
+        cache: ResultCache[Answer] | None = None,
+    ) -> None:
         self._served = served
         self._compute = compute
         self._secret_sha256 = secret_sha256
         self._record = record
+        self._statistics = statistics or Statistics()
+        self._cache = cache
+        self._actions = _actions(served)
 
-    async def predict(self, body: bytes, method: str = INFER) -> Answer:
+    async def predict(
+        self, body: bytes, method: str = INFER, head: Head = JSON, *, timeout_s: float | None = None
+    ) -> Answer:
         """Decode, check against the method's signature, run, encode."""
         served = self._served
         signature = served.signature_of(method)
-        request = oip.decode(body, signature)
-        inputs = with_defaults(signature, request.inputs)
-        rows = check_inputs(signature, inputs)
-        outputs = await self._compute(method, inputs)
-        encoded = oip.encode(
-            request, outputs, model=served.model, version=served.version, signature=signature
+        began = time.perf_counter()
+        try:
+            request = decode(body, signature, head)
+            inputs = with_defaults(signature, request.inputs)
+            rows = check_inputs(signature, inputs)
+            read = time.perf_counter()
+            outputs = await self._compute(method, inputs, timeout_s=sooner(timeout_s, request.timeout_s))
+            computed = time.perf_counter()
+            answer = encode(request, outputs, model=served.model, version=served.version, signature=signature)
+        except BaseException:
+            self._statistics.failed(time.perf_counter() - began)
+            raise
+        self._statistics.answered(
+            rows=rows,
+            reading_s=read - began,
+            computing_s=computed - read,
+            writing_s=time.perf_counter() - computed,
         )
-        return Answer(200, encoded, rows=rows)
+        return Answer(200, answer.body, answer.headers, rows)
+
+    async def _predicted(
+        self, body: bytes, method: str, asked: Mapping[bytes, bytes], receive: Receive
+    ) -> Answer:
+        """The answer to a request that is wholly here: from the cache, or predicted while the caller is there."""
+        head, timeout_s = _head(asked), timeout_of_header(asked.get(TIMEOUT_HEADER))
+        if self._cache is None:
+            async with WhileConnected(receive):
+                return await self.predict(body, method, head, timeout_s=timeout_s)
+        began = time.perf_counter()
+        key = key_of(f"{self._served.model}@{self._served.version}", method, body, head)
+        kept = self._cache.get(key)
+        if kept is not None:
+            self._statistics.repeated(time.perf_counter() - began)
+            return kept
+        async with WhileConnected(receive):
+            answer = await self.predict(body, method, head, timeout_s=timeout_s)
+        self._cache.put(key, answer)
+        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -108,106 +184,146 @@ class InferenceApp:
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1003})
         started = time.perf_counter()
-        request_id = _header(scope, REQUEST_ID_HEADER)
+        asked: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = asked.get(REQUEST_ID_HEADER, b"").decode("latin-1")
         try:
-            answer = await self._route(scope, receive)
+            answer = await self._route(scope, asked, receive)
         except RaymaasError as error:
-            answer = Answer(_status(error), _error_body(str(error), error.code, request_id))
+            body = _error_body(str(error), error.code, request_id)
+            answer = Answer(_status(error), body, _error_headers(error))
         except Exception:
             log.exception("request %s failed", request_id)
             sentence = (
                 "the model failed on this request; its replica's log has the reason under this request id"
             )
             answer = Answer(500, _error_body(sentence, RaymaasError.code, request_id))
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(answer.body)).encode()),
-        ]
+        body, headers = _coded(answer, asked)
+        headers.append((b"content-length", str(len(body)).encode()))
         if request_id:
-            headers.append((REQUEST_ID_HEADER, request_id.encode()))
+            headers.append((REQUEST_ID_HEADER, asked[REQUEST_ID_HEADER]))
         seconds = time.perf_counter() - started
-        self._record(status=answer.status, seconds=seconds, request_id=request_id, rows=answer.rows)
+        key_id = asked.get(KEY_HEADER, b"").decode("latin-1")
+        self._record(
+            status=answer.status, seconds=seconds, request_id=request_id, rows=answer.rows, key_id=key_id
+        )
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.body", "body": body})
         return None
 
-    async def _route(self, scope: Scope, receive: Receive) -> Answer:
-        method, parts = scope["method"], _path_below_mount(scope)
-        if parts in (["v2", "health", "live"], ["v2", "health", "ready"]):
+    async def _route(self, scope: Scope, asked: Mapping[bytes, bytes], receive: Receive) -> Answer:
+        # Ray Serve and newer ASGI servers leave root_path inside path; older ones strip it.
+        path: str = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
+        if path in _HEALTH:
             return _json({"live": True, "ready": True})
-        self._check_secret(scope)
-        if parts == ["v2"]:
-            return _json({"name": "raymaas", "version": "2", "extensions": []})
-        action = self._action(parts)
-        if method == "POST" and action and "/" not in action:
-            self._served.signature_of(action)
-            return await self.predict(await _read_body(scope, receive), action)
-        if (method, action) == ("GET", "ready"):
-            return _json({"name": self._served.model, "ready": True})
-        if (method, action) == ("GET", ""):
-            served = self._served
-            return _json(
-                oip.metadata(
-                    model=served.model,
-                    version=served.version,
-                    runtime=served.runtime,
-                    signature=served.signature,
-                    methods=served.methods,
-                )
+        self._check_secret(asked)
+        action = self._actions.get(path)
+        if action is not None and scope["method"] == "POST" and action not in _DESCRIPTIONS:
+            return await self._predicted(await _read_body(asked, receive), action, asked, receive)
+        if action in _DESCRIPTIONS and scope["method"] in ("GET", "HEAD"):
+            return _json(self._description(action))
+        if path == "/v2":
+            return _json(describe.server(__version__, describe.REPLICA_EXTENSIONS))
+        raise self._nothing_at(scope["method"], path)
+
+    def _description(self, action: str) -> dict[str, Any]:
+        served = self._served
+        if action == "ready":
+            return {"name": served.model, "ready": True}
+        if action == "stats":
+            return self._statistics.answer(model=served.model, version=served.version)
+        if action == "config":
+            return describe.config(
+                model=served.model,
+                version=served.version,
+                runtime=served.runtime,
+                signature=served.signature,
             )
-        raise NotFound(
-            f"{method} {scope['path']} is not a path of this model; POST .../infer or GET .../ready"
+        return describe.metadata(
+            model=served.model,
+            version=served.version,
+            runtime=served.runtime,
+            signature=served.signature,
+            methods=served.methods,
         )
 
-    def _action(self, parts: list[str]) -> str:
-        """What follows the model and its optional version in the path; NotFound when it names another version."""
+    def _nothing_at(self, method: str, path: str) -> NotFound:
         served = self._served
-        match parts:
+        match path.strip("/").split("/"):
             case ["v2", "models", served.model, "versions", served.version, *rest]:
-                return "/".join(rest)
+                pass
             case ["v2", "models", served.model, *rest] if rest[:1] != ["versions"]:
-                return "/".join(rest)
-        raise NotFound(f"this replica serves {served.model}@{served.version}, not {'/'.join(parts)}")
+                pass
+            case _:
+                return NotFound(f"this replica serves {served.model}@{served.version}, not {path[:200]}")
+        if method == "POST" and len(rest) == 1:
+            known = ", ".join((INFER, *served.methods))
+            return NotFound(
+                f"{served.model}@{served.version} does not answer {rest[0][:60]!r}; POST to one of {known}"
+            )
+        return NotFound(
+            f"{method} {path[:200]} is not a path of this model; POST .../infer, or GET the model, .../ready, "
+            ".../config or .../stats"
+        )
 
-    def _check_secret(self, scope: Scope) -> None:
-        given = hashlib.sha256(_header(scope, EDGE_HEADER).encode("latin-1")).hexdigest()
+    def _check_secret(self, asked: Mapping[bytes, bytes]) -> None:
+        given = hashlib.sha256(asked.get(EDGE_HEADER, b"")).hexdigest()
         if not hmac.compare_digest(given, self._secret_sha256):
             raise Denied("this replica answers only through its edge; send the request to the edge's URL")
+
+
+def _actions(served: Served) -> dict[str, str]:
+    """Each path that is answered, and what follows the model and its optional version in it."""
+    model = f"/v2/models/{served.model}"
+    return {
+        f"{path}/{action}".rstrip("/"): action
+        for path in (model, f"{model}/versions/{served.version}")
+        for action in (*_DESCRIPTIONS, INFER, *served.methods)
+    }
 
 
 def all_of(*recorders: Recorder) -> Recorder:
     """One recorder that tells each, in order."""
 
-    def record(*, status: int, seconds: float, request_id: str, rows: int | None) -> None:
+    def record(*, status: int, seconds: float, request_id: str, rows: int | None, key_id: str) -> None:
         for each in recorders:
-            each(status=status, seconds=seconds, request_id=request_id, rows=rows)
+            each(status=status, seconds=seconds, request_id=request_id, rows=rows, key_id=key_id)
 
     return record
 
 
-def compute_with(runtime: Runtime, run_off_loop: Callable[..., Awaitable[Any]]) -> Compute:
-    """`runtime` made awaitable by `run_off_loop(function, argument)`."""
-
-    async def compute(method: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        function = runtime.run if method == INFER else partial(runtime.call, method)
-        outputs: dict[str, np.ndarray] = await run_off_loop(function, inputs)
-        return outputs
-
-    return compute
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes:
-    chunks, size = [], 0
-    while True:
+async def _read_body(asked: Mapping[bytes, bytes], receive: Receive) -> bytes:
+    """The whole body, inflated. Raises TooLarge before more than the limit is held."""
+    chunks, size, more = [], 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Unavailable("the caller went away before its request was complete")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > MAX_BODY_BYTES:
-            raise InvalidInput(f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer rows per request")
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+        refuse_large(size)
+        more = message.get("more_body", False)
+    encoding = asked.get(b"content-encoding", b"").decode("latin-1")
+    return inflate(b"".join(chunks), encoding, max_bytes=MAX_BODY_BYTES)
+
+
+def _head(asked: Mapping[bytes, bytes]) -> Head:
+    length, accept = asked.get(_LENGTH_HEADER), asked.get(b"accept", b"*/*")
+    content_type = asked.get(b"content-type", b"application/json")
+    if length is None and content_type == b"application/json" and accept in _ANY_OR_JSON:
+        return JSON
+    return Head(content_type.decode("latin-1"), (length or b"").decode("latin-1"), accept.decode("latin-1"))
+
+
+def _coded(answer: Answer, asked: Mapping[bytes, bytes]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Body and headers, compressed where the caller takes that and it is worth it."""
+    accepted = asked.get(b"accept-encoding")
+    coding = (
+        chosen_coding(accepted.decode("latin-1")) if accepted and len(answer.body) >= WORTH_BYTES else None
+    )
+    if coding is None:
+        return answer.body, list(answer.headers)
+    told = ((b"content-encoding", coding.encode()), (b"vary", b"accept-encoding"))
+    return deflated(answer.body, coding), [*answer.headers, *told]
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -218,20 +334,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def _path_below_mount(scope: Scope) -> list[str]:
-    # Ray Serve and newer ASGI servers leave root_path inside path; older ones strip it.
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return path.strip("/").split("/")
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    for key, value in scope["headers"]:
-        if key == name:
-            text: str = value.decode("latin-1")
-            return text
-    return ""
-
-
 def _json(value: dict[str, Any]) -> Answer:
     return Answer(200, orjson.dumps(value))
 
@@ -240,8 +342,16 @@ def _error_body(sentence: str, code: str, request_id: str) -> bytes:
     return orjson.dumps({"error": sentence, "code": code, "request_id": request_id or None})
 
 
+def _error_headers(error: RaymaasError) -> Headers:
+    if not isinstance(error, QuotaExceeded):
+        return JSON_HEADERS
+    return (*JSON_HEADERS, (b"retry-after", str(max(1, math.ceil(error.retry_after_s))).encode()))
+
+
 def _status(error: RaymaasError) -> int:
     match error:
+        case TooLarge():
+            return 413
         case InvalidInput():
             return 400
         case Denied():
@@ -252,4 +362,6 @@ def _status(error: RaymaasError) -> int:
             return 429
         case Unavailable():
             return 503
+        case DeadlineExceeded():
+            return 504
     return 500

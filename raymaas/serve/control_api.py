@@ -7,6 +7,8 @@ from fastapi import APIRouter, FastAPI
 from raymaas import __version__
 from raymaas.serve.api.border import add_border
 from raymaas.serve.api.edges import edges_router
+from raymaas.serve.api.gate import Gate
+from raymaas.serve.api.keys import keys_router
 from raymaas.serve.api.lineage import lineage_router
 from raymaas.serve.api.models import models_router
 from raymaas.serve.api.parts import (
@@ -49,8 +51,9 @@ def build_app(parts: ControlParts) -> FastAPI:
     api.include_router(policies_router(parts))
     api.include_router(lineage_router(parts))
     api.include_router(runs_router(parts))
+    api.include_router(keys_router(parts))
     app.include_router(api)
     app.include_router(protocol_router(parts, release=__version__))
     app.include_router(edges_router(parts))
-    add_border(app)
+    add_border(app, Gate(parts.keys.ring))
     return app

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from raymaas.errors import RaymaasError
 from raymaas.registry.states import States
 from raymaas.serve.plan import Action, RunningApp, Start, Target, edge_table, plan, reachable, wanted_apps
 from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.keys import EdgeKey, KeyRing
 from raymaas.specs.serving import EdgeTable, ModelState
 
 log = logging.getLogger("raymaas.controller")
@@ -33,10 +35,18 @@ class ServeBackend(Protocol):
 class Controller:
     """The reconcile loop. `poke()` makes it look at once; `table()` serves the edge agents."""
 
-    def __init__(self, states: States, backend: ServeBackend, *, release: str) -> None:
+    def __init__(
+        self,
+        states: States,
+        backend: ServeBackend,
+        *,
+        release: str,
+        ring: Callable[[], KeyRing | None] = lambda: None,
+    ) -> None:
         self._states = states
         self._backend = backend
         self._release = release
+        self._ring = ring
         self._wake = threading.Event()
         self._changed = threading.Condition()
         self._table: EdgeTable | None = None
@@ -69,11 +79,13 @@ class Controller:
     def reconcile(self) -> list[Action]:
         """One round: read what is wanted and what runs, publish the edge table, act on the difference."""
         states = [state for model in self._states.models() if (state := self._states.current(model))]
+        ring = self._ring()
+        keys = [key.for_edge() for key in ring.live] if ring else []
         # A moved alias or weight need not wait for Ray Serve: versions that ran a moment ago still do.
         if self._table is not None:
-            self._publish(states, self._running, self._proxies)
+            self._publish(states, keys, self._running, self._proxies)
         running, proxies = self._backend.running()
-        self._publish(states, running, proxies)
+        self._publish(states, keys, running, proxies)
         actions = plan(wanted_apps(states), running, release=self._release)
         if actions:
             log.info("applying %s", ", ".join(_describe(action) for action in actions))
@@ -101,10 +113,14 @@ class Controller:
             return self._table if newer() else None
 
     def _publish(
-        self, states: list[ModelState], running: dict[Target, RunningApp], proxies: tuple[str, ...]
+        self,
+        states: list[ModelState],
+        keys: list[EdgeKey],
+        running: dict[Target, RunningApp],
+        proxies: tuple[str, ...],
     ) -> None:
         live = reachable(running, before=self._live)
-        table = edge_table(states, live, proxies=proxies, running=running)
+        table = edge_table(states, live, proxies=proxies, running=running, keys=keys)
         with self._changed:
             self._running, self._proxies, self._live = running, proxies, live
             if self._table is None or self._table.revision != table.revision:

@@ -85,9 +85,19 @@ class FastLane:
         if b" 200 " not in status:
             raise RuntimeError(f"the replica's own server at {self.address} answered {status!r}")
 
+    def quiet_s(self) -> float:
+        """How long nobody has asked anything; looking after its health is not asking."""
+        return time.monotonic() - self._mount.last_at
+
+    def cpu_s(self) -> float:
+        """The CPU time its thread has taken: reading requests and writing answers."""
+        assert self._thread.ident is not None
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+
     async def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
         """`asked`, on this server's loop, awaited on the caller's: what both lanes share lives on one loop."""
         assert self._loop is not None
+        self._mount.last_at = time.monotonic()
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
 
     def leave(self, *, quiet_s: float, at_most_s: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from raymaas.specs.base import canonical_json
+from raymaas.specs.keys import EdgeKey
 from raymaas.specs.serving import EdgeTable, EdgeTarget, ModelState, Scaling
 
 
@@ -107,14 +108,15 @@ def reachable(
 ) -> set[Target]:
     """The versions that requests may be sent to.
 
-    A version must have had a live replica once. From then on it stays until Ray Serve gives it up: one that lost its
-    only replica, or whose replicas a restarted Ray Serve has not found again yet, is waited for in Ray Serve's own
-    queue.
+    A version must have had a live replica once, or be one that Ray Serve is to start for its first request. From then
+    on it stays until Ray Serve gives it up: one that lost its only replica, or whose replicas a restarted Ray Serve has
+    not found again yet, is waited for in Ray Serve's own queue.
     """
     return {
         target
         for target, app in running.items()
-        if app.status != "stopping" and (app.live_replicas or (target in before and not app.given_up))
+        if app.status != "stopping"
+        and (app.live_replicas or app.status == "ready" or (target in before and not app.given_up))
     }
 
 
@@ -124,8 +126,10 @@ def edge_table(
     *,
     proxies: Iterable[str],
     running: Mapping[Target, RunningApp] | None = None,
+    keys: Iterable[EdgeKey] = (),
 ) -> EdgeTable:
     """What edges route: the `live` versions, where their replicas listen, and the aliases and weights that lead there.
+    And the `keys` of those who may ask.
 
     The share of a version that is not live, or not well while another of its model is, is served by the others until
     it is.
@@ -148,7 +152,12 @@ def edge_table(
         if (weights := _live_weights(state, live - ill) or _live_weights(state, live))
     }
     body = EdgeTable(
-        revision="", proxies=tuple(sorted(proxies)), targets=targets, aliases=aliases, traffic=traffic
+        revision="",
+        proxies=tuple(sorted(proxies)),
+        targets=targets,
+        aliases=aliases,
+        traffic=traffic,
+        keys=tuple(keys),
     )
     digest = hashlib.sha256(canonical_json(body.model_dump(mode="json"))).hexdigest()[:16]
     return body.model_copy(update={"revision": digest})

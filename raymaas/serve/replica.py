@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import ray
 from ray import serve
 from ray.serve import metrics
 
+from raymaas.bundle.probes import PROBES, read_probes
+from raymaas.bundle.runtimes.base import Runtime
 from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.versions import Versions
 from raymaas.serve.announcing import Announcement, announce, withdraw
-from raymaas.serve.app import InferenceApp, Recorder, Served, all_of, compute_with
+from raymaas.serve.app import InferenceApp, Recorder, Served, all_of
+from raymaas.serve.autoscaling import BUSY, Busy, ByLoad
+from raymaas.serve.batching import keeps_rows_apart
+from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
 from raymaas.serve.fast_lane import FastLane
+from raymaas.serve.oip.statistics import Statistics
 from raymaas.serve.plan import Target
 from raymaas.serve.request_log import RequestLog
+from raymaas.serve.result_cache import ResultCache
 from raymaas.specs.serving import Scaling
 from raymaas.store import Store, open_store
 
@@ -32,6 +37,7 @@ _MAX_ONGOING_REQUESTS = 256
 _LONGEST_BATCH_S = 120.0
 _QUIET_S = 1.5  # edges hear within that time that a replica is leaving: the controller looks once a second
 _LEAVE_S = 15.0
+_TELL_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ class MetricsRecorder:
             # A dict for each: Ray Serve writes its own tags into the one it is given.
             metric.set_default_tags({"model": target.model, "version": str(target.version)})
 
-    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None:
+    def __call__(
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
+    ) -> None:
         tags = {"status": str(status)}
         self._requests.inc(tags=tags)
         if status >= 400:
@@ -96,9 +104,8 @@ class Replica:
             device="cuda" if spec.scaling.num_gpus else "cpu",
             say=logging.getLogger("ray.serve").info,  # the replica's own log, among Ray's
         )
-        # One thread: one batch at a time uses the compute threads it was given, and the event loop stays free.
-        self._batch_since: float | None = None
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._queue = _queue(self._runtime, spec.scaling, probes=versions.read_file(manifest, PROBES))
+        self._busy = Busy(time.monotonic())
         recorders: list[Recorder] = [MetricsRecorder(spec.target)]
         if self._request_log:
             self._request_log.start()
@@ -110,13 +117,19 @@ class Replica:
             runtime=self._runtime.name,
             methods=manifest.methods,
         )
-        app = partial(InferenceApp, served, secret_sha256=spec.secret_sha256, record=all_of(*recorders))
-        compute = compute_with(self._runtime, self._off_loop)
+        app = partial(
+            InferenceApp,
+            served,
+            secret_sha256=spec.secret_sha256,
+            record=all_of(*recorders),
+            statistics=Statistics(self._queue.figures),
+            cache=ResultCache(spec.scaling.result_cache_mb << 20) if spec.scaling.result_cache_mb else None,
+        )
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        lane = FastLane(app(compute=compute), host=host, prefix=spec.target.route_prefix)
-        self._lane, self._slow_app = lane, app(compute=lambda *asked: lane.run(compute(*asked)))
+        self._lane = FastLane(app(compute=self._queue), host=host, prefix=spec.target.route_prefix)
+        self._slow_app = app(compute=self._compute_on_the_lane)
         replica = serve.get_replica_context().replica_id.unique_id
-        self._announcement = Announcement(spec.target.app_name, replica, lane.address)
+        self._announcement = Announcement(spec.target.app_name, replica, self._lane.address)
         announce(self._announcement)
 
     def __del__(self) -> None:
@@ -134,28 +147,41 @@ class Replica:
     def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Nothing to change in place: the digest in `user_config` is there for the controller to read back."""
 
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What Ray Serve's autoscaler is told: how busy the busier of this replica's threads was since last time."""
+        assert self._lane
+        compute_s = self._queue.figures().compute_s
+        busy = self._busy.since_last(time.monotonic(), self._lane.cpu_s(), compute_s)
+        # Its health is looked after many times a second: only one that is not busy at all may go when nobody asks.
+        return {BUSY: 0.0 if self._lane.quiet_s() > 2 * _TELL_S else busy}
+
     async def check_health(self) -> None:
         """Raises when the replica's own server does not answer, or a batch has kept the compute thread for too long.
 
         A long queue is no illness.
         """
-        since = self._batch_since
-        if since is not None and time.monotonic() - since > _LONGEST_BATCH_S:
+        if self._queue.computing_for_s() > _LONGEST_BATCH_S:
             raise RuntimeError(f"a batch has been computing for more than {_LONGEST_BATCH_S:g} s")
         if self._lane:
             await self._lane.probe()
 
-    async def _off_loop(self, function: Callable[..., Any], argument: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._timed, function, argument
-        )
+    async def _compute_on_the_lane(
+        self, method: str, inputs: dict[str, np.ndarray], *, timeout_s: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """The queue, for requests that came in through Ray Serve, which has an event loop of its own."""
+        assert self._lane
+        asked = self._queue(method, inputs, timeout_s=timeout_s)
+        outputs: dict[str, np.ndarray] = await self._lane.run(asked)
+        return outputs
 
-    def _timed(self, function: Callable[..., Any], argument: Any) -> Any:
-        self._batch_since = time.monotonic()
-        try:
-            return function(argument)
-        finally:
-            self._batch_since = None
+
+def _queue(runtime: Runtime, scaling: Scaling, *, probes: bytes) -> ComputeQueue:
+    """What requests for `runtime` wait in; it has computed the version's probes and knows how long they take."""
+    rows, _ = read_probes(probes)
+    limits = QueueLimits(target_s=scaling.max_latency_ms / 1e3)
+    queue = ComputeQueue(runtime, joins=keeps_rows_apart(runtime, rows), limits=limits)
+    queue.warm_up(rows)
+    return queue
 
 
 def _request_log(spec: ReplicaSpec, store: Store) -> RequestLog | None:
@@ -166,23 +192,47 @@ def _request_log(spec: ReplicaSpec, store: Store) -> RequestLog | None:
     return RequestLog(store, spec.target, replica=replica, least_status=least_status)
 
 
+def _reserved(scaling: Scaling) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_cpus": scaling.num_cpus, "num_gpus": scaling.num_gpus}
+    if scaling.memory_mb:
+        options["memory"] = scaling.memory_mb << 20
+    if scaling.pip:
+        options["runtime_env"] = {"pip": list(scaling.pip)}
+    return options
+
+
+def _autoscaling(scaling: Scaling) -> dict[str, Any]:
+    return {
+        "min_replicas": scaling.min_replicas,
+        # The first one shows that the version can be served at all.
+        "initial_replicas": max(1, scaling.min_replicas),
+        "max_replicas": scaling.max_replicas,
+        "policy": {
+            "policy_function": f"{ByLoad.__module__}:{ByLoad.__name__}",
+            "policy_kwargs": {"target_busy": scaling.target_busy},
+        },
+        "upscale_delay_s": scaling.upscale_delay_s,
+        "downscale_delay_s": scaling.downscale_delay_s,
+        # Ray Serve calls it deprecated, and its replicas heed nothing else; 10 s otherwise.
+        "metrics_interval_s": _TELL_S,
+        "look_back_period_s": 2 * _TELL_S,
+    }
+
+
 def application(spec: ReplicaSpec, *, digest: str) -> serve.Application:
     """The Ray Serve application of one version. `digest` is readable from Serve's REST API as its user_config."""
     scaling = spec.scaling
     options: dict[str, Any] = {
         "user_config": {"digest": digest},
         "max_ongoing_requests": _MAX_ONGOING_REQUESTS,
-        "ray_actor_options": {"num_cpus": scaling.num_cpus, "num_gpus": scaling.num_gpus},
+        "ray_actor_options": _reserved(scaling),
         # The default stops an old replica before its successor is ready.
         "max_surge_percent": 100,
         "health_check_period_s": 1,  # so long may a replica be dead before Ray Serve starts another
         "graceful_shutdown_timeout_s": _LEAVE_S + 5,
     }
     if scaling.max_replicas > scaling.min_replicas:
-        options["autoscaling_config"] = {
-            "min_replicas": scaling.min_replicas,
-            "max_replicas": scaling.max_replicas,
-        }
+        options["autoscaling_config"] = _autoscaling(scaling)
     else:
         options["num_replicas"] = scaling.min_replicas
     deployment: Any = serve.deployment(name="replica", **options)(Replica)

@@ -14,6 +14,7 @@ import numpy as np
 from raymaas.errors import RaymaasError
 from raymaas.registry.requests import Requests
 from raymaas.serve.plan import Target
+from raymaas.specs.keys import KEY_ID
 from raymaas.specs.requests import RequestChunk
 from raymaas.store import Store
 
@@ -47,7 +48,7 @@ class RequestLog:
         self._target, self._replica = target, replica
         self._least_status = least_status
         self._clock = clock
-        self._waiting: deque[tuple[str, float, int, float, int | None]] = deque()
+        self._waiting: deque[tuple[str, float, int, float, int | None, str]] = deque()
         self._dropped = self._dropped_said = 0
         self._written_until = datetime(1970, 1, 1, tzinfo=UTC)
         self._unwritten: tuple[RequestChunk, datetime] | None = None
@@ -59,14 +60,16 @@ class RequestLog:
         """Write what is remembered every few seconds, from a thread of its own, until `close`."""
         self._thread.start()
 
-    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None:
+    def __call__(
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str = ""
+    ) -> None:
         """Remember one answer. Those without an id did not come through an edge, nor did those denied."""
         if status < self._least_status or status == _DENIED or not 0 < len(request_id) <= _LONGEST_ID:
             return
         if len(self._waiting) >= _MOST_WAITING:
             self._dropped += 1
             return
-        self._waiting.append((request_id, self._clock(), status, seconds, rows))
+        self._waiting.append((request_id, self._clock(), status, seconds, rows, key_id))
         if len(self._waiting) == PER_CHUNK:
             self._wake.set()
 
@@ -104,7 +107,10 @@ class RequestLog:
     def _chunk(self) -> RequestChunk:
         # One by one: the event loop appends meanwhile, to the same deque.
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), PER_CHUNK))]
-        request_ids, at_s, statuses, seconds, rows = zip(*taken, strict=True)
+        request_ids, at_s, statuses, seconds, rows, asked_by = zip(*taken, strict=True)
+        # Whoever reaches a replica's health may write what it likes there: a chunk must not fail of it.
+        key_ids = tuple(sorted(key_id for key_id in set(asked_by) if KEY_ID.fullmatch(key_id)))
+        number_of = {key_id: number for number, key_id in enumerate(key_ids, start=1)}
         dropped = self._dropped
         newly, self._dropped_said = dropped - self._dropped_said, dropped
         return RequestChunk(
@@ -116,6 +122,8 @@ class RequestLog:
             statuses=statuses,
             microseconds=_whole(seconds, 1e6),
             rows=rows,
+            key_ids=key_ids,
+            asked_with=tuple(number_of.get(key_id, 0) for key_id in asked_by),
             dropped=newly,
         )
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Base64Bytes, Field, JsonValue
 
 from raymaas.specs.base import OneLine, Spec
+from raymaas.specs.keys import Grant, KeyFacts
 from raymaas.specs.names import AliasName, Name
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
@@ -138,6 +139,27 @@ class PolicyList(Spec):
     """The policies in force, by alias."""
 
     policies: tuple[PolicyRevision, ...]
+
+
+class KeyRequest(Spec):
+    """Create a key for `grant`."""
+
+    grant: Grant
+    why: OneLine = ""
+
+
+class CreatedKey(Spec):
+    """A new key. Nobody can tell it again: only its digest is kept."""
+
+    key: str = Field(description="What the caller sends.", repr=False)
+    facts: KeyFacts
+    first: bool = Field(description="Until now nobody needed a key; from now on everybody does.")
+
+
+class KeyList(Spec):
+    """Every key there ever was, oldest first."""
+
+    keys: tuple[KeyFacts, ...]
 
 
 class DeploymentList(Spec):

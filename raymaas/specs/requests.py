@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from raymaas.specs.base import Document, Moment, Spec
+from raymaas.specs.keys import KeyId
 from raymaas.specs.names import Name
 
 
@@ -19,6 +22,7 @@ class RequestRecord(Spec):
     status: int = Field(description="HTTP status of the answer.")
     milliseconds: float = Field(description="From the replica's first look at the request to its answer.")
     rows: int | None = Field(description="Rows that were asked about; null when none were read.")
+    key_id: KeyId | None = Field(default=None, description="The API key it was asked with.")
 
 
 class RequestChunk(Document):
@@ -29,6 +33,7 @@ class RequestChunk(Document):
     """
 
     kind = "request-log"
+    format = 2
 
     model: Name
     version: int = Field(ge=1)
@@ -38,13 +43,33 @@ class RequestChunk(Document):
     statuses: tuple[int, ...]
     microseconds: tuple[int, ...]
     rows: tuple[int | None, ...]
+    key_ids: tuple[KeyId, ...] = Field(description="The API keys that asked, each once.")
+    asked_with: tuple[int, ...] = Field(description="Which of those, from 1; 0: without a key.")
     dropped: int = Field(
         ge=0, description="Requests not recorded since the chunk before: the store was behind."
     )
 
     @model_validator(mode="after")
     def _columns_of_one_length(self) -> RequestChunk:
-        columns = (self.request_ids, self.at_ms, self.statuses, self.microseconds, self.rows)
+        columns = (
+            self.request_ids,
+            self.at_ms,
+            self.statuses,
+            self.microseconds,
+            self.rows,
+            self.asked_with,
+        )
         if len({len(column) for column in columns}) != 1:
             raise ValueError("the columns of a request log have different lengths")
+        if self.asked_with and not 0 <= min(self.asked_with) <= max(self.asked_with) <= len(self.key_ids):
+            raise ValueError("a request names a key that the request log does not have")
         return self
+
+    @classmethod
+    def upgraded(cls, body: dict[str, Any], number: int) -> dict[str, Any]:
+        """Format 1 knew no keys."""
+        return body | {"key_ids": [], "asked_with": [0] * len(body["request_ids"])}
+
+    def key_of(self, row: int) -> KeyId | None:
+        number = self.asked_with[row]
+        return self.key_ids[number - 1] if number else None

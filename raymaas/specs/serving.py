@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from raymaas.specs.base import Document, Moment, OneLine, Spec
+from raymaas.specs.keys import EdgeKey
 from raymaas.specs.names import AliasName, Name
 from raymaas.specs.runtimes import RuntimeName
 
@@ -14,19 +15,48 @@ from raymaas.specs.runtimes import RuntimeName
 class Scaling(Spec):
     """How a version is run."""
 
-    min_replicas: int = Field(1, ge=1, description="Replicas kept running.")
-    max_replicas: int = Field(1, ge=1, description="Replicas at most; Ray Serve autoscales between the two.")
+    min_replicas: int = Field(
+        1,
+        ge=0,
+        description="Replicas kept running; with 0, one starts for the first request, which waits for it.",
+    )
+    max_replicas: int = Field(1, ge=1, description="Replicas at most; autoscaled between the two.")
+    target_busy: float = Field(
+        0.7,
+        gt=0,
+        le=1,
+        description="Fraction of its time that a replica is to be busy: more, and others start.",
+    )
+    upscale_delay_s: float = Field(5, ge=0, description="For so long they were too busy before others start.")
+    downscale_delay_s: float = Field(
+        60, ge=0, description="For so long they had little to do before one ends."
+    )
     num_cpus: float = Field(0.1, ge=0, description="CPUs reserved in Ray's books, not a limit on compute.")
     num_gpus: float = Field(0, ge=0, description="GPUs reserved per replica.")
+    memory_mb: int = Field(0, ge=0, description="Memory reserved per replica in Ray's books; 0: none.")
+    pip: tuple[OneLine, ...] = Field(
+        (), description="Packages that Ray installs for the replicas, such as tokenizers==0.21.0."
+    )
     threads: int = Field(1, ge=1, description="Compute threads a replica may use.")
     runtime: Literal["auto", RuntimeName] = Field(
         "auto",
         description="auto: first of the version's runtimes; of a compressed version the one that is the fastest on the "
         "serving node, among those that were about as fast where it was made.",
     )
+    max_latency_ms: float = Field(
+        100,
+        gt=0,
+        description="What a request should take at most: a busy model joins what waits into batches of half of this.",
+    )
+    result_cache_mb: int = Field(
+        0,
+        ge=0,
+        description="Memory of each replica for answers, given again when the same bytes are asked again.",
+    )
     request_log: Literal["all", "errors", "off"] = Field(
         "all",
-        description="Which requests are recorded: id, time, status and rows, 52 bytes each in the store.",
+        description="Which requests are recorded: id, time, status, rows and key, 55 bytes each in the store. Usage is "
+        "summed over them.",
     )
 
     @model_validator(mode="after")
@@ -131,7 +161,8 @@ class EdgeTarget(Spec):
     version: int = Field(ge=1)
     path_prefix: str = Field(description="Route prefix of its Serve application, e.g. '/models/digits/1'.")
     replicas: tuple[str, ...] = Field(
-        (), description="host:port of each replica that has announced itself; the proxies answer where none does."
+        (),
+        description="host:port of each replica that has announced itself; the proxies answer where none does.",
     )
 
 
@@ -148,4 +179,8 @@ class EdgeTable(Document):
     )
     traffic: dict[Name, dict[int, int]] = Field(
         default_factory=dict, description="Model to version to percent."
+    )
+    keys: tuple[EdgeKey, ...] = Field(
+        (),
+        description="The live API keys; with none, an edge on loopback answers everybody and others nobody.",
     )

@@ -28,6 +28,8 @@ class TensorSpec(Spec):
         default=None, description="Of an input that may be left out: its value in every row."
     )
     nullable: bool = Field(False, description="Whether null may stand where a value is missing.")
+    low: int | float | None = Field(default=None, description="Least value an input may hold; null: any.")
+    high: int | float | None = Field(default=None, description="Greatest value an input may hold; null: any.")
 
 
 class Signature(Spec):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import compression, edge, registry, serving, training, workers
+from tests.bench import compression, edge, fuzz, kills, registry, serving, training, workers
 
 BENCHMARKS = {
     "compression": compression.main,
     "registry": registry.main,
     "edge": edge.main,
+    "fuzz": fuzz.main,
+    "kills": kills.main,
     "serving": serving.main,
     "training": training.main,
     "workers": workers.main,

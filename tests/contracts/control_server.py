@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,9 +23,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from raymaas.bundle.signature import check_inputs
 from raymaas.data.cards import find_card
-from raymaas.errors import NotFound, RaymaasError
+from raymaas.errors import InvalidInput, NotFound, RaymaasError
 from raymaas.registry import moves
+from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.reports import Reports
@@ -33,9 +35,12 @@ from raymaas.registry.resolve import resolve
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
+from raymaas.registry.usage import Usages
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.serve.comparison import comparison_of
 from raymaas.serve.control_api import ControlParts, build_app
+from raymaas.serve.oip.answer import encode
+from raymaas.serve.oip.request import Head, decode
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.jobs import Component, TrainJob
@@ -43,6 +48,7 @@ from raymaas.specs.names import Reference
 from raymaas.specs.reports import EvaluationReport, Found
 from raymaas.specs.runs import EpochMetrics, Failed, Running, RunSpec, Stopped, Succeeded
 from raymaas.specs.serving import EdgeTable
+from raymaas.specs.tensors import LENGTH_HEADER
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, Signature, TensorSpec
 from raymaas.store import MemoryStore
 
@@ -118,6 +124,7 @@ class World:
         self.store = MemoryStore(utc_now)
         self.versions, self.policies, self.runs = Versions(self.store), Policies(self.store), Runs(self.store)
         self.reports = Reports(self.store)
+        self.keys = Keys(self.store)
         self.states = States(self.store, compare=comparison_of(self.versions))
         self.table_now: EdgeTable | None = EdgeTable(revision="r1", proxies=("127.0.0.1:1",))
 
@@ -138,6 +145,8 @@ class World:
             resumption=Resumption(self.store, self.runs, self.versions),
             lineages=Lineages(self.store, card_of=partial(find_card, self.store)),
             reports=self.reports,
+            keys=self.keys,
+            usages=Usages(self.store, self.keys),
             submitter=self,
             deployments=self,
             cluster=self,
@@ -222,7 +231,7 @@ class Edge:
                 return await self._control(scope, receive, send)
             request = Request(scope, receive)
             self._world.seen_request_ids.append(request.headers["x-request-id"])
-            response = infer(await request.body(), target.model, version)
+            response = infer(await request.body(), request.headers, target.model, version)
             response.headers["x-request-id"] = request.headers["x-request-id"]
             return await response(scope, receive, send)
         return await self._control(scope, receive, send)
@@ -238,23 +247,21 @@ class Switch:
         await self.app(scope, receive, send)
 
 
-def infer(body: bytes, model: str, version: int) -> Response:
-    """The plain form of an infer request, answered by `x @ WEIGHTS`."""
-    inputs = orjson.loads(body)["inputs"]
-    rows = np.array(inputs["x"] if isinstance(inputs, dict) else inputs, dtype=np.float32)
-    if rows.ndim != 2 or rows.shape[1] != 2:
-        sentence = f"input 'x': expected rows of 2 values, got shape {list(rows.shape)}"
-        return Response(orjson.dumps({"error": sentence, "code": "invalid-input"}), 400)
-    logits = rows @ WEIGHTS
+def infer(body: bytes, headers: Mapping[str, str], model: str, version: int) -> Response:
+    """An infer request of any form, answered by `x @ WEIGHTS`."""
+    signature = draft("r").signature
+    head = Head(headers.get("content-type", ""), headers.get(LENGTH_HEADER, ""))
+    try:
+        request = decode(body, signature, head)
+        check_inputs(signature, request.inputs)
+    except InvalidInput as error:
+        return Response(orjson.dumps({"error": str(error), "code": error.code}), 400)
+    logits = request.inputs["x"] @ WEIGHTS
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     outputs = {"logits": logits, "probabilities": shifted / shifted.sum(axis=1, keepdims=True)}
-    answer = {
-        "model_name": model,
-        "model_version": str(version),
-        "outputs": outputs,
-        "classes": ["plus", "minus"],
-    }
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    answer = encode(request, outputs, model=model, version=str(version), signature=signature)
+    told = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, headers=told)
 
 
 def _infer_target(scope: Scope) -> Reference | None:

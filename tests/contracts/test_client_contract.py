@@ -105,6 +105,7 @@ def test_arrays_are_answered_with_arrays(world: World, client: Any) -> None:
     world.deploy(1)
     prediction = client.model("digits").predict(np.array(ROWS, dtype=np.float32))
     np.testing.assert_allclose(prediction.outputs["logits"], [[3.0, -3.0], [-2.5, 2.5]])
+    assert prediction.outputs["logits"].dtype == np.float32
     assert prediction.labels == ["plus", "minus"]
     assert (prediction.model_name, prediction.model_version) == ("digits", 1)
 
@@ -162,17 +163,24 @@ def test_the_prediction_carries_the_request_id_that_was_sent(world: World, clien
 def test_rows_that_do_not_fit_are_invalid_input_in_the_servers_words(world: World, client: Any) -> None:
     world.publish()
     world.deploy(1)
-    with pytest.raises(InvalidInput, match=r"input 'x': expected rows of 2 values"):
+    with pytest.raises(InvalidInput, match=r"input 'x' must be FP32 .*, got float32 \[1, 3\]"):
         client.model("digits").predict([[1.0, 2.0, 3.0]])
 
 
-@pytest.mark.parametrize("rows", [np.array([[np.nan, 1.0]]), np.array([[1j, 2.0]]), [[object()]]])
-def test_rows_json_cannot_say_are_refused_before_sending(rows: Any, world: World, client: Any) -> None:
+@pytest.mark.parametrize("rows", [np.array([[1j, 2.0]]), {"x": np.array([[1j]])}, [[object()]]])
+def test_rows_that_cannot_be_said_are_refused_before_sending(rows: Any, world: World, client: Any) -> None:
     world.publish()
     world.deploy(1)
     with pytest.raises(InvalidInput):
         client.model("digits").predict(rows)
     assert world.seen_request_ids == []
+
+
+def test_only_the_server_knows_where_a_value_may_be_missing(world: World, client: Any) -> None:
+    world.publish()
+    world.deploy(1)
+    with pytest.raises(InvalidInput, match="input 'x': a number is NaN"):
+        client.model("digits").predict(np.array([[np.nan, 1.0]]))
 
 
 def test_predicting_what_nobody_serves_says_what_is_deployed(world: World, client: Any) -> None:

@@ -147,11 +147,11 @@ def test_a_body_beyond_the_limit_is_refused_announced_or_not(http: httpx.Client)
     problem(
         http.put("/api/v1/models/digits/aliases/prod", content=large, headers=json_headers),
         413,
-        "invalid-input",
+        "too-large",
     )
     pieces = (large[i : i + 100_000] for i in range(0, len(large), 100_000))
     answer = http.put("/api/v1/models/digits/aliases/prod", content=pieces, headers=json_headers)
-    assert "larger than" in problem(answer, 400, "invalid-input").detail
+    assert "larger than" in problem(answer, 413, "too-large").detail
 
 
 def test_a_request_id_is_echoed_or_made(http: httpx.Client) -> None:
@@ -276,6 +276,9 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
     paths = TypeAdapter(dict[str, dict[str, Any]]).validate_python(described["paths"])
     assert {p.removeprefix("/api/v1") for p in paths if p.startswith("/api/v1")} == {
         "/status",
+        "/keys",
+        "/keys/{which}",
+        "/usage",
         "/lineage/data/{fingerprint}",
         "/models",
         "/models/{model}",
@@ -324,6 +327,20 @@ def test_the_protocols_server_paths(world: World, http: httpx.Client) -> None:
         {"name": "digits", "version": "1", "state": "READY", "reason": ""},
         {"name": "digits", "version": "2", "state": "UNAVAILABLE", "reason": "no memory"},
     ]
+
+
+def test_the_protocol_says_what_the_server_has_and_refuses_to_move_what_runs(
+    world: World, http: httpx.Client
+) -> None:
+    world.publish()
+    extensions = http.get("/v2").json()["extensions"]
+    assert {"binary_tensor_data", "model_repository", "statistics", "model_configuration"} <= set(extensions)
+    for action, command in (("load", "raymaas deploy digits"), ("unload", "raymaas undeploy digits")):
+        refusal = http.post(f"/v2/repository/models/digits/{action}")
+        assert (refusal.status_code, refusal.json()["code"]) == (409, "refused")
+        assert command in refusal.json()["error"]
+    assert "did you mean 'digits'" in http.post("/v2/repository/models/digit/load").json()["error"]
+    assert "GET /v2/models/MODEL/stats" in http.get("/v2/models/stats").json()["error"]
 
 
 def test_not_ready_while_the_store_cannot_be_read(

@@ -14,6 +14,7 @@ from journey_home import Home, commands, everything_of, wait_until
 
 from raymaas.client import Client
 from raymaas.errors import RaymaasError
+from raymaas.specs.serving import EdgeTable, Scaling
 
 pytestmark = [pytest.mark.journey]
 
@@ -96,7 +97,7 @@ def answers(client: Client, row: np.ndarray) -> bool:
         ("replica", True, 40),
         ("head", True, 90),
         ("serve-controller", False, 40),
-        ("serve-proxy", True, 40),
+        ("serve-proxy", False, 40),
     ],
 )
 def test_a_killed_process_comes_back_and_costs_what_the_table_says(
@@ -125,6 +126,38 @@ def test_a_killed_process_comes_back_and_costs_what_the_table_says(
             assert caller.failed == 0
         # The control plane is whole as well: it knows the model and how its version stands.
         wait_until(lambda: ready(client), timeout_s=60, what="the control plane reports the version ready")
+
+
+def replicas(home: Home) -> list[int]:
+    """Those whose servers the edge knows, too."""
+    found = [pid for pid, title in running(home).items() if title.startswith("ray::ServeReplica:digits@1")]
+    table = EdgeTable.unseal((home.run_dir / "edge" / "table.json").read_bytes(), source="table.json")
+    (target,) = (one for one in table.targets if one.version == 1)
+    listening = {address.rpartition(":")[2] for address in target.replicas}
+    return [pid for pid in found if any(listens(pid, int(port)) for port in listening)]
+
+
+def kill_one_of_two(home: Home, client: Client, row: np.ndarray) -> None:
+    wait_until(lambda: len(replicas(home)) == 2, timeout_s=90, what="two replicas are registered")
+    with Asking(client, row) as caller:
+        victim = replicas(home)[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in running(home), timeout_s=10, what="it is dead")
+        settled = caller.answered
+        wait_until(lambda: caller.answered > settled + 50, timeout_s=30, what="the other answers")
+    assert caller.failed == 0
+
+
+def test_a_killed_replica_costs_nothing_while_another_lives(
+    home: Home, digits: str, rows: np.ndarray
+) -> None:
+    with home.client() as client:
+        client.deploy("digits@1", scaling=Scaling(min_replicas=2, max_replicas=2), timeout_s=120)
+        try:
+            for _ in range(2):
+                kill_one_of_two(home, client, rows[:1])
+        finally:
+            client.deploy("digits@1", scaling=Scaling(), timeout_s=120)
 
 
 def ready(client: Client) -> bool:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
 import torch
 from sklearn.compose import make_column_transformer
@@ -24,7 +23,8 @@ from raymaas.bundle.probes import read_probes, write_probes
 from raymaas.bundle.runtimes.base import Runtime, check_probes
 from raymaas.bundle.runtimes.opening import load_runtime, open_runtime
 from raymaas.bundle.transforming import TRANSFORMS, put_in_front, transformed_signature
-from raymaas.client.predictions import infer_request
+from raymaas.client.predictions import infer_request, read_prediction
+from raymaas.client.wire import Answer
 from raymaas.data.dataset import Dataset, prepare
 from raymaas.data.sources.base import DataFiles
 from raymaas.data.split import Parts, split
@@ -41,11 +41,13 @@ from raymaas.models.base import signature_of
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.serve.app import InferenceApp, Served
+from raymaas.serve.oip.request import Head
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import Component, Split, Training, TrainJob
 from raymaas.specs.kinds import job_fields
 from raymaas.specs.names import Reference
 from raymaas.specs.sweeping import SweepJob
+from raymaas.specs.tensors import LENGTH_HEADER
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, Signature
 from raymaas.store import LocalStore
 from raymaas.sweep.search import Report
@@ -171,7 +173,7 @@ def ask(trained: Trained, inputs: Any) -> dict[str, Any]:
     """What the version's HTTP application answers to what the client sends."""
     runtime = trained.runtime()
 
-    async def compute(method: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    async def compute(method: str, arrays: dict[str, np.ndarray], **_: object) -> dict[str, np.ndarray]:
         return runtime.run(arrays)
 
     app = InferenceApp(
@@ -180,9 +182,13 @@ def ask(trained: Trained, inputs: Any) -> dict[str, Any]:
         secret_sha256="",
         record=lambda **told: None,
     )
-    body = infer_request(Reference(model="buyers"), inputs, "infer").body
-    assert body is not None
-    return orjson.loads(asyncio.run(app.predict(body)).body)
+    request = infer_request(Reference(model="buyers"), inputs, "infer")
+    assert request.body is not None
+    head = Head(header_length=request.headers.get(LENGTH_HEADER, ""))
+    answer = asyncio.run(app.predict(request.body, head=head))
+    told = {name.decode(): value.decode() for name, value in answer.headers}
+    found = read_prediction(Answer(200, told, answer.body), arrays=False)
+    return {"outputs": found.outputs, "classes": list(found.classes)}
 
 
 def test_a_client_sends_raw_values_with_null_and_words_nobody_knows(trained):

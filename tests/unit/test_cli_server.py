@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raymaas.cli.show import usual_url
+from raymaas.cli.show import usual_server
 from raymaas.cluster.plan import PLAN_FILE, ClusterPlan
 from raymaas.errors import InvalidInput
 
@@ -40,25 +40,25 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_it_is_the_cluster_that_runs_from_the_users_home(environment: dict[str, str]) -> None:
-    assert usual_url(environment) == "http://127.0.0.1:4711"
+    assert usual_server(environment).url == "http://127.0.0.1:4711"
 
 
 def test_the_variable_and_then_the_settings_file_come_first(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "settings.yaml").write_text("url: http://from-file:1\n")
-    assert usual_url(environment) == "http://from-file:1"
-    assert usual_url(environment | {"RAYMAAS_URL": "http://head:9000"}) == "http://head:9000"
+    assert usual_server(environment).url == "http://from-file:1"
+    assert usual_server(environment | {"RAYMAAS_URL": "http://head:9000"}).url == "http://head:9000"
 
 
 def test_without_a_cluster_nothing_is_said(tmp_path: Path) -> None:
-    assert usual_url({"RAYMAAS_HOME": str(tmp_path)}) is None
+    assert usual_server({"RAYMAAS_HOME": str(tmp_path)}).url is None
 
 
 def test_a_mistake_in_the_settings_file_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text("prt: 1\n")
     with pytest.raises(InvalidInput, match="prt: unknown field"):
-        usual_url(environment)
+        usual_server(environment)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ def test_the_core_install_falls_back_to_the_clients_default(
 ) -> None:
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({missing}))\n"
-        "from raymaas.cli.show import client_of\n"
-        "print(client_of(type('Context', (), {'obj': None})).url)"
+        "from raymaas.cli.show import Server, client_of\n"
+        "print(client_of(type('Context', (), {'obj': Server()})).url)"
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RAYMAAS_")}
     done = subprocess.run(

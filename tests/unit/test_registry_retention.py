@@ -169,6 +169,8 @@ def test_requests_are_kept_for_their_days(store: ClockedStore, clock: Clock) -> 
                 statuses=(200,),
                 microseconds=(5,),
                 rows=(1,),
+                key_ids=(),
+                asked_with=(0,),
                 dropped=0,
             ),
             at=START + days * DAY,

@@ -16,6 +16,7 @@ from raymaas.registry.requests import Requests, time_in
 from raymaas.serve import request_log
 from raymaas.serve.plan import Target
 from raymaas.serve.request_log import PER_CHUNK, RequestLog
+from raymaas.specs.base import canonical_json, sha256_hex
 from raymaas.specs.requests import RequestChunk
 from raymaas.store import LocalStore, MemoryStore, Store
 
@@ -85,6 +86,64 @@ def test_a_log_of_errors_has_nothing_else() -> None:
     log.write()
     (key,) = store.list("requests/")
     assert RequestChunk.unseal(store.read(key), source=key).request_ids == ("bad",)
+
+
+def test_a_request_is_found_with_the_key_it_was_asked_with() -> None:
+    store = memory_store()
+    log = log_to(store)
+    for request_id, key_id in (("a-1", "0123abcd"), ("b-2", ""), ("c-3", "no key id"), ("d-4", "0000000f")):
+        log(status=200, seconds=0.001, request_id=request_id, rows=1, key_id=key_id)
+    log.write()
+    found = [
+        Requests(store).find("digits", 2, request_id).key_id for request_id in ("a-1", "b-2", "c-3", "d-4")
+    ]
+    assert found == ["0123abcd", None, None, "0000000f"]
+
+
+def test_a_chunk_of_before_there_were_keys_is_read() -> None:
+    store = memory_store()
+    body = {
+        "kind": "request-log",
+        "format": 1,
+        "model": "digits",
+        "version": 2,
+        "replica": "r4x",
+        "request_ids": ["a-1", "a-2"],
+        "at_ms": [1, 2],
+        "statuses": [200, 200],
+        "microseconds": [5, 6],
+        "rows": [1, None],
+        "dropped": 0,
+    }
+    sealed = canonical_json(body | {"digest": sha256_hex(canonical_json(body))})
+    store.create(requests_key("digits", 2, START, "r4x"), sealed)
+    found = Requests(store).find("digits", 2, "a-2")
+    assert (found.request_id, found.milliseconds, found.key_id) == ("a-2", 0.006, None)
+
+
+def test_a_chunk_that_names_a_key_it_does_not_have_is_refused() -> None:
+    columns = {"request_ids": ("a",), "at_ms": (1,), "statuses": (200,), "microseconds": (1,), "rows": (1,)}
+    with pytest.raises(InvalidInput, match="names a key that the request log does not have"):
+        RequestChunk.parse(
+            columns
+            | {"model": "m", "version": 1, "replica": "r", "key_ids": (), "asked_with": (1,), "dropped": 0},
+            source="chunk",
+        )
+
+
+def test_all_requests_since_then_are_read_unless_they_are_too_many() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    chunks_every_5_s(clock, store, count=20)
+    watched = WatchedStore(store)
+    requests = Requests(watched, chunks_per_search=10)
+    late = [chunk.request_ids[0] for chunk in requests.since(START + timedelta(seconds=50))]
+    assert late == [f"r-{k}" for k in range(19, 9, -1)]
+    assert list(requests.since(START, model="churn")) == []
+    reads = watched.calls.count("read")
+    with pytest.raises(InvalidInput, match=r"more than 10 pieces .* ask for a shorter time"):
+        list(requests.since(START))
+    assert watched.calls.count("read") == reads
 
 
 def chunks_every_5_s(clock: Clock, store: Store, *, count: int) -> None:

@@ -23,11 +23,15 @@ class Recorded:
     def __init__(self) -> None:
         self.statuses: list[int] = []
         self.requests: list[tuple[str, int | None]] = []
+        self.key_ids: list[str] = []
 
-    def __call__(self, *, status: int, seconds: float, request_id: str, rows: int | None) -> None:
+    def __call__(
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
+    ) -> None:
         assert seconds >= 0
         self.statuses.append(status)
         self.requests.append((request_id, rows))
+        self.key_ids.append(key_id)
 
 
 class Caller:
@@ -36,7 +40,7 @@ class Caller:
     def __init__(self, failure: Exception | None = None) -> None:
         self.recorded = Recorded()
 
-        async def compute(method: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        async def compute(method: str, inputs: dict[str, np.ndarray], **_: object) -> dict[str, np.ndarray]:
             if failure:
                 raise failure
             return {"double": inputs["x"] * 2}
@@ -51,7 +55,8 @@ class Caller:
     def __call__(
         self, method: str, path: str, *, chunks: list[bytes] | None = None, secret: str | None = SECRET
     ) -> tuple[int, dict[str, Any], dict[bytes, bytes]]:
-        headers = [(b"x-request-id", b"r-1")] + ([(b"x-raymaas-edge", secret.encode())] if secret else [])
+        headers = [(b"x-request-id", b"r-1"), (b"x-raymaas-key", b"0123abcd")]
+        headers += [(b"x-raymaas-edge", secret.encode())] if secret else []
         scope = {
             "type": "http",
             "method": method,
@@ -148,6 +153,7 @@ def test_every_answer_is_recorded_with_its_status() -> None:
 
     assert caller.recorded.statuses == [200, 400, 401]
     assert caller.recorded.requests == [("r-1", 1), ("r-1", None), ("r-1", None)]
+    assert caller.recorded.key_ids == ["0123abcd"] * 3
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_all_read() -> None:
@@ -155,5 +161,5 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_all_read() -> None:
 
     status, body, _ = Caller()("POST", INFER, chunks=[chunk, chunk, chunk])
 
-    assert status == 400
+    assert (status, body["code"]) == (413, "too-large")
     assert "larger than" in body["error"]

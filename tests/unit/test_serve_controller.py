@@ -12,9 +12,11 @@ from registry_examples import with_versions
 
 from raymaas.errors import Unavailable
 from raymaas.registry import moves
+from raymaas.registry.keys import Keys
 from raymaas.registry.states import States
 from raymaas.serve.controller import Controller
 from raymaas.serve.plan import Action, RunningApp, Start, Stop, Target, config_digest
+from raymaas.specs.keys import Grant
 from raymaas.specs.serving import Scaling
 from raymaas.store import MemoryStore
 
@@ -98,6 +100,27 @@ def test_a_moved_weight_reaches_edges_while_ray_serve_does_not_answer(
     found = table(controller)
     assert found is not None
     assert found.traffic == {"digits": {2: 100}}  # type: ignore[attr-defined]
+
+
+def test_a_revoked_key_leaves_the_edges_while_ray_serve_does_not_answer(
+    states: States, backend: RememberingServe
+) -> None:
+    keys = Keys(MemoryStore(lambda: datetime.now(UTC)))
+    controller = Controller(states, backend, release="r", ring=keys.ring)
+    controller.reconcile()
+    without = table(controller)
+    keys.create(Grant(name="ops", scopes=("admin",)), who="me")
+    keys.create(Grant(name="shop"), who="me")
+    controller.reconcile()
+    both = table(controller, after=without.revision)  # type: ignore[attr-defined]
+    assert [key.name for key in both.keys] == ["ops", "shop"]  # type: ignore[attr-defined]
+
+    backend.answers = False
+    keys.revoke("shop", who="me")
+    with pytest.raises(Unavailable):
+        controller.reconcile()
+    left = table(controller, after=both.revision)  # type: ignore[attr-defined]
+    assert [key.name for key in left.keys] == ["ops"]  # type: ignore[attr-defined]
 
 
 def test_an_error_does_not_end_the_loop(states: States, backend: RememberingServe) -> None:

@@ -65,9 +65,14 @@ def test_what_is_meant_for_another_version_is_to_be_sent_again(app: Echo, lane: 
 
 
 def test_its_health_is_asked_past_the_application(app: Echo, lane: FastLane) -> None:
+    quiet_s = lane.quiet_s()
     assert get(lane, HEALTH_PATH).json() == {"live": True}
     assert not app.asked.is_set()
     asyncio.run(lane.probe())
+    assert lane.quiet_s() > quiet_s, "nobody asked"
+    worked_s = lane.cpu_s()
+    get(lane, f"{PREFIX}/v2")
+    assert lane.cpu_s() > worked_s
 
 
 def test_one_that_leaves_says_so_and_finishes_what_it_began(app: Echo, lane: FastLane) -> None:

@@ -16,7 +16,8 @@ from raymaas.bundle.format import build
 from raymaas.bundle.runtimes.opening import load_runtime
 from raymaas.models import catalogue
 from raymaas.models.base import signature_of
-from raymaas.serve.app import InferenceApp, Served, compute_with
+from raymaas.serve.app import InferenceApp, Served
+from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
@@ -36,12 +37,9 @@ def served(use: str, row: tuple[int, ...], config: dict[str, Any], probes: np.nd
     bundle = build(network, architecture=component, signature=signature, probes=probes)
     runtime = load_runtime("torch", bundle.files, signature=signature)
 
-    async def at_once(function: Callable[[Any], Any], argument: Any) -> Any:
-        return function(argument)
-
     app = InferenceApp(
         Served(model="m", version="1", signature=signature, runtime="torch", methods=bundle.methods),
-        compute=compute_with(runtime, at_once),
+        compute=ComputeQueue(runtime, joins=True, limits=QueueLimits()),
         secret_sha256=hashlib.sha256(SECRET.encode()).hexdigest(),
         record=lambda **_: None,
     )
@@ -138,3 +136,35 @@ def test_a_wrong_request_says_what_is_right(
     answered, told = vae(path, body)
     assert answered == status
     assert sentence in told["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "inputs", "sentence"),
+    [
+        ("/infer", {"x": [[256] * 6]}, "input 'x': a number is out of range; it may be 0 to 255"),
+        ("/infer", {"x": [[-1] * 6]}, "input 'x': a number is out of range"),
+        (
+            "/generate",
+            {"prompt": ["A"], "max_bytes": [2**31 - 1]},
+            "input 'max_bytes': a number is out of range",
+        ),
+        (
+            "/generate",
+            {"prompt": ["A"], "temperature": [-1]},
+            "input 'temperature': a number is out of range",
+        ),
+    ],
+)
+def test_a_number_the_network_has_no_place_for_is_the_callers_fault(
+    gpt: Ask, path: str, inputs: Any, sentence: str
+) -> None:
+    status, told = gpt(path, {"inputs": inputs})
+    assert status == 400
+    assert sentence in told["error"]
+
+
+def test_next_to_no_temperature_is_none(gpt: Ask) -> None:
+    asked = {"prompt": ["AA", "AA"], "max_bytes": [4, 4], "temperature": [1e-38, 0], "seed": [1, 2]}
+    status, body = gpt("/generate", {"inputs": asked})
+    assert status == 200
+    assert body["outputs"]["text"][0] == body["outputs"]["text"][1]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raymaas.errors import InvalidInput
-from raymaas.serve import oip
+from raymaas.serve.oip.answer import encode
+from raymaas.serve.oip.request import Head, decode
 from raymaas.specs.versions import Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -40,8 +41,8 @@ def tensor(**changes: object) -> bytes:
 
 
 def answered(body: bytes, signature: Signature = SIGNATURE) -> dict[str, object]:
-    request = oip.decode(body, signature)
-    answer = orjson.loads(oip.encode(request, OUTPUTS, model="m", version="3", signature=signature))
+    request = decode(body, signature)
+    answer = orjson.loads(encode(request, OUTPUTS, model="m", version="3", signature=signature).body)
     assert isinstance(answer, dict)
     return answer
 
@@ -51,7 +52,7 @@ def answered(body: bytes, signature: Signature = SIGNATURE) -> dict[str, object]
              tensor(data=[[1, 2], [3, 4]])]
 )  # fmt: skip
 def test_each_form_reads_as_the_same_array(body: bytes) -> None:
-    array = oip.decode(body, SIGNATURE).inputs["x"]
+    array = decode(body, SIGNATURE).inputs["x"]
 
     np.testing.assert_array_equal(array, np.array([[1, 2], [3, 4]], dtype=np.float32))
     assert array.dtype == np.float32
@@ -81,12 +82,12 @@ def test_only_the_outputs_asked_for_are_answered() -> None:
 
 
 def test_a_model_of_several_inputs_takes_them_by_name() -> None:
-    request = oip.decode(b'{"inputs": {"a": [1, 2], "b": [true, false]}}', TWO)
+    request = decode(b'{"inputs": {"a": [1, 2], "b": [true, false]}}', TWO)
 
     assert request.inputs["a"].dtype == np.int32
     assert request.inputs["b"].dtype == np.bool_
     with pytest.raises(InvalidInput, match=r"several inputs.*a, b"):
-        oip.decode(b'{"inputs": [1, 2]}', TWO)
+        decode(b'{"inputs": [1, 2]}', TWO)
 
 
 @pytest.mark.parametrize(
@@ -121,16 +122,16 @@ def test_a_model_of_several_inputs_takes_them_by_name() -> None:
 )
 def test_what_is_wrong_is_said(body: bytes, sentence: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        oip.decode(body, SIGNATURE)
+        decode(body, SIGNATURE)
 
     assert sentence in str(caught.value)
 
 
 def test_integers_outside_the_type_are_refused_not_wrapped() -> None:
     with pytest.raises(InvalidInput, match="outside INT32"):
-        oip.decode(b'{"inputs": {"a": [3000000000], "b": [true]}}', TWO)
+        decode(b'{"inputs": {"a": [3000000000], "b": [true]}}', TWO)
     with pytest.raises(InvalidInput, match=r"outside INT32|expected numbers of INT32"):
-        oip.decode(b'{"inputs": {"a": [99999999999999999999], "b": [true]}}', TWO)
+        decode(b'{"inputs": {"a": [99999999999999999999], "b": [true]}}', TWO)
 
 
 json_values = st.recursive(
@@ -151,7 +152,7 @@ def test_no_json_makes_decoding_fail_in_another_way(inputs: object, rest: dict[s
     body = json.dumps(rest | {"inputs": inputs}).encode()
     for signature in (SIGNATURE, TWO):
         try:
-            request = oip.decode(body, signature)
+            request = decode(body, signature)
         except InvalidInput:
             continue
         assert all(isinstance(array, np.ndarray) for array in request.inputs.values())
@@ -184,13 +185,13 @@ def test_texts_and_what_is_missing_are_read_in_both_forms(in_tensors: bool) -> N
     columns: dict[str, list[object]] = {"age": [40, None], "city": [None, "Ålesund"], "note": ["", "b"]}
     body = raw_tensors(**columns) if in_tensors else orjson.dumps({"inputs": columns})
 
-    inputs = oip.decode(body, RAW).inputs
+    inputs = decode(body, RAW).inputs
 
     np.testing.assert_array_equal(inputs["age"], np.float32([40, np.nan]))
     assert inputs["age"].dtype == np.float32
     assert inputs["city"].tolist() == [None, "Ålesund"]
     assert inputs["note"].tolist() == ["", "b"]
-    assert oip.decode(b'{"inputs": {"city": []}}', RAW).inputs["city"].dtype == object
+    assert decode(b'{"inputs": {"city": []}}', RAW).inputs["city"].dtype == object
 
 
 @pytest.mark.parametrize(
@@ -205,9 +206,75 @@ def test_texts_and_what_is_missing_are_read_in_both_forms(in_tensors: bool) -> N
 )
 def test_texts_and_numbers_that_are_none_are_refused(columns: object, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        oip.decode(orjson.dumps({"inputs": columns}), RAW)
+        decode(orjson.dumps({"inputs": columns}), RAW)
 
 
 def test_null_is_refused_where_nothing_may_be_missing() -> None:
     with pytest.raises(InvalidInput, match="expected numbers of FP32, got null"):
-        oip.decode(b'{"inputs": [[1, null]]}', SIGNATURE)
+        decode(b'{"inputs": [[1, null]]}', SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [[1, true]]}',
+        b'{"inputs": [[1.5, false]]}',
+        b'{"inputs": {"x": [[1, true]]}}',
+        b'{"inputs": [[1, true]], "id": "r"}',
+        tensor(data=[1, 2, 3, True]),
+        orjson.dumps({"inputs": [{"data": [1, True], "name": "x", "shape": [1, 2], "datatype": "FP32"}]}),
+    ],
+)
+def test_a_boolean_among_numbers_is_no_number_wherever_it_stands(body: bytes) -> None:
+    with pytest.raises(InvalidInput, match="expected numbers of FP32, got a boolean"):
+        decode(body, SIGNATURE)
+
+
+@pytest.mark.parametrize("value", ['"1"', "null", "{}"])
+@pytest.mark.parametrize("form", ['{"inputs": [[1, %s]]}', '{"id": "s", "inputs": {"x": [[%s, 1]]}}'])
+def test_nothing_but_numbers_is_read_as_numbers(form: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match="expected numbers of FP32, got "):
+        decode((form % value).encode(), SIGNATURE)
+
+
+def test_deep_lists_are_refused_as_such() -> None:
+    with pytest.raises(InvalidInput, match="nested deeper than 64"):
+        decode(b'{"inputs": ' + b"[" * 100 + b"1" + b"]" * 100 + b"}", SIGNATURE)
+
+
+def test_what_a_caller_made_up_is_not_repeated_at_length() -> None:
+    name = "z" * 100_000
+    bodies = [
+        orjson.dumps({"inputs": {name: [[1, 2]]}}),
+        orjson.dumps({"inputs": [[1, 2]], "outputs": [name]}),
+        tensor(name=name),
+        tensor(datatype=name),
+        tensor(shape=[name]),
+    ]
+    for body in bodies:
+        with pytest.raises(InvalidInput) as caught:
+            decode(body, SIGNATURE)
+        assert len(str(caught.value)) < 300
+
+
+def test_a_raw_body_is_as_many_rows_as_it_holds() -> None:
+    raw = np.array([[1, 2], [3, 4], [5, 6]], dtype="<f4").tobytes()
+    request = decode(raw, SIGNATURE, Head(header_length="0"))
+    assert request.inputs["x"].shape == (3, 2)
+    assert request.outputs == {"logits": True, "probabilities": True}
+    with pytest.raises(InvalidInput, match=r"a row of FP32 \[2\] takes 8 bytes, 23 came"):
+        decode(raw[:-1], SIGNATURE, Head(header_length="0"))
+    with pytest.raises(InvalidInput, match="several inputs"):
+        decode(raw, TWO, Head(header_length="0"))
+
+
+def test_an_aligned_tensor_is_not_copied_and_another_is_made_so() -> None:
+    raw = np.array([[1, 2]], dtype="<f4").tobytes()
+    described = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
+    header = orjson.dumps({"inputs": [described]})
+    for padding, copied in ((-len(header) % 8, False), (-len(header) % 8 + 1, True)):
+        padded = header + b" " * padding
+        array = decode(padded + raw, SIGNATURE, Head(header_length=str(len(padded)))).inputs["x"]
+        assert array.flags.aligned
+        assert array.flags.owndata == copied
+        np.testing.assert_array_equal(array, [[1, 2]])

@@ -36,6 +36,18 @@ _EXACT = 1e-4
 COARSE: Mapping[str, float] = {"torch-bf16": 0.03, "onnx-int8": 0.05, "onnx-int8-dynamic": 0.05}
 
 
+def tolerance(runtime: str, expected: np.ndarray) -> tuple[float, float]:
+    """How far from `expected` that runtime's answers may be: relative and absolute."""
+    coarse = COARSE.get(runtime)
+    return (0.0, coarse * float(np.max(np.abs(expected)))) if coarse else (_EXACT, _EXACT)
+
+
+def agrees(runtime: str, got: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether that runtime may give `got` where it gave `expected`; they have one shape."""
+    relative, absolute = tolerance(runtime, expected)
+    return np.allclose(got, expected, rtol=relative, atol=absolute)
+
+
 def check_probes(runtime: Runtime, files: Mapping[str, bytes]) -> None:
     """Run the probes; IntegrityError unless every output is what this runtime gave where the version was made.
 
@@ -52,10 +64,9 @@ def check_probes(runtime: Runtime, files: Mapping[str, bytes]) -> None:
             raise IntegrityError(
                 f"runtime {runtime.name!r}: {PROBES} holds no output {name!r} of shape {got.shape}"
             )
-        coarse = COARSE.get(runtime.name)
-        relative, absolute = (0.0, coarse * float(np.max(np.abs(expected)))) if coarse else (_EXACT, _EXACT)
-        if not np.allclose(got, expected, rtol=relative, atol=absolute):
+        if not agrees(runtime.name, got, expected):
             apart = float(np.max(np.abs(got - expected)))
+            _, absolute = tolerance(runtime.name, expected)
             raise IntegrityError(
                 f"runtime {runtime.name!r} does not reproduce this version: output {name!r} is off by up to "
                 f"{apart:.3g} on the probes (tolerance {absolute:.3g}); serve it with another runtime"

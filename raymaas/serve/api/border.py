@@ -28,8 +28,10 @@ from raymaas.errors import (
     RaymaasError,
     Refused,
     RunFailed,
+    TooLarge,
     Unavailable,
 )
+from raymaas.serve.api.gate import HEALTH, Gate
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.problem import Problem
 
@@ -39,6 +41,7 @@ USER_HEADER = "x-raymaas-user"
 
 _STATUS: Mapping[type[RaymaasError], int] = {
     InvalidInput: 400,
+    TooLarge: 413,
     Denied: 403,
     NotFound: 404,
     AlreadyExists: 409,
@@ -55,7 +58,10 @@ log = logging.getLogger("raymaas.api")
 
 
 def caller(request: Request) -> OneLine:
-    """Who asks, in their own words: it is kept in histories, and grants nothing."""
+    """Who asks, as histories keep it: the name of the key, or while nobody needs one what they say of themselves."""
+    if request.state.key is not None:
+        name: str = request.state.key.name
+        return name
     return request.headers.get(USER_HEADER, "").strip()[:100] or "anonymous"
 
 
@@ -69,25 +75,34 @@ def error_response(error: RaymaasError, *, path: str, request_id: str, status: i
     response = Response(orjson.dumps(problem.model_dump()), status, media_type="application/problem+json")
     if isinstance(error, QuotaExceeded):
         response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
+    if status == 401:
+        response.headers["www-authenticate"] = 'Bearer realm="raymaas"'
     return response
 
 
-def add_border(app: FastAPI) -> None:
-    """Make every error of `app`, foreseen or not, one of ours, and refuse what `Border` refuses."""
+def may_ask(request: Request, model: str) -> bool:
+    """Whether the key of this request is for `model`."""
+    return request.state.key is None or request.state.key.may_ask(model)
+
+
+def add_border(app: FastAPI, gate: Gate) -> None:
+    """Make every error of `app`, foreseen or not, one of ours, and refuse what `Border` and `gate` refuse."""
     app.add_exception_handler(RaymaasError, _on_raymaas_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_middleware(Border)
+    app.add_middleware(Border, gate=gate)
 
 
 class Border:
-    """ASGI middleware: a request id on every answer, and no body too large, not JSON, or another site's.
+    """ASGI middleware: a request id on every answer, and nobody without a key where keys are needed, nor a body that
+    is too large, not JSON, or another site's.
 
     A browser lets any page post a form anywhere, but not as JSON, nor without naming the page's origin.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
+        self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,7 +121,11 @@ class Border:
             await send(message)
 
         path = scope["path"]
-        refusal = _refusal(scope["method"], path, headers)
+        try:
+            scope["state"]["key"], refusal = await self._gate.admit(path, headers)
+        except RaymaasError as unreadable:
+            scope["state"]["key"], refusal = None, (_STATUS.get(type(unreadable), 500), unreadable)
+        refusal = refusal or _refusal(scope, headers)
         if refusal is not None:
             status, error = refusal
             response = error_response(error, path=path, request_id=request_id, status=status)
@@ -129,11 +148,13 @@ class Border:
 _OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-def _refusal(method: str, path: str, headers: Headers) -> tuple[int, RaymaasError] | None:
+def _refusal(scope: Scope, headers: Headers) -> tuple[int, RaymaasError] | None:
     """Status and error for a request that no route may see."""
-    # A page of another site whose name was made to mean 127.0.0.1 is of the same origin as its own requests.
+    method, path = scope["method"], scope["path"]
+    # A page of another site whose name was made to mean 127.0.0.1 is of the same origin as its own requests. It has no
+    # key, so where one was sent the server may be called by any name; and health is no secret.
     host = urlsplit(f"//{headers.get('host', '')}").hostname
-    if host not in _OWN_HOSTS:
+    if host not in _OWN_HOSTS and scope["state"]["key"] is None and path not in HEALTH:
         return 403, Denied(f"this server answers as {', '.join(sorted(_OWN_HOSTS))}, not as {host!r}")
     if method in ("GET", "HEAD", "OPTIONS") or _on_data_plane(path):
         return None
@@ -144,7 +165,7 @@ def _refusal(method: str, path: str, headers: Headers) -> tuple[int, RaymaasErro
         )
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return 413, InvalidInput(f"the body has {length} bytes; at most {MAX_BODY_BYTES} are read")
+        return 413, TooLarge(f"the body has {length} bytes; at most {MAX_BODY_BYTES} are read")
     has_body = length != "0" or "transfer-encoding" in headers
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     if has_body and media != "application/json":
@@ -162,7 +183,7 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         size += len(message.get("body", b""))
         if size > MAX_BODY_BYTES:
-            raise InvalidInput(f"the body is larger than {MAX_BODY_BYTES} bytes, more is not read")
+            raise TooLarge(f"the body is larger than {MAX_BODY_BYTES} bytes, more is not read")
         return message
 
     return limited

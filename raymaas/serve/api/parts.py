@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.reports import Reports
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
+from raymaas.registry.usage import Usages
 from raymaas.registry.versions import Versions
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.runs import RunSpec
@@ -66,6 +68,8 @@ class ControlParts:
     resumption: Resumption
     lineages: Lineages
     reports: Reports
+    keys: Keys
+    usages: Usages
     submitter: JobSubmitter
     deployments: DeploymentView
     cluster: ClusterView

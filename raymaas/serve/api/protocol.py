@@ -6,13 +6,15 @@ This is where the edge sends what it has no deployed version for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from raymaas.errors import NotFound, RaymaasError, Unavailable
+from raymaas.errors import NotFound, RaymaasError, Refused, Unavailable
+from raymaas.serve.api.border import may_ask
 from raymaas.serve.api.models import deployments_of
 from raymaas.serve.api.parts import ControlParts
+from raymaas.serve.oip import describe
 from raymaas.specs.api import Deployment
 
 _OIP_STATE = {"ready": "READY", "starting": "LOADING", "unhealthy": "UNAVAILABLE", "stopping": "UNLOADING"}
@@ -27,7 +29,7 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
 
     @router.get("")
     def server_metadata() -> dict[str, Any]:
-        return {"name": "raymaas", "version": release, "extensions": ["model_repository"]}
+        return describe.server(release, describe.SERVER_EXTENSIONS)
 
     @router.get("/health/live")
     def server_live() -> dict[str, bool]:
@@ -44,7 +46,7 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
         return {"ready": True, "live": True}
 
     @router.post("/repository/index")
-    def repository_index() -> list[dict[str, str]]:
+    def repository_index(request: Request) -> list[dict[str, str]]:
         return [
             {
                 "name": model,
@@ -53,8 +55,23 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
                 "reason": deployment.message,
             }
             for model in parts.versions.models()
+            if may_ask(request, model)
             for deployment in deployments(model)
         ]
+
+    @router.post("/repository/models/{model}/{action}")
+    def repository_move(model: str, action: Literal["load", "unload"]) -> None:
+        """Refused: what runs is decided by the control API, which keeps who changed it, when and why."""
+        parts.versions.list(model, limit=1)
+        command = f"raymaas {'deploy' if action == 'load' else 'undeploy'} {model}@VERSION"
+        raise Refused(
+            f"{model!r} is not {action}ed here; use `{command}`, or /api/v1/models/{model}/deployments"
+        )
+
+    @router.get("/models/stats")
+    def statistics_of_all() -> None:
+        """Each replica counts for itself."""
+        raise NotFound("statistics are those of one model; GET /v2/models/MODEL/stats")
 
     @router.api_route("/models/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
     def nobody_serves(rest: str) -> None:

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from raymaas.errors import IntegrityError, InvalidInput, RaymaasError, Refused
+from raymaas.serve.edge.admission import admission_entries, to_map
 from raymaas.serve.edge.config import EdgeSettings, config_digest
 from raymaas.serve.edge.haproxy import HAProxy, adopt, find_binary, start
 from raymaas.serve.edge.routes import Routes, plan, slots_for
-from raymaas.serve.edge.rundir import RunDir, read_file, replace_file
+from raymaas.serve.edge.rundir import KEYS_MAP_NAME, RunDir, read_file, replace_file
 from raymaas.serve.edge.runtime import RuntimeSocket
 from raymaas.serve.edge.servers import Addresses, plan_servers
 from raymaas.serve.edge.source import TableSource
@@ -195,6 +196,8 @@ class EdgeAgent:
         """Write it down, then do it; harmless to repeat."""
         replace_file(self._dir.table, to.table.seal())
         replace_file(self._dir.map, to.routes.to_map().encode())
+        keys = admission_entries(to.table, on_loopback=self._settings.on_loopback)
+        replace_file(self._dir.keys_map, to_map(keys).encode())
         running = self._haproxy
         if running is None or running.config_digest != config_digest(self._settings, slots=to.slots):
             self._haproxy = start(
@@ -210,6 +213,8 @@ class EdgeAgent:
             self._servers_retry_at = None
         else:
             self._change_servers(to)
+            # Keys first: whoever may ask a new version may do so from its first moment.
+            self._runtime.commit_map(keys, name=KEYS_MAP_NAME)
             self._runtime.commit_map(to.routes.entries())
         if to.table.revision != self._followed.revision:
             _log.info("routes follow edge table %s", to.table.revision)

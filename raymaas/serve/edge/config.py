@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Callable, Mapping
-from http import HTTPStatus
 
 from pydantic import Field, SecretStr, field_validator
 
-from raymaas.errors import InvalidInput, NotFound, RaymaasError, Unavailable
+from raymaas.serve.edge.admission import KEY_HEADER, admission_rules, limits_backend, model_rules
+from raymaas.serve.edge.refusals import api_body, data_error, quoted, refuse
 from raymaas.serve.edge.rundir import MAP_NAME, SOCKET_NAME
 from raymaas.specs.base import Spec, sha256_hex
-from raymaas.specs.problem import Problem
 
 EDGE_HEADER = "x-raymaas-edge"
 _CHECK_TIMEOUT_S = 2.0
@@ -48,7 +46,7 @@ class EdgeSettings(Spec):
     )
     keep_alive_s: float = Field(default=60.0, gt=0, description="An idle connection is kept this long.")
     connect_timeout_s: float = Field(
-        default=1.0, gt=0, description="To reach a replica; or to pause before a retry."
+        default=0.25, gt=0, description="To reach a replica; or to pause before a retry."
     )
     answer_timeout_s: float = Field(default=60.0, gt=0, description="A replica has begun to answer, or 504.")
     retire_s: float = Field(default=30.0, gt=0, description="How long a replaced HAProxy may finish.")
@@ -56,6 +54,10 @@ class EdgeSettings(Spec):
     slots: int = Field(default=64, ge=1, le=4096, description="Versions that fit without a reload.")
     max_slots: int = Field(default=1024, ge=1, le=4096, description="Versions that can be served at all.")
     access_log: bool = Field(default=True, description="One JSON line per request in access.log.")
+
+    @property
+    def on_loopback(self) -> bool:
+        return ipaddress.ip_address(self.bind_host).is_loopback
 
     @field_validator("bind_host")
     @classmethod
@@ -117,7 +119,8 @@ def render(settings: EdgeSettings, *, slots: int, servers_of: Callable[[int], Ma
     backends = (
         f"backend {slot_name(slot)} from slots\n{_servers(servers_of(slot))}" for slot in range(slots)
     )
-    return "\n".join([_process(settings), _front(settings), _control(settings), _slots(settings), *backends])
+    sections = (_process(settings), _front(settings), limits_backend(), _control(settings), _slots(settings))
+    return "\n".join([*sections, *backends])
 
 
 def _servers(described: Mapping[str, str]) -> str:
@@ -147,46 +150,46 @@ defaults base
     timeout http-keep-alive {_ms(settings.keep_alive_s)}
     retries 3
     option redispatch 1
-{_data_error(400, "the request is not well-formed HTTP/1.1")}
-{_data_error(408, "the request did not arrive in time; send it again")}
-{_data_error(500, "the edge failed on this request; its log says why")}
-{_data_error(502, "the answer to this request was cut off or malformed; send it again")}
-{_data_error(503, "no replica of this version can be reached; send the request again")}
-{_data_error(504, f"no answer within {settings.answer_timeout_s:g} s; send fewer rows or ask later")}
+{data_error(400, "the request is not well-formed HTTP/1.1")}
+{data_error(408, "the request did not arrive in time; send it again")}
+{data_error(500, "the edge failed on this request; its log says why")}
+{data_error(502, "the answer to this request was cut off or malformed; send it again")}
+{data_error(503, "no replica of this version can be reached; send the request again")}
+{data_error(504, f"no answer within {settings.answer_timeout_s:g} s; send fewer rows or ask later")}
 """
 
 
 _LOG_LINE = (
     '{"at":%Ts.%ms,"id":"%[var(txn.id)]","client":"%ci","method":"%HM","path":"%[var(txn.path),json(utf8s)]",'
-    '"status":%ST,"route":"%[var(txn.route)]","connect_ms":%Tc,"answer_ms":%Tr,"total_ms":%Ta,"bytes_in":%U,'
+    '"status":%ST,"key":"%[var(txn.caller),field(1,/)]","route":"%[var(txn.route)]","connect_ms":%Tc,"answer_ms":%Tr,"total_ms":%Ta,"bytes_in":%U,'
     '"bytes_out":%B,"retries":"%rc","end":"%tsc"}'
 )
 
 
 def _front(settings: EdgeSettings) -> str:
-    """Checks in order, then ONE map lookup: a request sees all of a table or nothing of it."""
+    """Checks in order, then ONE lookup of a route: a request sees all of a table's routes or nothing of them."""
     checks = [
-        *_refuse(405, "the edge takes GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS", "!plain_method"),
+        *refuse(405, "the edge takes GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS", "!plain_method"),
         # HAProxy drops Content-Length when both are sent, so no rule can tell "both" from "chunked only".
-        *_refuse(411, "send the body with Content-Length; not Transfer-Encoding", "encoded_body"),
-        *_refuse(431, f"the headers exceed {settings.max_header_bytes} bytes; send fewer", "long_headers"),
-        *_refuse(400, "the path holds '..', '.' or a broken % escape", "!decoded_path or dotted_path"),
-        *_refuse(404, "nothing is at this path; see /api/v1 and /v2", "internal_path"),
-        *_refuse(
+        *refuse(411, "send the body with Content-Length; not Transfer-Encoding", "encoded_body"),
+        *refuse(431, f"the headers exceed {settings.max_header_bytes} bytes; send fewer", "long_headers"),
+        *refuse(400, "the path holds '..', '.' or a broken % escape", "!decoded_path or dotted_path"),
+        *refuse(404, "nothing is at this path; see /api/v1 and /v2", "internal_path"),
+        *refuse(
             413,
             f"the body is larger than {settings.max_body_bytes} bytes; send fewer rows per request",
             f"{{ req.body_size gt {settings.max_body_bytes} }}",
         ),
     ]
     # Only here and not in `global`, or events of servers would stand between the requests.
-    log = f"    log stdout format raw daemon info\n    log-format {_quoted(_LOG_LINE)}\n"
+    log = f"    log stdout format raw daemon info\n    log-format {quoted(_LOG_LINE)}\n"
     host = f"[{settings.bind_host}]" if ":" in settings.bind_host else settings.bind_host
     return f"""\
 frontend edge from base
     bind {host}:{settings.port} proto h1
 {log if settings.access_log else ""}
     http-request set-var(txn.id) req.fhdr(x-request-id,-1)
-    http-request set-var-fmt(txn.id) {_quoted(_FRESH_ID)} unless {{ var(txn.id) -m reg ^[A-Za-z0-9._-]{{1,128}}$ }}
+    http-request set-var-fmt(txn.id) {quoted(_FRESH_ID)} unless {{ var(txn.id) -m reg ^[A-Za-z0-9._-]{{1,128}}$ }}
     http-after-response set-header x-request-id %[var(txn.id)]
     http-request set-var(txn.path) path
     http-request set-var(txn.decoded) path,url_dec
@@ -199,13 +202,19 @@ frontend edge from base
     acl dotted_path var(txn.decoded) -m reg (^|/)[.][.]?(/|$)
     acl internal_path var(txn.decoded) -m reg -i ^/+internal(/|$)
 {"".join(line + chr(10) for line in checks)}
-    http-request return status 200 content-type application/json string {_quoted('{"live":true}')} \
+    http-request return status 200 content-type application/json string {quoted('{"live":true}')} \
 if {{ path /v2/health/live }}
 
-    # Who asks is kept in the control plane's histories and grants nothing; every other name of ours is ours alone.
+{admission_rules()}
+    # Who asks is kept in the control plane's histories and grants nothing: what callers say of themselves, or the name
+    # of their key. Nor does how long callers say they wait. Every other name of ours is ours alone.
     http-request set-var(txn.user) req.fhdr(x-raymaas-user,-1) if api
+    http-request set-var(txn.user) var(txn.caller),field(2,/) if known
+    http-request set-var(txn.timeout_ms) req.fhdr(x-raymaas-timeout-ms,-1)
     http-request del-header x-raymaas- -m beg
+    http-request set-header x-raymaas-timeout-ms %[var(txn.timeout_ms)] if {{ var(txn.timeout_ms) -m found }}
     http-request set-header x-raymaas-user %[var(txn.user)] if {{ var(txn.user) -m found }}
+    http-request set-header {KEY_HEADER} %[var(txn.caller),field(1,/)] if known
     # An upgraded connection is a tunnel past every check above.
     http-request del-header upgrade
     http-request set-header x-request-id %[var(txn.id)]
@@ -215,14 +224,14 @@ if {{ path /v2/health/live }}
     acl models path_beg /v2/models/
     acl pinned path,field(5,/) -m str versions
     http-request set-var(txn.model) path,field(4,/) if models
-    http-request set-var-fmt(txn.key) {_quoted(f"%[var(txn.model)]#%[rand({BUCKETS})]")} if models !pinned
-    http-request set-var-fmt(txn.key) {_quoted("%[var(txn.model)]/%[path,field(6,/)]")} if models pinned
+    http-request set-var-fmt(txn.key) {quoted(f"%[var(txn.model)]#%[rand({BUCKETS})]")} if models !pinned
+    http-request set-var-fmt(txn.key) {quoted("%[var(txn.model)]/%[path,field(6,/)]")} if models pinned
     http-request set-var(txn.rest) path,field(5,/,0) if models !pinned
     http-request set-var(txn.rest) path,field(7,/,0) if models pinned
     http-request set-var(txn.route) var(txn.key),map_str({MAP_NAME})
     http-request set-var(txn.version) var(txn.route),field(2,/)
     acl routed var(txn.route) -m found
-    http-request set-path {_SERVE_PATH} if routed
+{model_rules()}    http-request set-path {_SERVE_PATH} if routed
     http-request set-path %[path]/%[var(txn.rest)] if routed {{ var(txn.rest) -m found }}
 
     use_backend %[var(txn.route),field(1,/)] if routed
@@ -245,13 +254,13 @@ def _control(settings: EdgeSettings) -> str:
     return f"""\
 backend control from base
     retries 1
-{_data_error(503, away)}
+{data_error(503, away)}
     server control {settings.control}
 
 backend control_api from base
     retries 1
-    http-error status 503 {_api_body(503, away)}
-    http-error status 504 {_api_body(504, away)}
+    http-error status 503 {api_body(503, away)}
+    http-error status 504 {api_body(504, away)}
     server control {settings.control}
 """
 
@@ -268,41 +277,10 @@ defaults slots from base
     timeout check {_ms(_CHECK_TIMEOUT_S)}
     http-reuse always
     retry-on conn-failure empty-response 503
+    http-request del-header authorization
+    http-request del-header x-api-key
     http-request set-header {EDGE_HEADER} {settings.secret.get_secret_value()}
 """
-
-
-def _refuse(status: int, sentence: str, condition: str) -> list[str]:
-    """Two rules: each plane has its own shape of errors."""
-    groups = condition.split(" or ")
-    rules = []
-    for plane, body in (("api", _api_body(status, sentence)), ("!api", _data_body(sentence))):
-        where = " or ".join(f"{plane} {group}" for group in groups)
-        rules.append(f"    http-request return status {status} {body} if {where}")
-    return rules
-
-
-def _data_error(status: int, sentence: str) -> str:
-    return f"    http-error status {status} {_data_body(sentence)}"
-
-
-def _data_body(sentence: str) -> str:
-    return f"content-type application/json string {_quoted(json.dumps({'error': sentence}))}"
-
-
-def _api_body(status: int, sentence: str) -> str:
-    kind: type[RaymaasError] = InvalidInput
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        kind = Unavailable
-    elif status == HTTPStatus.NOT_FOUND:
-        kind = NotFound
-    problem = Problem.of(kind(sentence), status=status).model_dump_json()
-    return f"content-type application/problem+json string {_quoted(problem)}"
-
-
-def _quoted(text: str) -> str:
-    """Strong quotes: HAProxy reads everything between them as it stands."""
-    return "'" + text.replace("'", "'\\''") + "'"
 
 
 def _ms(seconds: float) -> str:

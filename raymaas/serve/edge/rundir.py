@@ -16,6 +16,7 @@ _MAX_SOCKET_PATH_BYTES = 107
 
 CONFIG_NAME = "haproxy.cfg"
 MAP_NAME = "routes.map"
+KEYS_MAP_NAME = "keys.map"
 SOCKET_NAME = "admin.sock"
 
 
@@ -52,6 +53,10 @@ class RunDir:
     @property
     def map(self) -> Path:
         return self.path / MAP_NAME
+
+    @property
+    def keys_map(self) -> Path:
+        return self.path / KEYS_MAP_NAME
 
     @property
     def socket(self) -> Path:

@@ -40,17 +40,17 @@ class RuntimeSocket:
         for batch in _batches(commands, separator="; "):
             self._ask(batch)
 
-    def commit_map(self, entries: Mapping[str, str]) -> None:
+    def commit_map(self, entries: Mapping[str, str], *, name: str = MAP_NAME) -> None:
         """Make `entries` the whole map in one step: a request sees the map before it or the map after it."""
-        version = self._ask(f"prepare map {MAP_NAME}").strip().removeprefix("New version created: ")
+        version = self._ask(f"prepare map {name}").strip().removeprefix("New version created: ")
         if not version.isdigit():
             raise Unavailable(f"HAProxy would not change its map: {version}")
         try:
             for batch in _batches((f"{key} {value}" for key, value in entries.items()), separator="\n"):
-                self._silent(f"add map @{version} {MAP_NAME} <<\n{batch}\n")
-            self._silent(f"commit map @{version} {MAP_NAME}")
+                self._silent(f"add map @{version} {name} <<\n{batch}\n")
+            self._silent(f"commit map @{version} {name}")
         except Unavailable:
-            self._forget(version)
+            self._forget(name, version)
             raise
 
     def map(self) -> dict[str, str]:
@@ -58,10 +58,10 @@ class RuntimeSocket:
         rows = (line.split(" ") for line in self._ask(f"show map {MAP_NAME}").splitlines() if line)
         return {row[1]: row[2] for row in rows}
 
-    def _forget(self, version: str) -> None:
+    def _forget(self, name: str, version: str) -> None:
         """Free an uncommitted version; a HAProxy that is gone has forgotten it already."""
         try:
-            self._ask(f"clear map @{version} {MAP_NAME}")
+            self._ask(f"clear map @{version} {name}")
         except Unavailable:
             return
 
