@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
+import hypothesis
 import pytest
 from s3_server import S3Server
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,7 +24,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     keys=st.sets(
         st.from_regex(r"[ab0][ab0.\-=]{0,2}(/[ab0][ab0.\-=]{0,2}){0,2}", fullmatch=True), max_size=12

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -25,7 +25,6 @@ def cost(weight: torch.Tensor, value: torch.Tensor, *, step: float, rate: float)
     return float(((weight - value) / step).square().sum()) + rate * bits
 
 
-@settings(deadline=None)
 @given(
     values=arrays(np.float32, 6, elements=st.integers(-40, 40), unique=True),
     costs=arrays(np.float32, 6, elements=st.floats(0, 90, width=16)),
@@ -51,7 +50,6 @@ def test_bits_are_those_of_an_ideal_code() -> None:
     assert bits[2] > 14
 
 
-@settings(deadline=None)
 @given(
     values=arrays(np.float32, (3, 5), elements=st.floats(-100, 100, width=32)),
     name=st.sampled_from(["symmetric", "uniform"]),
@@ -121,7 +119,6 @@ def test_weights_far_apart_are_clustered_at_their_means() -> None:
         )
 
 
-@settings(deadline=None)
 @given(
     arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 9)), elements=st.floats(-9, 9, width=16)),
     st.integers(2, 8),

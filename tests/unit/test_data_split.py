@@ -30,7 +30,7 @@ def dataset_of(rows: int, classes: int = 3, offset: float = 0.0) -> Dataset:
     return put_table(MemoryStore(clock=lambda: datetime(2026, 1, 1, tzinfo=UTC)), table, name="numbers")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.integers(60, 200), seed=st.integers(0, 9), stratify=st.booleans())
 def test_every_row_lies_in_exactly_one_part(rows, seed, stratify):
     parts = split(dataset_of(rows), Split(validation=0.2, test=0.25, seed=seed, stratify=stratify))
@@ -154,7 +154,7 @@ def visits(patient: list[object], day: list[object], *, part_N: list[int] | None
     return in_memory(table_of_columns(columns, Learned("classes", ("no", "yes")), y_N, part_N=parts))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     groups=st.lists(st.integers(0, 11), min_size=40, max_size=120).filter(lambda g: len(set(g)) > 8),
     seed=st.integers(0, 9),

@@ -23,7 +23,7 @@ def test_p_values_are_the_printed_ones() -> None:
 
 
 @given(st.integers(0, 60), st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_exact_p_is_scipys_binomial_and_the_mid_p_is_below_it(first: int, second: int) -> None:
     found, mirrored = mcnemar(first, second), mcnemar(second, first)
     assert (found.exact_p, found.mid_p) == (mirrored.exact_p, mirrored.mid_p)

@@ -45,7 +45,7 @@ def test_versions_that_agree_everywhere_are_told_apart_to_what_the_rows_resolve(
 
 
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60), st.floats(0.5, 0.999))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_holds_what_was_found_mirrors_and_grows_with_the_confidence(
     rows: int, gained: int, lost: int, confidence: float
 ) -> None:

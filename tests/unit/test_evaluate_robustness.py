@@ -114,7 +114,7 @@ def test_spread_is_that_of_the_values_that_are_there() -> None:
 
 
 @given(st.integers(0, 12), st.integers(0, 5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_shift_moves_each_image_to_one_side_and_fills_up(pixels: int, seed: int) -> None:
     x_NCHW = np.random.default_rng(seed).uniform(1, 2, (6, 2, 7, 9)).astype(np.float32)
     moved = shifted(x_NCHW, pixels, fill=-1, draw=np.random.default_rng(seed))

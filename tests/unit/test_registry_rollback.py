@@ -303,19 +303,19 @@ def follow(history: History, steps: list[Any]) -> None:
 
 
 @given(st.lists(st.one_of(ROUTE_MOVES, ROLLBACKS), max_size=20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_sequence_of_moves_and_rollbacks_is_a_stack(steps: list[Any]) -> None:
     follow(running(1, 2, 3), steps)
 
 
 @given(st.lists(st.one_of(ROUTE_MOVES, DEPLOYMENTS, ROLLBACKS), max_size=25))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_it_is_also_one_with_deployments_in_between(steps: list[Any]) -> None:
     follow(History(), steps)
 
 
 @given(st.lists(ROUTE_MOVES, max_size=12))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_as_many_rollbacks_as_moves_lead_back_to_the_beginning(steps: list[Any]) -> None:
     history = running(1, 2, 3)
     beginning = routes(history.now)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymaas.bundle.rmz.container import breakdown, read, write
@@ -159,7 +159,6 @@ def codebook(draw: st.DrawFn) -> Codebook:
     return Codebook(np.asarray(places, np.uint8), values)
 
 
-@settings(deadline=None)
 @given(
     tensors=st.dictionaries(
         st.from_regex(r"[a-z0-9_.]{1,12}", fullmatch=True),
@@ -178,7 +177,6 @@ def test_every_tensor_comes_back_bit_for_bit(tensors: dict[str, Coded]) -> None:
     assert sum(breakdown(data).values()) == len(data)
 
 
-@settings(deadline=None)
 @given(tensor=st.one_of(quantized(), codebook(), raw()), data=st.data())
 def test_every_coder_gives_the_same_back(tensor: Coded, data: st.DataObject) -> None:
     coder = data.draw(st.sampled_from(coders_for(tensor)))

@@ -102,7 +102,7 @@ def test_every_truncation_and_any_addition_is_refused(network: bytes) -> None:
             read(network + extra)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_forger_who_mends_the_file_digest_gets_no_other_weights_in(
     network: bytes, data: st.DataObject

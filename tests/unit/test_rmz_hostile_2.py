@@ -104,7 +104,7 @@ def test_every_truncation_and_any_addition_is_refused(network: bytes) -> None:
             read(network + extra)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_a_forger_who_mends_the_file_digest_gets_no_other_weights_in(
     network: bytes, data: st.DataObject
@@ -123,7 +123,6 @@ def test_a_forger_who_mends_the_file_digest_gets_no_other_weights_in(
         assert mine.numbers.tobytes() == theirs.numbers.tobytes()
 
 
-@settings(deadline=None)
 @given(garbage=st.binary(max_size=120))
 def test_garbage_is_refused(garbage: bytes) -> None:
     for data in (

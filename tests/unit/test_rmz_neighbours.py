@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymaas.bundle.rmz import levels, neighbours
@@ -25,7 +25,6 @@ def pictures(rows: int, *, side: int, seed: int) -> np.ndarray:
     return kept.reshape(rows, -1).clip(-3, 3).astype(np.int16)
 
 
-@settings(deadline=None)
 @given(
     most=st.sampled_from([1, 2, 3, 7, 8, 100, 255]),
     shape=st.lists(st.integers(0, 14), max_size=4).map(tuple),
@@ -107,7 +106,6 @@ def test_columns_of_large_weights_make_magnitudes_cheap() -> None:
     )
 
 
-@settings(deadline=None)
 @given(stream=st.binary(max_size=60), shape=st.sampled_from([(), (7,), (0,), (12, 9), (4, 2, 3), (9, 600)]))
 def test_any_bytes_decode_to_levels_in_range_or_are_refused(stream: bytes, shape: tuple[int, ...]) -> None:
     try:

@@ -8,7 +8,7 @@ from raymaas.bundle.rmz import text
 from raymaas.errors import IntegrityError
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(plain=st.binary(max_size=200).map(lambda data: data.replace(b"\0", b"")))
 def test_any_text_comes_back(plain: bytes) -> None:
     assert text.decode(text.encode(plain)) == plain
@@ -32,7 +32,7 @@ def test_a_text_of_the_greatest_length_comes_back_and_a_longer_one_does_not_end(
         text.encode(plain + b"w")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(coded=st.binary(max_size=60))
 def test_any_bytes_are_a_text_or_refused(coded: bytes) -> None:
     try:

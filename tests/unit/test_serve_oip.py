@@ -144,7 +144,7 @@ fields = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     inputs=json_values | st.lists(fields, max_size=3), rest=st.dictionaries(st.text(max_size=8), json_values)
 )
