@@ -75,7 +75,9 @@ def test_who_ignores_the_polite_signal_is_killed() -> None:
 def test_a_session_is_found_after_its_leader_died(tmp_path: Path) -> None:
     note = tmp_path / "child"
     parent = (
-        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}]);"
+        f"import subprocess, sys; "
+        # A child that says it is up after nobody reads that any more would die of it.
+        f"child = subprocess.Popen([sys.executable, '-c', {SLEEP!r}], stdout=subprocess.DEVNULL);"
         f"open({str(note)!r}, 'w').write(str(child.pid)); print('up', flush=True); child.wait()"
     )
     process, leader = start(parent)
