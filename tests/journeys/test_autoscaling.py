@@ -22,10 +22,10 @@ def replicas(home: Home) -> int:
 
 @pytest.fixture
 def scaled(home: Home, digits: str) -> Iterator[None]:
-    """digits@1 with none to two replicas, quick to change."""
+    """digits@1 with none to two replicas, quick to change, and soon too busy: the caller here has no CPU to spare."""
     with home.client() as client:
         scaling = Scaling(
-            min_replicas=0, max_replicas=2, target_busy=0.3, upscale_delay_s=0, downscale_delay_s=3
+            min_replicas=0, max_replicas=2, target_busy=0.05, upscale_delay_s=0, downscale_delay_s=3
         )
         client.deploy("digits@1", scaling=scaling, timeout_s=120)
         yield
