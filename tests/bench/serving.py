@@ -88,7 +88,9 @@ def two_versions(home: Path, environment: dict[str, str]) -> Iterator[tuple[str,
             raymaas("train", "jobs/train_mnist_mlp.yaml", *settings)
             raymaas("deploy", f"mnist-mlp@{int(seed) + 1}")
         raymaas("traffic", "mnist-mlp", "1=90", "2=10")
-        key = orjson.loads(raymaas("keys", "create", "bench", "--json"))["key"]
+        key = orjson.loads(
+            raymaas("keys", "create", "bench", "--scope", "admin", "--scope", "predict", "--json")
+        )["key"]
         os.environ["RAYMAAS_HOME"] = str(home)
         registry = open_registry(storage_in_use(settings_from_environment(), None))
         manifest = registry.versions.get("mnist-mlp", 1)
