@@ -145,7 +145,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def report(url: str, key: str, *, bare: str, fastapi: int, ray_serve: int) -> None:
     row = np.random.default_rng(0).integers(0, 256, 784).astype(np.float32)
-    tensor = {"name": "x", "shape": [1, 784], "datatype": "FP32"}
+    tensor = {"name": "x", "shape": [1, 28, 28], "datatype": "FP32"}
     text = orjson.dumps({"inputs": [tensor | {"data": row.tolist()}]})
     head = orjson.dumps(
         {
