@@ -23,6 +23,7 @@ from raymaas.client.code import code_of
 from raymaas.client.jobfile import read_job
 from raymaas.cluster.lifecycle import driver_environment
 from raymaas.errors import AlreadyExists, OutOfBudget, RaymaasError, Refused
+from raymaas.priority import give_way
 from raymaas.registry.resolve import pinned
 from raymaas.registry.runs import Runs
 from raymaas.settings import load_settings, ray_submission_id
@@ -49,6 +50,7 @@ def carry_out(
 
     Raises the job's own error after recording it. What is printed goes to the caller and into the run's log.
     """
+    give_way()
     job = read_job(job_file, settings=overrides) if job_file else None
     settings = load_settings(os.environ, storage=storage)
     # Before anything imports Ray, which reads parts of the environment at import.

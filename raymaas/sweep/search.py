@@ -23,6 +23,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler
 
 from raymaas.errors import InvalidInput, RaymaasError, RunFailed
+from raymaas.priority import give_way
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.layout import tune_path
 from raymaas.specs.names import check_name
@@ -197,6 +198,7 @@ def _carry_out(
     shared: Any,
 ) -> None:
     """One trial, in its own process: every report goes to Tune, its files to the store."""
+    give_way()
     torch.set_num_threads(threads)
     blobs, started = Blobs(open_store(store_url)), time.perf_counter()
 

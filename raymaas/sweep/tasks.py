@@ -14,6 +14,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
+from raymaas.priority import give_way
 from raymaas.specs.search import Broken, Finished, Point, Trial, trial_name
 from raymaas.sweep.search import TrialBook, sentence_of, trial_at
 
@@ -64,6 +65,7 @@ def carry_out_each(
 
 
 def _carry_out(function: PointFunction, point: Point, threads: int) -> tuple[dict[str, float], float]:
+    give_way()
     torch.set_num_threads(threads)
     started = time.perf_counter()
     figures = dict(function(point))

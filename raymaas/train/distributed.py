@@ -33,6 +33,7 @@ from raymaas.data.streamed import Reader, is_streamed, open_index, rows_held
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.errors import RunFailed
 from raymaas.models import own
+from raymaas.priority import give_way
 from raymaas.registry.checkpoints import CheckpointId, Checkpoints
 from raymaas.registry.layout import train_path
 from raymaas.specs.datasets import DatasetCard
@@ -125,6 +126,7 @@ def train_distributed(
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
+    give_way()
     job = TrainJob.unseal(config["job"], source="the job sent to a training worker")
     world, queue = _world(job.scaling.strategy), config["queue"]
     watch = WorkerWatch(partial(send, queue, wait=False), world, allowance=config["allowance"])
