@@ -22,6 +22,8 @@ NUMPY_DTYPES: Mapping[DType, np.dtype] = {
 
 def with_defaults(signature: Signature, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`inputs` and, for those left out that have a default, that value in every row."""
+    if len(inputs) == len(signature.inputs):
+        return dict(inputs)
     absent = [spec for spec in signature.inputs if spec.default is not None and spec.name not in inputs]
     if not absent:
         return dict(inputs)
@@ -38,28 +40,41 @@ def check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> int:
 
     Raises InvalidInput naming the input, what was expected and what came.
     """
-    expected = {spec.name: spec for spec in signature.inputs}
-    if not inputs.keys() <= expected.keys():
-        name = min(inputs.keys() - expected.keys())
-        raise InvalidInput(f"input {name!r} is unknown; this model takes {', '.join(expected)}")
-    for name, spec in expected.items():
+    rows: int | None = None
+    uneven, found = False, 0
+    for spec in signature.inputs:
+        name = spec.name
         array = inputs.get(name)
         if array is None:
+            _refuse_unknown(signature, inputs)
             raise InvalidInput(f"input {name!r} is missing; send {_text(spec)}")
         if array.dtype != NUMPY_DTYPES[spec.dtype] or not _fits(array.shape, spec.shape):
             raise InvalidInput(f"input {name!r} must be {_text(spec)}, got {array.dtype} {list(array.shape)}")
         if len(array) == 0:
             raise InvalidInput(f"input {name!r} has no rows; send at least one")
         _check_range(array, spec)
-    rows = {len(array) for array in inputs.values()}
-    if len(rows) > 1:
-        counts = {name: len(inputs[name]) for name in expected}
+        uneven = uneven or rows not in (None, len(array))
+        rows, found = len(array), found + 1
+    if found < len(inputs):
+        _refuse_unknown(signature, inputs)
+    if uneven:
+        counts = {spec.name: len(inputs[spec.name]) for spec in signature.inputs}
         raise InvalidInput(f"inputs must have equally many rows, got {counts}")
-    return rows.pop()
+    assert rows is not None
+    return rows
+
+
+def _refuse_unknown(signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
+    known = [spec.name for spec in signature.inputs]
+    unknown = min((name for name in inputs if name not in known), default=None)
+    if unknown is not None:
+        raise InvalidInput(f"input {unknown!r} is unknown; this model takes {', '.join(known)}")
 
 
 def _check_range(array: np.ndarray, spec: TensorSpec) -> None:
     """A network that looks values up in a table fails on those beyond it."""
+    if spec.low is None and spec.high is None:
+        return
     for beyond, bound in ((np.less, spec.low), (np.greater, spec.high)):
         if bound is not None and beyond(array, bound).any():
             low, high = ("any" if end is None else f"{end:g}" for end in (spec.low, spec.high))

@@ -1,19 +1,20 @@
-"""One version's HTTP application: bare ASGI, complete in itself, the same behind any server.
+"""One version's HTTP application, complete in itself: a whole request in, a whole reply out, behind any server.
 
-It answers the Open Inference Protocol below whatever prefix it is mounted at (the ASGI `root_path`), refuses callers
-without the edge's secret, and records every answer it gives. It knows neither Ray nor the store. A request that is
-wrong is answered 4xx, whatever it holds: 5xx is for faults of ours.
+It answers the Open Inference Protocol, refuses callers without the edge's secret, and records every answer it gives. It
+knows neither Ray nor the store. A request that is wrong is answered 4xx, whatever it holds: 5xx is for faults of ours.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,19 +34,15 @@ from raymaas.errors import (
 )
 from raymaas.serve.coding import WORTH_BYTES, chosen_coding, deflated, inflate
 from raymaas.serve.deadlines import TIMEOUT_HEADER, sooner, timeout_of_header
-from raymaas.serve.disconnects import WhileConnected
+from raymaas.serve.http1 import Asked, Reply
 from raymaas.serve.oip import describe
 from raymaas.serve.oip.answer import JSON_HEADERS, Headers, encode
 from raymaas.serve.oip.limits import MAX_BODY_BYTES, refuse_large
-from raymaas.serve.oip.request import JSON, Head, decode
+from raymaas.serve.oip.request import JSON, Head, Heads, decode
 from raymaas.serve.oip.statistics import Statistics
 from raymaas.serve.result_cache import ResultCache, key_of
 from raymaas.specs.tensors import LENGTH_HEADER
 from raymaas.specs.versions import Signature
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 EDGE_HEADER = b"x-raymaas-edge"
 REQUEST_ID_HEADER = b"x-request-id"
@@ -55,6 +52,7 @@ INFER = "infer"
 _HEALTH = ("/v2/health/live", "/v2/health/ready")
 _DESCRIPTIONS = ("", "ready", "config", "stats")
 _LENGTH_HEADER = LENGTH_HEADER.encode()
+_GONE = 503
 _ANY_OR_JSON = (b"*/*", b"application/json")
 
 log = logging.getLogger("raymaas.replica")
@@ -108,7 +106,7 @@ class Answer(NamedTuple):
 
 
 class InferenceApp:
-    """The ASGI callable of one version.
+    """The application of one version.
 
     `secret_sha256` is the hex digest of the edge's secret: knowing it does not let anybody in. Every request but the
     two health checks must carry the secret in `x-raymaas-edge`, or is answered 401. Applications of one replica may
@@ -128,10 +126,12 @@ class InferenceApp:
         self._served = served
         self._compute = compute
         self._secret_sha256 = secret_sha256
+        self._secret: bytes | None = None  # once somebody has shown it: a comparison costs less than a digest
         self._record = record
         self._statistics = statistics or Statistics()
         self._cache = cache
         self._actions = _actions(served)
+        self._heads = {method: Heads() for method in (INFER, *served.methods)}
 
     async def predict(
         self, body: bytes, method: str = INFER, head: Head = JSON, *, timeout_s: float | None = None
@@ -141,7 +141,7 @@ class InferenceApp:
         signature = served.signature_of(method)
         began = time.perf_counter()
         try:
-            request = decode(body, signature, head)
+            request = decode(body, signature, head, self._heads[method])
             inputs = with_defaults(signature, request.inputs)
             rows = check_inputs(signature, inputs)
             read = time.perf_counter()
@@ -159,71 +159,68 @@ class InferenceApp:
         )
         return Answer(200, answer.body, answer.headers, rows)
 
-    async def _predicted(
-        self, body: bytes, method: str, asked: Mapping[bytes, bytes], receive: Receive
-    ) -> Answer:
-        """The answer to a request that is wholly here: from the cache, or predicted while the caller is there."""
-        head, timeout_s = _head(asked), timeout_of_header(asked.get(TIMEOUT_HEADER))
+    async def _predicted(self, asked: Asked, method: str) -> Answer:
+        """The answer to a request: from the cache, or predicted."""
+        body, headers = _body(asked), asked.headers
+        head, timeout_s = _head(headers), timeout_of_header(headers.get(TIMEOUT_HEADER))
         if self._cache is None:
-            async with WhileConnected(receive):
-                return await self.predict(body, method, head, timeout_s=timeout_s)
+            return await self.predict(body, method, head, timeout_s=timeout_s)
         began = time.perf_counter()
         key = key_of(f"{self._served.model}@{self._served.version}", method, body, head)
         kept = self._cache.get(key)
         if kept is not None:
             self._statistics.repeated(time.perf_counter() - began)
             return kept
-        async with WhileConnected(receive):
-            answer = await self.predict(body, method, head, timeout_s=timeout_s)
+        answer = await self.predict(body, method, head, timeout_s=timeout_s)
         self._cache.put(key, answer)
         return answer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            return await _lifespan(receive, send)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close", "code": 1003})
+    async def answer(self, asked: Asked) -> Reply:
+        """The reply, whatever was asked; recorded. When this is cancelled, the caller has gone."""
         started = time.perf_counter()
-        asked: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = asked.get(REQUEST_ID_HEADER, b"").decode("latin-1")
+        request_id = asked.headers.get(REQUEST_ID_HEADER, b"")
         try:
-            answer = await self._route(scope, asked, receive)
+            answer = await self._route(asked)
         except RaymaasError as error:
             body = _error_body(str(error), error.code, request_id)
             answer = Answer(_status(error), body, _error_headers(error))
+        except asyncio.CancelledError:
+            self._told(asked, request_id, _GONE, None, started)
+            raise
         except Exception:
-            log.exception("request %s failed", request_id)
+            log.exception("request %s failed", request_id.decode("latin-1"))
             sentence = (
                 "the model failed on this request; its replica's log has the reason under this request id"
             )
             answer = Answer(500, _error_body(sentence, RaymaasError.code, request_id))
-        body, headers = _coded(answer, asked)
-        headers.append((b"content-length", str(len(body)).encode()))
+        body, headers = _coded(answer, asked.headers)
         if request_id:
-            headers.append((REQUEST_ID_HEADER, asked[REQUEST_ID_HEADER]))
-        seconds = time.perf_counter() - started
-        key_id = asked.get(KEY_HEADER, b"").decode("latin-1")
-        self._record(
-            status=answer.status, seconds=seconds, request_id=request_id, rows=answer.rows, key_id=key_id
-        )
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-        return None
+            headers.append((REQUEST_ID_HEADER, request_id))
+        self._told(asked, request_id, answer.status, answer.rows, started)
+        return Reply(answer.status, headers, body)
 
-    async def _route(self, scope: Scope, asked: Mapping[bytes, bytes], receive: Receive) -> Answer:
-        # Ray Serve and newer ASGI servers leave root_path inside path; older ones strip it.
-        path: str = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
+    def _told(self, asked: Asked, request_id: bytes, status: int, rows: int | None, started: float) -> None:
+        self._record(
+            status=status,
+            seconds=time.perf_counter() - started,
+            request_id=request_id.decode("latin-1"),
+            rows=rows,
+            key_id=asked.headers.get(KEY_HEADER, b"").decode("latin-1"),
+        )
+
+    async def _route(self, asked: Asked) -> Answer:
+        path = asked.path.rstrip("/")
         if path in _HEALTH:
             return _json({"live": True, "ready": True})
-        self._check_secret(asked)
+        self._check_secret(asked.headers)
         action = self._actions.get(path)
-        if action is not None and scope["method"] == "POST" and action not in _DESCRIPTIONS:
-            return await self._predicted(await _read_body(asked, receive), action, asked, receive)
-        if action in _DESCRIPTIONS and scope["method"] in ("GET", "HEAD"):
+        if action is not None and asked.method == "POST" and action not in _DESCRIPTIONS:
+            return await self._predicted(asked, action)
+        if action in _DESCRIPTIONS and asked.method in ("GET", "HEAD"):
             return _json(self._description(action))
         if path == "/v2":
             return _json(describe.server(__version__, describe.REPLICA_EXTENSIONS))
-        raise self._nothing_at(scope["method"], path)
+        raise self._nothing_at(asked.method, path)
 
     def _description(self, action: str) -> dict[str, Any]:
         served = self._served
@@ -265,10 +262,13 @@ class InferenceApp:
             ".../config or .../stats"
         )
 
-    def _check_secret(self, asked: Mapping[bytes, bytes]) -> None:
-        given = hashlib.sha256(asked.get(EDGE_HEADER, b"")).hexdigest()
-        if not hmac.compare_digest(given, self._secret_sha256):
+    def _check_secret(self, headers: Mapping[bytes, bytes]) -> None:
+        given = headers.get(EDGE_HEADER, b"")
+        if self._secret is not None and hmac.compare_digest(given, self._secret):
+            return
+        if not hmac.compare_digest(hashlib.sha256(given).hexdigest(), self._secret_sha256):
             raise Denied("this replica answers only through its edge; send the request to the edge's URL")
+        self._secret = given
 
 
 def _actions(served: Served) -> dict[str, str]:
@@ -291,24 +291,25 @@ def all_of(*recorders: Recorder) -> Recorder:
     return record
 
 
-async def _read_body(asked: Mapping[bytes, bytes], receive: Receive) -> bytes:
-    """The whole body, inflated. Raises TooLarge before more than the limit is held."""
-    chunks, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Unavailable("the caller went away before its request was complete")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        refuse_large(size)
-        more = message.get("more_body", False)
-    encoding = asked.get(b"content-encoding", b"").decode("latin-1")
-    return inflate(b"".join(chunks), encoding, max_bytes=MAX_BODY_BYTES)
+def _body(asked: Asked) -> bytes:
+    """The body, inflated. Raises TooLarge before more than the limit is held."""
+    refuse_large(len(asked.body))
+    encoding = asked.headers.get(b"content-encoding")
+    if encoding is None:
+        return asked.body
+    return inflate(asked.body, encoding.decode("latin-1"), max_bytes=MAX_BODY_BYTES)
 
 
 def _head(asked: Mapping[bytes, bytes]) -> Head:
-    length, accept = asked.get(_LENGTH_HEADER), asked.get(b"accept", b"*/*")
-    content_type = asked.get(b"content-type", b"application/json")
+    return _head_of(
+        asked.get(b"content-type", b"application/json"),
+        asked.get(_LENGTH_HEADER),
+        asked.get(b"accept", b"*/*"),
+    )
+
+
+@lru_cache(256)
+def _head_of(content_type: bytes, length: bytes | None, accept: bytes) -> Head:
     if length is None and content_type == b"application/json" and accept in _ANY_OR_JSON:
         return JSON
     return Head(content_type.decode("latin-1"), (length or b"").decode("latin-1"), accept.decode("latin-1"))
@@ -326,20 +327,12 @@ def _coded(answer: Answer, asked: Mapping[bytes, bytes]) -> tuple[bytes, list[tu
     return deflated(answer.body, coding), [*answer.headers, *told]
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        kind = (await receive())["type"]
-        await send({"type": f"{kind}.complete"})
-        if kind == "lifespan.shutdown":
-            return
-
-
 def _json(value: dict[str, Any]) -> Answer:
     return Answer(200, orjson.dumps(value))
 
 
-def _error_body(sentence: str, code: str, request_id: str) -> bytes:
-    return orjson.dumps({"error": sentence, "code": code, "request_id": request_id or None})
+def _error_body(sentence: str, code: str, request_id: bytes) -> bytes:
+    return orjson.dumps({"error": sentence, "code": code, "request_id": request_id.decode("latin-1") or None})
 
 
 def _error_headers(error: RaymaasError) -> Headers:

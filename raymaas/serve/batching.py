@@ -23,7 +23,7 @@ _RANGES_OF_THE_BATCH = "onnx-int8-dynamic"
 
 def group_of(method: str, inputs: Arrays) -> Hashable:
     """What requests must have in common to be joined: method, names, types, and all but the first dimension."""
-    return method, *sorted((name, array.dtype.char, array.shape[1:]) for name, array in inputs.items())
+    return method, *sorted([(name, array.dtype.char, array.shape[1:]) for name, array in inputs.items()])
 
 
 def rows_of(inputs: Arrays) -> int:
@@ -33,10 +33,10 @@ def rows_of(inputs: Arrays) -> int:
 
 def size_of(inputs: Arrays) -> int:
     """Bytes that waiting inputs keep in memory, about."""
-    return sum(
-        array.nbytes if array.dtype != object else sum(len(text or "") + 64 for text in array.flat)
-        for array in inputs.values()
-    )
+    total = 0
+    for array in inputs.values():
+        total += array.nbytes if array.dtype != object else sum(len(text or "") + 64 for text in array.flat)
+    return total
 
 
 def computed(run: Callable[[Arrays], dict[str, np.ndarray]], requests: Sequence[Arrays]) -> list[Outcome]:

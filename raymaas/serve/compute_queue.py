@@ -25,7 +25,7 @@ from raymaas.serve.load import Load, LoadFigures
 from raymaas.serve.pace import Pace
 
 _KNOWN_LINES = 64
-_LOOK_EVERY = 16
+_LOOK_EVERY = 17  # no number of callers that take turns may hide each other from it
 _WARM_UP = 3
 
 
@@ -40,7 +40,7 @@ class QueueLimits:
     most_bytes: int = 256 * 1024 * 1024
     longest_wait_s: float = 30.0
     """A request that would wait longer, by what requests lately took, is refused at once."""
-    inline_s: float = 2e-4
+    inline_s: float = 5e-4
     """What takes no longer is computed on the event loop: handing it to a thread and back would cost as much again."""
 
 

@@ -1,7 +1,7 @@
 """The fast lane: a replica's own HTTP server, on a port and an event loop of its own, which edges send requests to.
 
-Ray Serve's proxy and replica cost a request some milliseconds of Python. This is the same application behind uvicorn in
-a thread of the replica's process, so that nothing of Ray is on the way.
+Ray Serve's proxy and replica cost a request some milliseconds of Python. This is the same application on a thread of
+the replica's process, so that nothing of Ray is on the way.
 """
 
 from __future__ import annotations
@@ -10,57 +10,41 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import orjson
-import uvicorn
+import uvloop
 
 from raymaas.errors import Unavailable
-from raymaas.serve.app import Receive, Scope, Send
+from raymaas.serve.http1 import Answering, Asked, Connection, Reply
 
 HEALTH_PATH = "/v2/health/live"
 
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 _START_TIMEOUT_S = 20.0
-_KEEP_ALIVE_S = 3600  # edges keep connections, and close them; a server that does too would cut off requests
 _BACKLOG = 2048
 _PROBE_TIMEOUT_S = 5.0
 _TICK_S = 0.05
 
 
 class FastLane:
-    """`app` at `prefix`, on a free port of `host`; it answers from the first line after the constructor.
+    """`answering` below `prefix`, on a free port of `host`; it answers from the first line after the constructor.
 
-    Raises Unavailable when the server does not come up.
+    A body of more than `max_body_bytes` comes cut short. Raises Unavailable when the server does not come up.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, prefix: str) -> None:
+    def __init__(self, answering: Answering, *, host: str, prefix: str, max_body_bytes: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, 0), family=family, backlog=_BACKLOG)
-        self._mount = _Mount(app, prefix)
-        config = uvicorn.Config(
-            self._mount,
-            loop="uvloop",
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_S,
-            ws="none",
-        )
-        self._server = uvicorn.Server(config)
+        self._mount = _Mount(answering, prefix)
+        self._max_body_bytes = max_body_bytes
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fast-lane", daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                raise Unavailable("the replica's own server did not start; its log says why")
-            time.sleep(0.01)
+        if not self._up.wait(_START_TIMEOUT_S):
+            raise Unavailable("the replica's own server did not start; its log says why")
         self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     @property
@@ -110,45 +94,57 @@ class FastLane:
         since = time.monotonic()
         while time.monotonic() < min(deadline, max(since, self._mount.last_at) + quiet_s):
             time.sleep(_TICK_S)
-        self._server.should_exit = True
+        assert self._loop is not None
+        with suppress(RuntimeError):  # it has left already
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(timeout=max(1.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
-        async def serve() -> None:
-            self._loop = asyncio.get_running_loop()
-            await self._server.serve(sockets=[self._socket])
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
 
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
-            runner.run(serve())
+    async def _serve(self) -> None:
+        """Until it is stopped and the last connection has ended."""
+        self._loop = loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        connections: set[Connection] = set()
+
+        def connection() -> Connection:
+            return Connection(self._mount, max_body_bytes=self._max_body_bytes, among=connections)
+
+        server = await loop.create_server(connection, sock=self._socket)
+        self._up.set()
+        await self._stop.wait()
+        server.close()
+        while connections:
+            for each in tuple(connections):
+                each.end()
+            await asyncio.sleep(_TICK_S)
 
 
 class _Mount:
-    """`app` below `prefix`, and a health check that fails once the replica is leaving; anything else is answered 503.
+    """`answering` below `prefix`, and a health check that fails once the replica is leaving; the rest is answered 503.
 
     An edge that was told of a replica which has ended may reach another one of its port: then the request is to be sent
     again, elsewhere, which edges do with a 503.
     """
 
-    def __init__(self, app: ASGIApp, prefix: str) -> None:
-        self._app, self._prefix = app, prefix
+    def __init__(self, answering: Answering, prefix: str) -> None:
+        self._answering, self._prefix = answering, prefix
         self.leaving = False
         self.last_at = time.monotonic()
         """When it was last asked for anything but its health."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: str = scope["path"]
+    async def __call__(self, asked: Asked) -> Reply:
+        method, path, headers, body = asked
         if path == HEALTH_PATH:
-            return await _say(send, 503 if self.leaving else 200, {"live": not self.leaving})
+            return _said(503 if self.leaving else 200, {"live": not self.leaving})
         self.last_at = time.monotonic()
         if path.startswith(self._prefix) and path[len(self._prefix) :][:1] in ("", "/"):
-            scope["root_path"] = self._prefix
-            return await self._app(scope, receive, send)
+            return await self._answering(Asked(method, path[len(self._prefix) :], headers, body))
         sentence = "this port is another version's now; send the request again"
-        return await _say(send, 503, {"error": sentence, "code": Unavailable.code})
+        return _said(503, {"error": sentence, "code": Unavailable.code})
 
 
-async def _say(send: Send, status: int, value: dict[str, Any]) -> None:
-    body = orjson.dumps(value)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def _said(status: int, value: dict[str, Any]) -> Reply:
+    return Reply(status, [(b"content-type", b"application/json")], orjson.dumps(value))

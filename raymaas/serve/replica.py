@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,33 +15,36 @@ from typing import Any
 import numpy as np
 import ray
 from ray import serve
-from ray.serve import metrics
 
 from raymaas.bundle.probes import PROBES, read_probes
 from raymaas.bundle.runtimes.base import Runtime
 from raymaas.bundle.runtimes.opening import open_runtime
+from raymaas.priority import give_way
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.versions import Versions
 from raymaas.serve.announcing import Announcement, announce, withdraw
 from raymaas.serve.app import InferenceApp, Recorder, Served, all_of
+from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.autoscaling import BUSY, Busy, ByLoad
 from raymaas.serve.batching import keeps_rows_apart
 from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
 from raymaas.serve.fast_lane import FastLane
+from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.serve.oip.statistics import Statistics
 from raymaas.serve.plan import Target
+from raymaas.serve.ray_metrics import RayMetrics
 from raymaas.serve.request_log import RequestLog
 from raymaas.serve.result_cache import ResultCache
 from raymaas.specs.serving import Scaling
+from raymaas.specs.versions import ModelVersion
 from raymaas.store import Store, open_store
 
-# Latencies of small models are tenths of a millisecond; Ray's default buckets begin far above.
-_LATENCY_BUCKETS_MS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000]
 _MAX_ONGOING_REQUESTS = 256
 _LONGEST_BATCH_S = 120.0
 _QUIET_S = 1.5  # edges hear within that time that a replica is leaving: the controller looks once a second
 _LEAVE_S = 15.0
 _TELL_S = 2.0
+_SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True)
@@ -51,38 +58,6 @@ class ReplicaSpec:
     cache: BlobCache | None = None
 
 
-class MetricsRecorder:
-    """Counts requests and their latency by model, version and status in Ray's metrics."""
-
-    def __init__(self, target: Target) -> None:
-        # ray.serve.metrics declares tuple[str], a tuple of one; it takes any number.
-        keys: Any = ("model", "version", "status")
-        self._requests = metrics.Counter(
-            "raymaas_requests", description="Requests answered by replicas.", tag_keys=keys
-        )
-        self._errors = metrics.Counter(
-            "raymaas_errors", description="Requests answered with a status of 400 or more.", tag_keys=keys
-        )
-        self._latency = metrics.Histogram(
-            "raymaas_request_latency_ms",
-            description="Time from the replica's first byte to its answer, in milliseconds.",
-            boundaries=_LATENCY_BUCKETS_MS,
-            tag_keys=keys,
-        )
-        for metric in (self._requests, self._errors, self._latency):
-            # A dict for each: Ray Serve writes its own tags into the one it is given.
-            metric.set_default_tags({"model": target.model, "version": str(target.version)})
-
-    def __call__(
-        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
-    ) -> None:
-        tags = {"status": str(status)}
-        self._requests.inc(tags=tags)
-        if status >= 400:
-            self._errors.inc(tags=tags)
-        self._latency.observe(seconds * 1e3, tags=tags)
-
-
 @serve.ingress()
 class Replica:
     """Loads its version, which verifies every byte against the manifest and the probes, before it is ready."""
@@ -90,23 +65,18 @@ class Replica:
     _request_log: RequestLog | None = None
     _lane: FastLane | None = None
     _announcement: Announcement | None = None
+    _metrics: RayMetrics | None = None
 
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
         self._request_log = _request_log(spec, store)
         versions = Versions(store, cache=spec.cache)
         manifest = versions.manifest(spec.target.model, spec.target.version)
-        self._runtime = open_runtime(
-            manifest,
-            partial(versions.read_file, manifest),
-            runtime=spec.scaling.runtime,
-            threads=spec.scaling.threads,
-            device="cuda" if spec.scaling.num_gpus else "cpu",
-            say=logging.getLogger("ray.serve").info,  # the replica's own log, among Ray's
-        )
-        self._queue = _queue(self._runtime, spec.scaling, probes=versions.read_file(manifest, PROBES))
+        self._runtime, self._queue = _loaded(manifest, partial(versions.read_file, manifest), spec.scaling)
         self._busy = Busy(time.monotonic())
-        recorders: list[Recorder] = [MetricsRecorder(spec.target)]
+        self._metrics = RayMetrics(spec.target, self._queue.figures)
+        self._metrics.start()
+        recorders: list[Recorder] = [self._metrics]
         if self._request_log:
             self._request_log.start()
             recorders.append(self._request_log)
@@ -126,10 +96,16 @@ class Replica:
             cache=ResultCache(spec.scaling.result_cache_mb << 20) if spec.scaling.result_cache_mb else None,
         )
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-        self._lane = FastLane(app(compute=self._queue), host=host, prefix=spec.target.route_prefix)
-        self._slow_app = app(compute=self._compute_on_the_lane)
+        self._lane = FastLane(
+            app(compute=self._queue).answer,
+            host=host,
+            prefix=spec.target.route_prefix,
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        self._slow_app = AsgiApp(app(compute=self._compute_on_the_lane).answer, max_body_bytes=MAX_BODY_BYTES)
         replica = serve.get_replica_context().replica_id.unique_id
         self._announcement = Announcement(spec.target.app_name, replica, self._lane.address)
+        _spare_pauses()
         announce(self._announcement)
 
     def __del__(self) -> None:
@@ -138,10 +114,12 @@ class Replica:
             withdraw([self._announcement])
         if self._lane:
             self._lane.leave(quiet_s=_QUIET_S, at_most_s=_LEAVE_S)
+        if self._metrics:
+            self._metrics.close()
         if self._request_log:
             self._request_log.close()
 
-    def __serve_build_asgi_app__(self) -> InferenceApp:
+    def __serve_build_asgi_app__(self) -> AsgiApp:
         return self._slow_app
 
     def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -175,13 +153,41 @@ class Replica:
         return outputs
 
 
-def _queue(runtime: Runtime, scaling: Scaling, *, probes: bytes) -> ComputeQueue:
-    """What requests for `runtime` wait in; it has computed the version's probes and knows how long they take."""
-    rows, _ = read_probes(probes)
-    limits = QueueLimits(target_s=scaling.max_latency_ms / 1e3)
-    queue = ComputeQueue(runtime, joins=keeps_rows_apart(runtime, rows), limits=limits)
+def _spare_pauses() -> None:
+    """Have no request wait for what has nothing to do with it."""
+    # A full collection looks for a tenth of a second at objects of which none ends before the replica does.
+    gc.collect()
+    gc.freeze()
+    # So long may a thread that writes the request log, or Ray's own, keep the interpreter from the one that answers.
+    sys.setswitchinterval(_SWITCH_S)
+
+
+def _loaded(
+    manifest: ModelVersion, read: Callable[[str], bytes], scaling: Scaling
+) -> tuple[Runtime, ComputeQueue]:
+    """The runtime, proven by its probes, and the queue before it, which knows how long they take."""
+    rows, _ = read_probes(read(PROBES))
+
+    def load() -> tuple[Runtime, bool]:
+        runtime = open_runtime(
+            manifest,
+            read,
+            runtime=scaling.runtime,
+            threads=scaling.threads,
+            device="cuda" if scaling.num_gpus else "cpu",
+            say=logging.getLogger("ray.serve").info,  # the replica's own log, among Ray's
+        )
+        return runtime, keeps_rows_apart(runtime, rows)
+
+    if scaling.threads > 1:
+        runtime, joins = load()  # a runtime's own threads are as slow for ever as the one that started them
+    else:
+        # Other replicas answer meanwhile, and a version may take a minute to load.
+        with ThreadPoolExecutor(1, "loading", initializer=give_way) as loading:
+            runtime, joins = loading.submit(load).result()
+    queue = ComputeQueue(runtime, joins=joins, limits=QueueLimits(target_s=scaling.max_latency_ms / 1e3))
     queue.warm_up(rows)
-    return queue
+    return runtime, queue
 
 
 def _request_log(spec: ReplicaSpec, store: Store) -> RequestLog | None:
@@ -209,7 +215,7 @@ def _autoscaling(scaling: Scaling) -> dict[str, Any]:
         "max_replicas": scaling.max_replicas,
         "policy": {
             "policy_function": f"{ByLoad.__module__}:{ByLoad.__name__}",
-            "policy_kwargs": {"target_busy": scaling.target_busy},
+            "policy_kwargs": {"target_busy": scaling.target_busy, "most_each": _MAX_ONGOING_REQUESTS},
         },
         "upscale_delay_s": scaling.upscale_delay_s,
         "downscale_delay_s": scaling.downscale_delay_s,

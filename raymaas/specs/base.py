@@ -20,9 +20,16 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _in_four_digits(moment: datetime) -> datetime:
+    """Refuses the years that `utc_text` cannot write, or that may be such a year's in UTC."""
+    if not 1000 < moment.year < 9999:
+        raise ValueError("the year must be 1001 to 9998")
+    return moment
+
+
 Places = Mapping[tuple[int | str, ...], str]
 
-Moment = Annotated[AwareDatetime, PlainSerializer(utc_text, return_type=str)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_four_digits), PlainSerializer(utc_text, return_type=str)]
 
 
 def canonical_json(value: Any) -> bytes:

@@ -7,11 +7,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from raymaas.errors import InvalidInput
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+NAME_SCHEMA = {"type": "string", "pattern": f"^{_NAME.pattern}$"}
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
@@ -31,8 +32,8 @@ def check_alias(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(check_name)]
-AliasName = Annotated[str, AfterValidator(check_alias)]
+Name = Annotated[str, AfterValidator(check_name), WithJsonSchema(NAME_SCHEMA)]
+AliasName = Annotated[str, AfterValidator(check_alias), WithJsonSchema(NAME_SCHEMA)]
 
 
 def new_run_id(kind: str, model: str) -> str:

@@ -40,6 +40,7 @@ _NAMES = {dtype: name for name, dtype in DATATYPES.items() if name != "BF16"}
 _ITEM_BYTES = {name: dtype.itemsize for name, dtype in DATATYPES.items()} | {"BF16": 2}
 _LENGTH = struct.Struct("<I")
 _ALIGNED = 8
+_CHEAP_BYTES = 4096  # copied sooner than looked at
 
 
 def datatype_of(array: np.ndarray) -> str | None:
@@ -53,10 +54,12 @@ def item_bytes(datatype: str) -> int:
 
 
 def to_bytes(array: np.ndarray) -> bytes | memoryview:
-    """`array` as the protocol lays it out; without a copy where it lies like that already."""
+    """`array` as the protocol lays it out; without a copy where it is large and lies like that already."""
     if array.dtype.kind in "OU":
         texts = [str(item).encode() for item in array.flat]
         return b"".join(piece for text in texts for piece in (_LENGTH.pack(len(text)), text))
+    if array.nbytes <= _CHEAP_BYTES and array.dtype in _NAMES:
+        return array.tobytes()
     flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)
     return flat.view(np.uint8).data
 

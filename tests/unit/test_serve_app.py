@@ -10,6 +10,8 @@ import pytest
 
 from raymaas.errors import Unavailable
 from raymaas.serve.app import InferenceApp, Served
+from raymaas.serve.asgi import AsgiApp
+from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.specs.versions import Signature, TensorSpec
 
 SECRET = "the-secret-of-this-edge"
@@ -45,12 +47,13 @@ class Caller:
                 raise failure
             return {"double": inputs["x"] * 2}
 
-        self.app = InferenceApp(
+        app = InferenceApp(
             Served(model="digits", version="3", signature=SIGNATURE, runtime="test"),
             compute=compute,
             secret_sha256=hashlib.sha256(SECRET.encode()).hexdigest(),
             record=self.recorded,
         )
+        self.app = AsgiApp(app.answer, max_body_bytes=MAX_BODY_BYTES)
 
     def __call__(
         self, method: str, path: str, *, chunks: list[bytes] | None = None, secret: str | None = SECRET

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from raymaas.serve.app import Receive, Scope, Send
 from raymaas.serve.fast_lane import HEALTH_PATH, FastLane
+from raymaas.serve.http1 import Asked, Reply
 
 PREFIX = "/models/digits/1"
 
@@ -24,13 +24,15 @@ class Echo:
         self.may.set()
         self.thread = ""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, asked: Asked) -> Reply:
         self.asked.set()
         self.thread = threading.current_thread().name
         await asyncio.to_thread(self.may.wait)
-        body = scope["path"].removeprefix(scope["root_path"]).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": body})
+        return Reply(200, [], asked.path.encode())
+
+
+def lane_of(app: Echo) -> FastLane:
+    return FastLane(app.answer, host="127.0.0.1", prefix=PREFIX, max_body_bytes=1000)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def app() -> Echo:
 
 @pytest.fixture
 def lane(app: Echo) -> Iterator[FastLane]:
-    lane = FastLane(app, host="127.0.0.1", prefix=PREFIX)
+    lane = lane_of(app)
     yield lane
     app.may.set()
     lane.leave(quiet_s=0, at_most_s=5)
@@ -109,6 +111,6 @@ def test_another_loop_can_have_things_done_on_its_loop(lane: FastLane) -> None:
 
 
 def test_two_replicas_of_a_host_have_ports_of_their_own(lane: FastLane) -> None:
-    other = FastLane(Echo(), host="127.0.0.1", prefix=PREFIX)
+    other = lane_of(Echo())
     assert other.address != lane.address
     other.leave(quiet_s=0, at_most_s=5)

@@ -17,7 +17,9 @@ from raymaas.bundle.runtimes.opening import load_runtime
 from raymaas.models import catalogue
 from raymaas.models.base import signature_of
 from raymaas.serve.app import InferenceApp, Served
+from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
+from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.specs.facts import Facts
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import TensorSpec
@@ -59,7 +61,7 @@ def served(use: str, row: tuple[int, ...], config: dict[str, Any], probes: np.nd
             "path": f"/v2/models/m{path}",
             "headers": [(b"x-raymaas-edge", SECRET.encode())],
         }
-        asyncio.run(app(scope, receive, send))
+        asyncio.run(AsgiApp(app.answer, max_body_bytes=MAX_BODY_BYTES)(scope, receive, send))
         return sent[0]["status"], orjson.loads(sent[1]["body"])
 
     return ask

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from raymaas.errors import InvalidInput
 from raymaas.serve.oip.answer import encode
-from raymaas.serve.oip.request import Head, decode
+from raymaas.serve.oip.request import Head, Heads, InferRequest, decode
 from raymaas.specs.versions import Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -278,3 +278,62 @@ def test_an_aligned_tensor_is_not_copied_and_another_is_made_so() -> None:
         assert array.flags.aligned
         assert array.flags.owndata == copied
         np.testing.assert_array_equal(array, [[1, 2]])
+
+
+def binary(values: list[float], heads: Heads, **more: object) -> InferRequest:
+    described = {
+        "name": "x",
+        "shape": [1, 2],
+        "datatype": "FP32",
+        "parameters": {"binary_data_size": 8},
+        **more,
+    }
+    head = orjson.dumps({"inputs": [described], "parameters": {"binary_data_output": True}})
+    body = head + np.array(values, np.float32).tobytes()
+    return decode(body, SIGNATURE, Head(header_length=str(len(head))), heads)
+
+
+def test_a_head_that_comes_again_is_not_read_again_and_its_tensors_are() -> None:
+    heads = Heads()
+    first, second = binary([1, 2], heads), binary([3, 4], heads)
+    assert first.outputs is second.outputs, "understood once"
+    assert first.inputs["x"].tolist() == [[1, 2]]
+    assert second.inputs["x"].tolist() == [[3, 4]]
+    for values, sentence in (
+        ([1], "binary_data_size is 8, and 4 bytes are left"),
+        ([1, 2, 3], "4 bytes follow"),
+        ([1, np.nan], "a number is NaN"),
+    ):
+        with pytest.raises(InvalidInput, match=sentence):
+            binary(values, heads)
+
+
+def test_of_heads_no_data_and_no_more_than_some_are_kept() -> None:
+    heads = Heads()
+    for number in range(1000):
+        binary([1, 2], heads, note=str(number))
+    assert binary([1, 2], heads, note="999").outputs is binary([1, 2], heads, note="999").outputs
+    assert len(heads) == 128
+    with_data = orjson.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]})
+    few = Heads()
+    decode(with_data, SIGNATURE, Head(header_length=str(len(with_data))), few)
+    binary([1, 2], few, note="n" * 5000)
+    assert len(few) == 0
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False) | st.integers(-(2**24), 2**24), min_size=1, max_size=20))
+def test_numbers_read_fast_are_those_read_slowly(values: list[float]) -> None:
+    signature = Signature(
+        inputs=(TensorSpec(name="x", dtype="FP32", shape=(-1,)),), outputs=SIGNATURE.outputs
+    )
+    flat = orjson.dumps(
+        {"inputs": [{"name": "x", "shape": [len(values)], "datatype": "FP32", "data": values}]}
+    )
+    expected = np.array(values, np.float32)
+    if not np.isfinite(expected).all():
+        with pytest.raises(InvalidInput):
+            decode(flat, signature)
+        return
+    read = decode(flat, signature).inputs["x"]
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, expected)

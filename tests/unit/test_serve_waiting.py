@@ -13,9 +13,11 @@ import pytest
 
 from raymaas.errors import DeadlineExceeded, InvalidInput, QuotaExceeded, Unavailable, error_from_wire
 from raymaas.serve.app import Answer, InferenceApp, Served
+from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.deadlines import sooner, timeout_of_header, timeout_of_parameter
 from raymaas.serve.disconnects import WhileConnected
 from raymaas.serve.load import BatchCount, LoadFigures
+from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.serve.oip.statistics import Statistics
 from raymaas.serve.result_cache import ResultCache, key_of
 from raymaas.specs.versions import Signature, TensorSpec
@@ -35,16 +37,18 @@ class Replica:
 
     def __init__(self, *, version: str = "3", fails: Exception | None = None, cache: Any = None) -> None:
         self.asked: list[float | None] = []
+        self.recorded: list[int] = []
         self.hangs = False
         self.dropped = 0
         self._fails = fails
-        self._app = InferenceApp(
+        app = InferenceApp(
             Served(model="m", version=version, signature=SIGNATURE, runtime="test"),
             compute=self._compute,
             secret_sha256=hashlib.sha256(b"edge").hexdigest(),
-            record=lambda **_: None,
+            record=lambda status, **_: self.recorded.append(status),
             cache=cache,
         )
+        self._app = AsgiApp(app.answer, max_body_bytes=MAX_BODY_BYTES)
 
     async def _compute(
         self, method: str, inputs: dict[str, np.ndarray], *, timeout_s: float | None = None
@@ -78,6 +82,8 @@ class Replica:
             "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         }
         asyncio.run(self._app(scope, receive, send))
+        if not sent:
+            return 0, None, {}
         told = dict(sent[0]["headers"])
         json = told[b"content-type"] == b"application/json"
         return sent[0]["status"], orjson.loads(sent[1]["body"]) if json else sent[1]["body"], told
@@ -145,8 +151,9 @@ def test_a_full_queue_is_a_429_that_says_in_whole_seconds_when_to_come_back(
 def test_the_wait_ends_when_the_caller_goes_away() -> None:
     replica = Replica()
     replica.hangs = True
-    assert replica.ask(PLAIN)[0] == 503
+    assert replica.ask(PLAIN)[0] == 0, "nobody is there to be answered"
     assert replica.dropped == 1
+    assert replica.recorded == [503]
 
 
 def test_a_caller_that_stays_or_is_answered_soon_is_left_alone() -> None:

@@ -51,16 +51,16 @@ def encode(
         answer["outputs"] = {name: _encodable(array) for name, array in chosen.items()}
         return Encoded(_json(answer))
     raw = {name: to_bytes(chosen[name]) for name in binary}
-    datatypes = {spec.name: spec.dtype for spec in signature.outputs}
-    answer["outputs"] = [
-        {
-            "name": name,
-            "datatype": datatypes[name],
-            "shape": array.shape,
-            **({"parameters": {BINARY_SIZE: len(raw[name])}} if name in raw else {"data": _flat(array)}),
-        }
-        for name, array in chosen.items()
-    ]
+    answer["outputs"] = told = []
+    for spec in signature.outputs:
+        name = spec.name
+        if name in chosen:
+            output: dict[str, Any] = {"name": name, "datatype": spec.dtype, "shape": chosen[name].shape}
+            if name in raw:
+                output["parameters"] = {BINARY_SIZE: len(raw[name])}
+            else:
+                output["data"] = _flat(chosen[name])
+            told.append(output)
     if not binary:
         return Encoded(_json(answer))
     body, header_length = frame(_json(answer), list(raw.values()))

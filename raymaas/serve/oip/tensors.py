@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,84 +34,103 @@ def read_raw(raw: memoryview, signature: Signature) -> dict[str, np.ndarray]:
     return {spec.name: fitted(array, spec)}
 
 
-class TensorReader:
-    """The tensors of one request, read in order: those in binary take their bytes from what is left."""
+class Described(NamedTuple):
+    """A tensor as its JSON has it, checked against its input but for its elements."""
 
-    def __init__(
-        self, signature: Signature, tensors: memoryview, source: Source, *, converting: bool
-    ) -> None:
-        self._signature = signature
-        self._specs = {spec.name: spec for spec in signature.inputs}
-        self._rest = tensors
-        self._source = source
-        self._converting = converting
+    spec: TensorSpec
+    datatype: str
+    shape: list[int]
+    size: int | None
+    """The bytes that it takes of those behind the JSON; None when `data` is in the JSON."""
+    data: Any = None
 
-    @property
-    def left(self) -> int:
-        return len(self._rest)
 
-    def read(self, tensors: list[Any]) -> dict[str, np.ndarray]:
-        arrays: dict[str, np.ndarray] = {}
-        for index, tensor in enumerate(tensors):
-            if not isinstance(tensor, dict):
-                raise InvalidInput(f"inputs[{index}] must be a tensor object, got {kind_of(tensor)}")
-            if self._converting and "name" not in tensor and len(tensors) == 1:
-                tensor["name"] = only_input(self._signature).name
-            missing = [key for key in ("name", "shape", "datatype") if key not in tensor]
-            if missing:
+def describe(tensors: list[Any], signature: Signature, *, converting: bool) -> list[Described]:
+    """The tensors of one request. `converting` takes any numbers for any others, as the plain form does."""
+    specs = {spec.name: spec for spec in signature.inputs}
+    described: dict[str, Described] = {}
+    for index, tensor in enumerate(tensors):
+        if not isinstance(tensor, dict):
+            raise InvalidInput(f"inputs[{index}] must be a tensor object, got {kind_of(tensor)}")
+        if converting and "name" not in tensor and len(tensors) == 1:
+            tensor["name"] = only_input(signature).name
+        for key in ("name", "shape", "datatype"):
+            if key not in tensor:
                 raise InvalidInput(
-                    f"inputs[{index}] lacks {missing[0]!r}; a tensor has name, shape, datatype and data"
+                    f"inputs[{index}] lacks {key!r}; a tensor has name, shape, datatype and data"
                 )
-            name = tensor["name"]
-            if not isinstance(name, str) or name in arrays:
-                raise InvalidInput(f"inputs[{index}].name must be a string used once, got {brief(name)}")
-            refuse_unknown((name,), self._specs)
-            arrays[name] = self._one(tensor, self._specs[name])
-        return arrays
+        name = tensor["name"]
+        if not isinstance(name, str) or name in described:
+            raise InvalidInput(f"inputs[{index}].name must be a string used once, got {brief(name)}")
+        refuse_unknown((name,), specs)
+        described[name] = _described(tensor, specs[name], converting=converting)
+    return list(described.values())
 
-    def _one(self, tensor: dict[str, Any], spec: TensorSpec) -> np.ndarray:
-        shape = _shape(tensor["shape"], spec)
-        datatype = self._datatype(tensor["datatype"], spec)
-        parameters = parameters_of(tensor, f"input {spec.name!r}")
-        size = parameters.get(BINARY_SIZE)
+
+def read_tensors(
+    described: list[Described], tensors: memoryview, source: Source
+) -> tuple[dict[str, np.ndarray], int]:
+    """Their arrays by name, and how many bytes of `tensors` are left: each takes its own from those left before it."""
+    arrays = {}
+    for each in described:
+        size, spec = each.size, each.spec
         if size is None:
-            return self._from_json(tensor, datatype, shape, spec)
-        if "data" in tensor:
-            raise InvalidInput(f"input {spec.name!r} has both data and {BINARY_SIZE}; send one of them")
-        if type(size) is not int or not 0 <= size <= len(self._rest):
+            arrays[spec.name] = _from_json(each, source)
+            continue
+        if size > len(tensors):
             raise InvalidInput(
-                f"input {spec.name!r}: {BINARY_SIZE} is {brief(size)}, and {len(self._rest)} bytes are left; is "
+                f"input {spec.name!r}: {BINARY_SIZE} is {size}, and {len(tensors)} bytes are left; is "
                 "Inference-Header-Content-Length the length of the JSON alone?"
             )
-        raw, self._rest = self._rest[:size], self._rest[size:]
-        array = _from_bytes(raw, datatype, shape, spec)
-        return array if datatype == "BYTES" else fitted(array, spec)
+        array = _from_bytes(tensors[:size], each.datatype, each.shape, spec)
+        arrays[spec.name] = array if each.datatype == "BYTES" else fitted(array, spec)
+        tensors = tensors[size:]
+    return arrays, len(tensors)
 
-    def _from_json(
-        self, tensor: dict[str, Any], datatype: str, shape: list[int], spec: TensorSpec
-    ) -> np.ndarray:
+
+def _described(tensor: dict[str, Any], spec: TensorSpec, *, converting: bool) -> Described:
+    shape = _shape(tensor["shape"], spec)
+    datatype = _datatype(tensor["datatype"], spec, converting=converting)
+    parameters = parameters_of(tensor, f"input {spec.name!r}")
+    size = parameters.get(BINARY_SIZE)
+    if size is None:
         if "data" not in tensor:
             raise InvalidInput(f"input {spec.name!r} lacks 'data', or {BINARY_SIZE} among its parameters")
-        array = read_values(tensor["data"], spec, self._source)
-        # Python integers: the product of hostile sizes must not wrap around.
-        if array.size != prod(shape):
-            raise InvalidInput(
-                f"input {spec.name!r}: shape {shape} holds {prod(shape)} elements, the data has {array.size}"
-            )
-        if datatype != spec.dtype:
-            _refuse_outside(array, datatype, spec)
-        return _reshaped(array, shape, spec)
+        return Described(spec, datatype, shape, None, tensor["data"])
+    if "data" in tensor:
+        raise InvalidInput(f"input {spec.name!r} has both data and {BINARY_SIZE}; send one of them")
+    if type(size) is not int or size < 0:
+        raise InvalidInput(
+            f"input {spec.name!r}: {BINARY_SIZE} is {brief(size)}; it must be a number of bytes"
+        )
+    return Described(spec, datatype, shape, size)
 
-    def _datatype(self, datatype: Any, spec: TensorSpec) -> str:
-        """The tensor's datatype. Refused unless it is the input's, or one that it holds every value of."""
-        given = DATATYPES.get(datatype) if isinstance(datatype, str) else None
-        wanted = DATATYPES[spec.dtype]
-        if given is not None and (given == wanted or _widens(given, wanted)):
-            return str(datatype)
-        numbers = given is not None and given.kind in "iuf" and wanted.kind in "iuf"
-        if self._converting and numbers:
-            return str(datatype)
-        raise InvalidInput(f"input {spec.name!r}: expected datatype {spec.dtype}, got {brief(datatype)}")
+
+def _from_json(described: Described, source: Source) -> np.ndarray:
+    spec, shape = described.spec, described.shape
+    array = read_values(described.data, spec, source)
+    # Python integers: the product of hostile sizes must not wrap around.
+    if array.size != prod(shape):
+        raise InvalidInput(
+            f"input {spec.name!r}: shape {shape} holds {prod(shape)} elements, the data has {array.size}"
+        )
+    if described.datatype != spec.dtype:
+        _refuse_outside(array, described.datatype, spec)
+    return _reshaped(array, shape, spec)
+
+
+def _datatype(datatype: Any, spec: TensorSpec, *, converting: bool) -> str:
+    """The tensor's datatype. Refused unless it is the input's, or one that it holds every value of."""
+    if datatype == spec.dtype:
+        return spec.dtype
+    given = DATATYPES.get(datatype) if isinstance(datatype, str) else None
+    wanted = DATATYPES[spec.dtype]
+    if given is not None and (given == wanted or _widens(given, wanted)):
+        return str(datatype)
+    numbers = given is not None and given.kind in "iuf" and wanted.kind in "iuf"
+    if converting and numbers:
+        return str(datatype)
+    raise InvalidInput(f"input {spec.name!r}: expected datatype {spec.dtype}, got {brief(datatype)}")
 
 
 def _widens(given: np.dtype, wanted: np.dtype) -> bool:

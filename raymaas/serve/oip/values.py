@@ -6,6 +6,7 @@ it can hold them. Nothing else is converted: texts are no numbers, booleans are 
 
 from __future__ import annotations
 
+import struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from raymaas.errors import InvalidInput
 from raymaas.specs.tensors import DATATYPES
 from raymaas.specs.versions import TensorSpec
 
+_PACKS = "fd"  # for `struct` they are what they are for numpy
+_PACKED = 1 << 16  # values; each is an argument of a call
 # By the kind of the type wanted: booleans, unsigned and signed integers, floats.
 _FITTING_KINDS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
 
@@ -66,8 +69,10 @@ def fitted(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
             raise InvalidInput(
                 f"input {spec.name!r}: a number is outside {spec.dtype} ({bounds.min} to {bounds.max})"
             )
-    with np.errstate(over="ignore"):
-        converted = array.astype(target, copy=False)
+    converted = array
+    if array.dtype != target:
+        with np.errstate(over="ignore"):
+            converted = array.astype(target)
     if target.kind == "f" and not np.isfinite(converted).all():
         _explain_not_finite(array, spec)
     return converted
@@ -88,9 +93,14 @@ def brief(value: Any) -> str:
 def _floats(value: list[Any], target: np.dtype) -> np.ndarray | None:
     """`value`, which holds numbers and lists only; None when something about it has to be explained."""
     try:
-        with np.errstate(over="ignore"):
-            array = np.array(value, dtype=target)
-    except (TypeError, ValueError, OverflowError):
+        if value and type(value[0]) is not list and len(value) <= _PACKED and target.char in _PACKS:
+            # A third of the time that numpy takes, which first looks at every item for its type.
+            packed = struct.pack(f"{len(value)}{target.char}", *value)
+            array = np.frombuffer(packed, target)
+        else:
+            with np.errstate(over="ignore"):
+                array = np.array(value, dtype=target)
+    except (TypeError, ValueError, OverflowError, struct.error):
         return None
     return array if np.isfinite(array).all() else None
 

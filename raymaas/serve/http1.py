@@ -1,0 +1,186 @@
+"""HTTP/1.1 for edges: requests that are wholly here go to an answering coroutine, and its replies out in one write.
+
+A general server passes a small request through more layers than it takes to answer it. This one is for a trusted proxy
+on keep-alive connections: it knows no streaming, no upgrades and no time limits on those who send. Parsing is llhttp's.
+Source: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableSet
+from http import HTTPStatus
+from typing import NamedTuple, cast
+from urllib.parse import unquote
+
+import httptools
+import orjson
+
+from raymaas.errors import InvalidInput
+
+MAX_HEAD_BYTES = 64 * 1024
+
+_WAITING = 4  # requests of one connection that are sent before the one before them is answered
+_STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_MALFORMED = "the request is not well-formed HTTP/1.1, or its headers are too long"
+
+
+class Asked(NamedTuple):
+    """A whole request: `path` is decoded and without its query, the names of `headers` are in lower case."""
+
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    body: bytes
+
+
+class Reply(NamedTuple):
+    """A whole answer. Its length is added to the headers."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+Answering = Callable[[Asked], Awaitable[Reply]]
+"""Answers a request. It must not raise, and is cancelled when the connection is lost."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection: its requests are answered one after the other.
+
+    It is in `among` as long as it is open. A body of more than `max_body_bytes` is passed on as far as it came, to be
+    refused by its length; then the connection ends.
+    """
+
+    def __init__(self, answering: Answering, *, max_body_bytes: int, among: MutableSet[Connection]) -> None:
+        self._answering = answering
+        self._max_body_bytes = max_body_bytes
+        self._among = among
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._pieces: list[bytes] = []
+        self._head_bytes = self._body_bytes = 0
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: deque[tuple[Asked, bool]] = deque()
+        self._full = self._ending = False
+
+    def end(self) -> None:
+        """Close once what was asked is answered."""
+        self._ending = True
+        if self._task is None and not self._waiting:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        # An edge's host that died says nothing more; the system notices.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._among.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._among.discard(self)
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._ending = True  # the request is answered, and what follows it is of another protocol
+        except httptools.HttpParserError:
+            self._refuse()
+
+    # Called by the parser, in this order.
+
+    def on_message_begin(self) -> None:
+        self._url, self._headers, self._pieces = b"", {}, []
+        self._head_bytes = self._body_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+        self._count(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._body_bytes > self._max_body_bytes:
+            return
+        self._pieces.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > self._max_body_bytes:
+            self._complete(last=True)
+
+    def on_message_complete(self) -> None:
+        if self._body_bytes <= self._max_body_bytes:
+            self._complete(last=not self._parser.should_keep_alive())
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError(
+                "the head of a request is too long"
+            )  # reaches data_received as an HttpParserError
+
+    def _complete(self, *, last: bool) -> None:
+        path = self._url.partition(b"?")[0].decode("latin-1")
+        asked = Asked(
+            self._parser.get_method().decode("ascii"),
+            unquote(path) if "%" in path else path,
+            self._headers,
+            self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces),
+        )
+        self._pieces = []
+        self._waiting.append((asked, last))
+        if len(self._waiting) >= _WAITING:
+            self._transport.pause_reading()  # and then the end of the connection is not seen either
+        self._next()
+
+    def _next(self) -> None:
+        if self._task is None and self._waiting and not self._full:
+            self._task = self._loop.create_task(self._exchange(*self._waiting.popleft()))
+
+    async def _exchange(self, asked: Asked, last: bool) -> None:
+        reply = await self._answering(asked)
+        self._task = None
+        last = last or (self._ending and not self._waiting)
+        parts = [_STATUS_LINES[reply.status]]
+        for name, value in reply.headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts.append(b"content-length: %d\r\n" % len(reply.body))
+        parts.append(b"connection: close\r\n\r\n" if last else b"\r\n")
+        if asked.method != "HEAD":
+            parts.append(reply.body)
+        self._transport.write(b"".join(parts))
+        if last:
+            self._waiting.clear()
+            self._transport.close()
+        elif self._waiting:
+            self._next()
+            if len(self._waiting) < _WAITING:
+                self._transport.resume_reading()
+
+    def _refuse(self) -> None:
+        """Nothing that follows can be understood. What came before it is answered if it is answered already."""
+        body = orjson.dumps({"error": _MALFORMED, "code": InvalidInput.code, "request_id": None})
+        head = _STATUS_LINES[400] + b"content-type: application/json\r\nconnection: close\r\n"
+        if self._task is None:
+            self._transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
+        self._transport.close()
