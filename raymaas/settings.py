@@ -30,6 +30,14 @@ class Settings(Retention):
         description="IP address the edge listens on; another than loopback needs API keys, see `raymaas keys`.",
     )
     port: int = Field(8080, ge=0, le=65535, description="Port the edge listens on; 0 takes a free one.")
+    control_host: str = Field(
+        "127.0.0.1",
+        description="IP address the controller listens on; another than loopback, which needs API keys, lets other "
+        "hosts run edges, see `raymaas edge`.",
+    )
+    control_port: int = Field(
+        0, ge=0, le=65535, description="Port the controller listens on; 0 takes a free one."
+    )
     dashboard_port: int = Field(
         8265, ge=0, le=65535, description="Port of Ray's dashboard; 0 takes a free one."
     )
@@ -59,7 +67,7 @@ class Settings(Retention):
         default=None, description="API key the client sends; in the file only if nobody else can read it."
     )
 
-    @field_validator("host")
+    @field_validator("host", "control_host")
     @classmethod
     def _ip(cls, host: str) -> str:
         return str(ipaddress.ip_address(host))

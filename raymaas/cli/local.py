@@ -14,11 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from raymaas.errors import InvalidInput, NotFound, RaymaasError, Refused
+from raymaas import __version__
+from raymaas.errors import IntegrityError, InvalidInput, NotFound, RaymaasError, Refused
 
 if TYPE_CHECKING:
     from raymaas.cluster.plan import ClusterPlan
     from raymaas.settings import Settings
+    from raymaas.specs.keys import KeyRing
+    from raymaas.store import Store
 
 app = typer.Typer()
 
@@ -40,7 +43,6 @@ DashboardPort = Annotated[
     int | None,
     typer.Option(help="Port of Ray's dashboard (0: a free one). Default 8265, or RAYMAAS_DASHBOARD_PORT."),
 ]
-RunDir = Annotated[Path, typer.Option(help="The cluster's run directory.")]
 
 
 @app.command()
@@ -59,6 +61,17 @@ def up(
             metavar="IP",
             help="Address the edge listens on; others than loopback need API keys: `raymaas keys`.",
         ),
+    ] = None,
+    control_host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IP",
+            help="Address the controller listens on; another than loopback, which needs API keys, lets other hosts "
+            "run edges: `raymaas edge`.",
+        ),
+    ] = None,
+    control_port: Annotated[
+        int | None, typer.Option(help="Port of the controller. Default a free one, or RAYMAAS_CONTROL_PORT.")
     ] = None,
 ) -> None:
     """Start a Ray head, the controller and the edge on this machine, all on loopback unless told otherwise.
@@ -79,7 +92,13 @@ def up(
     from raymaas.cluster import lifecycle
 
     settings = settings_from_environment(
-        storage=storage, port=port, dashboard_port=dashboard_port, cpus=cpus, host=host
+        storage=storage,
+        port=port,
+        dashboard_port=dashboard_port,
+        cpus=cpus,
+        host=host,
+        control_host=control_host,
+        control_port=control_port,
     )
     console = Console(stderr=True)
     join = None
@@ -105,6 +124,14 @@ def up(
         console.print(
             f"[yellow]warning:[/] the edge listens on {plan.host} and speaks plain HTTP: keys and rows can be read on "
             "the way. Put a proxy with TLS before it."
+        )
+    if not ipaddress.ip_address(plan.control_host).is_loopback:
+        console.print(
+            f"[yellow]warning:[/] the controller listens on {plan.control_host} and speaks plain HTTP: keep that a "
+            "private network. For an edge on another host:"
+        )
+        console.print(
+            f"  raymaas edge --control {plan.control_address} --secret-file COPY_OF_{plan.edge_secret_file}"
         )
     console.print(f"  store      {plan.storage}")
     console.print(f"  dashboard  {plan.dashboard_url}")
@@ -222,33 +249,6 @@ def quickstart(
     walk(settings, environment=dict(os.environ), keep=keep, stop=stop)
 
 
-@app.command(hidden=True)
-def supervise(run_dir: RunDir) -> None:
-    """Run the supervisor (started by `up`)."""
-    from raymaas import wiring
-
-    wiring.configure_logging()
-    wiring.supervise(run_dir, dict(os.environ))
-
-
-@app.command(hidden=True)
-def controller(run_dir: RunDir) -> None:
-    """Run the controller (started by the supervisor)."""
-    from raymaas import wiring
-
-    wiring.configure_logging()
-    wiring.control(run_dir)
-
-
-@app.command("edge-agent", hidden=True)
-def edge_agent(run_dir: RunDir) -> None:
-    """Run the edge agent (started by the supervisor)."""
-    from raymaas import wiring
-
-    wiring.configure_logging()
-    wiring.edge(run_dir)
-
-
 def settings_from_environment(**chosen: Any) -> Settings:
     from raymaas.settings import load_settings
 
@@ -265,22 +265,25 @@ def storage_in_use(settings: Settings, chosen: str | None) -> str:
 
 def up_options(settings: Settings) -> Any:
     from raymaas.cluster.lifecycle import UpOptions
-    from raymaas.registry.keys import Keys
     from raymaas.store import open_store, require_conditions
 
     store = open_store(settings.storage)
     # Here, so that a bad URL, bucket, credential or server is told before anything starts.
     require_conditions(store)
-    if not ipaddress.ip_address(settings.host).is_loopback and Keys(store).ring() is None:
-        raise Refused(
-            f"the edge is to listen on {settings.host}, where others can reach it, and {store.url} has no API keys;"
-            f" create the first: raymaas keys create NAME --scope admin --storage '{store.url}'"
-        )
+    ring = _read_as_the_controller(store)
+    for what, host in (("edge", settings.host), ("controller", settings.control_host)):
+        if ring is None and not ipaddress.ip_address(host).is_loopback:
+            raise Refused(
+                f"the {what} is to listen on {host}, where others can reach it, and {store.url} has no API keys;"
+                f" create the first: raymaas keys create NAME --scope admin --storage '{store.url}'"
+            )
     return UpOptions(
         run_dir=str(settings.run_dir),
         storage=store.url,
         host=settings.host,
         port=settings.port,
+        control_host=settings.control_host,
+        control_port=settings.control_port,
         dashboard_port=settings.dashboard_port,
         cpus=settings.cpus,
         cache_dir=str(settings.cache_dir),
@@ -288,6 +291,26 @@ def up_options(settings: Settings) -> Any:
         retention=settings.retention,
         gc_every_hours=settings.gc_every_hours,
     )
+
+
+def _read_as_the_controller(store: Store) -> KeyRing | None:
+    """The ring of keys, once all that the controller reads in every round could be read.
+
+    Raises Refused when it could not: nothing would be routed, and only the controller's log would say why.
+    """
+    from raymaas.registry.keys import Keys
+    from raymaas.registry.states import States
+
+    states = States(store)
+    try:
+        for model in states.models():
+            states.current(model)
+        return Keys(store).ring()
+    except (IntegrityError, InvalidInput) as error:
+        raise Refused(
+            f"the store at {store.url} cannot be served by raymaas {__version__}: {error}. Start the raymaas that wrote"
+            " it, or another store: raymaas up --storage URL"
+        ) from error
 
 
 def stop_cluster(settings: Settings, *, progress: Callable[[str], None]) -> ClusterPlan | None:

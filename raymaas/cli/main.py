@@ -13,6 +13,7 @@ from raymaas.cli import (
     compress,
     data,
     deploy,
+    edge,
     evaluate,
     exchange,
     gc,
@@ -35,6 +36,7 @@ from raymaas.errors import RaymaasError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(local.app)
+app.add_typer(edge.app)
 app.add_typer(train.app)
 app.add_typer(data.app, name="data")
 app.add_typer(compress.app)

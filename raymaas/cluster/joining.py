@@ -11,6 +11,7 @@ from raymaas.cluster.card import withdraw_card
 from raymaas.cluster.lifecycle import Head
 from raymaas.cluster.plan import ClusterPlan
 from raymaas.errors import Unavailable
+from raymaas.serve.demand_board import withdraw_demand
 from raymaas.serve.plan import target_of
 
 SERVE_STARTED_FILE = "serve-started"
@@ -55,7 +56,7 @@ def ray_version() -> str:
 
 
 def withdraw(plan: ClusterPlan) -> None:
-    """Delete our Serve applications and card from a head that goes on, and Serve itself if we started it."""
+    """Delete our Serve applications, card and figures from a head that goes on, and Serve itself if we started it."""
     connect(plan)
     try:
         ours = [name for name in serve.status().applications if target_of(name)]
@@ -64,5 +65,6 @@ def withdraw(plan: ClusterPlan) -> None:
         if Path(plan.run_dir, SERVE_STARTED_FILE).exists():
             serve.shutdown()  # type: ignore[no-untyped-call]
         withdraw_card()
+        withdraw_demand()
     finally:
         ray.shutdown()

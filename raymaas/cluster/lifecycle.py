@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from raymaas.cluster.plan import (
     CLUSTER_MARKER,
     PLAN_FILE,
@@ -49,6 +47,8 @@ class UpOptions(Spec):
     storage: str
     host: str = "127.0.0.1"
     port: int = 8080
+    control_host: str = "127.0.0.1"
+    control_port: int = 0
     dashboard_port: int = 8265
     cpus: int | None = None
     cache_dir: str = ""
@@ -190,29 +190,19 @@ def is_supervised(table: ProcessTable) -> bool:
     return supervisor is not None and is_alive(supervisor)
 
 
-def ready_checks(plan: ClusterPlan, *, token: str | None) -> dict[str, Callable[[], bool]]:
-    """By service: whether it answers now."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    def answers(url: str, sent: Mapping[str, str]) -> bool:
-        try:
-            return httpx.get(url, headers=dict(sent), timeout=2, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    return {
-        "head": lambda: answers(f"{plan.dashboard_url}/api/version", headers),
-        "controller": lambda: answers(f"{plan.control_url}/v2/health/live", {}),
-        "edge-agent": lambda: answers(f"{plan.url}/v2/health/ready", {}),
-    }
-
-
 def _new_plan(options: UpOptions, join: Head | None) -> ClusterPlan:
     run_dir = Path(options.run_dir)
     port, dashboard_port = options.port, options.dashboard_port
     spare = free_ports(8)
     if port:
         require_free(options.host, port, what="the edge", setting="--port or RAYMAAS_PORT")
+    if options.control_port:
+        require_free(
+            options.control_host,
+            options.control_port,
+            what="the controller",
+            setting="--control-port or RAYMAAS_CONTROL_PORT",
+        )
     if dashboard_port and join is None:
         require_free(
             "127.0.0.1",
@@ -233,7 +223,8 @@ def _new_plan(options: UpOptions, join: Head | None) -> ClusterPlan:
         port=port or spare[0],
         ray_address=join.ray_address if join else f"127.0.0.1:{spare[1]}",
         dashboard_url=join.dashboard_url if join else f"http://127.0.0.1:{dashboard_port or spare[2]}",
-        control_port=spare[3],
+        control_host=options.control_host,
+        control_port=options.control_port or spare[3],
         serve_port=spare[4],
         client_server_port=spare[5],
         agent_port=spare[6],
@@ -260,7 +251,7 @@ def _ray_temp_dir(run_dir: Path) -> str:
 def _spawn_supervisor(plan: ClusterPlan, environment: Mapping[str, str]) -> None:
     with plan.path("logs/supervisor.log").open("ab") as output:
         subprocess.Popen(
-            [sys.executable, "-m", "raymaas.cli.main", "supervise", "--run-dir", plan.run_dir],
+            [sys.executable, "-m", "raymaas.services", SUPERVISOR, plan.run_dir],
             env=service_environment(plan, inherited=dict(environment)),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -283,12 +274,15 @@ def _wait_ready(plan: ClusterPlan, *, progress: Progress, timeout_s: float) -> N
             progress(f"starting the {_SAYS[waiting_for]}")
         restarted = [name for name, count in table.restarts.items() if count >= 3]
         if restarted or time.monotonic() > deadline:
-            name = (restarted or [waiting_for or SUPERVISOR])[0]
-            raise Unavailable(
-                f"the {_SAYS.get(name, name)} did not come up; its log {plan.path(f'logs/{name}.log')} ends with:\n"
-                + _log_tail(plan, name)
-            )
+            raise _not_up(plan, (restarted or [waiting_for or SUPERVISOR])[0])
         time.sleep(0.1)
+
+
+def _not_up(plan: ClusterPlan, name: str) -> Unavailable:
+    # The edge answers once the controller has given it a table, so the reason may be the controller's.
+    asked = (name, "controller") if name == "edge-agent" else (name,)
+    logs = [f"the log {plan.path(f'logs/{each}.log')} ends with:\n{_log_tail(plan, each)}" for each in asked]
+    return Unavailable("\n".join((f"the {_SAYS.get(name, name)} did not come up", *logs)))
 
 
 def _log_tail(plan: ClusterPlan, name: str, lines: int = 12) -> str:

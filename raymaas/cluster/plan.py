@@ -38,7 +38,8 @@ class ClusterPlan(Document):
     port: int = Field(description="Port the edge listens on.")
     ray_address: str = Field(description="host:port of Ray's GCS.")
     dashboard_url: str
-    control_port: int = Field(description="Loopback port of the controller's HTTP API.")
+    control_host: str = Field("127.0.0.1", description="Address the controller's HTTP API listens on.")
+    control_port: int = Field(description="Port of the controller's HTTP API.")
     serve_port: int = Field(description="Loopback port of Ray Serve's own proxy, the slow lane.")
     client_server_port: int = 0
     agent_port: int = 0
@@ -52,14 +53,17 @@ class ClusterPlan(Document):
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the edge: at loopback when it listens on every address."""
-        at = ipaddress.ip_address(self.host)
-        local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(at), str(at))
-        return f"http://[{local}]:{self.port}" if at.version == 6 else f"http://{local}:{self.port}"
+        """Where this machine reaches the edge."""
+        return f"http://{_reached_at(self.host, self.port)}"
+
+    @property
+    def control_address(self) -> str:
+        """Where this machine reaches the controller, as ip:port."""
+        return _reached_at(self.control_host, self.control_port)
 
     @property
     def control_url(self) -> str:
-        return f"http://127.0.0.1:{self.control_port}"
+        return f"http://{self.control_address}"
 
     def path(self, name: str) -> Path:
         return Path(self.run_dir) / name
@@ -76,13 +80,18 @@ class ProcessTable(Document):
     problem: str = ""
 
 
+def _reached_at(host: str, port: int) -> str:
+    """ip:port for this machine: loopback for what listens on every address."""
+    at = ipaddress.ip_address(host)
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(at), str(at))
+    return f"[{local}]:{port}" if at.version == 6 else f"{local}:{port}"
+
+
 def service_commands(plan: ClusterPlan) -> dict[str, list[str]]:
     """The supervised services in starting order, each with its command line."""
-    raymaas = [sys.executable, "-m", "raymaas.cli.main"]
-    run_dir = ["--run-dir", plan.run_dir]
     services = {
-        "controller": [*raymaas, "controller", *run_dir],
-        "edge-agent": [*raymaas, "edge-agent", *run_dir],
+        name: [sys.executable, "-m", "raymaas.services", name, plan.run_dir]
+        for name in ("controller", "edge-agent")
     }
     return {"head": head_command(plan)} | services if plan.mode == "own" else services
 
@@ -133,6 +142,8 @@ def service_environment(plan: ClusterPlan, *, inherited: dict[str, str]) -> dict
             # Despite its name: false makes Ray use 127.0.0.1 as the node's address, so that GCS, raylet and workers
             # listen on loopback. Without it Ray replaces a loopback address by the machine's first real one.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # Ray has its workers give way to all else, replicas too. Here jobs do (raymaas.priority), and they do not.
+            "RAY_worker_niceness": "0",
             "RAY_gcs_storage": "rocksdb",
             "RAY_gcs_storage_path": str(plan.path("gcs")),
             "RAY_gcs_rpc_server_reconnect_timeout_s": "120",

@@ -30,6 +30,8 @@ _POLL_S = 0.2
 _STABLE_S = 30.0
 # The controller is a Ray driver: it cannot outlive the head it was connected to.
 _DEPENDENTS = {"head": ("controller",)}
+# It follows what it knows from before, so once it has run it comes back whatever the others do.
+_ALONE = ("edge-agent",)
 # A head that runs Serve did not end by itself within 15 s; nothing of it is kept, so it is killed sooner.
 _GRACE_S = {"edge-agent": 8.0, "controller": 8.0, "head": 4.0}
 
@@ -91,6 +93,9 @@ class Supervisor:
 
     def _tend(self) -> None:
         all_ready = True
+        for name in _ALONE:
+            if name in self._table.processes and not self._is_running(name):
+                self._start_when_due(name)
         for name in self._commands:
             if not self._is_running(name):
                 all_ready = False

@@ -38,7 +38,9 @@ def sequence_of(key: str) -> int:
     match = _KEY.fullmatch(key)
     sequence = _LARGEST - int(match[1] + match[2]) if match else 0
     if sequence == 0:
-        raise IntegrityError(f"{key} is not an entry of a log; remove it, it was not written by raymaas")
+        raise IntegrityError(
+            f"{key} is not an entry of a log: an older raymaas wrote it so; or it is none of raymaas, then remove it"
+        )
     return sequence
 
 

@@ -42,6 +42,7 @@ from raymaas.serve.control_api import ControlParts, build_app
 from raymaas.serve.oip.answer import encode
 from raymaas.serve.oip.request import Head, decode
 from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.demand import EdgeDemand
 from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.names import Reference
@@ -118,6 +119,7 @@ class World:
     refusal: RaymaasError | None = None
     finds: Found | None = None
     pokes: int = 0
+    demands: list[EdgeDemand] = field(default_factory=list)
     seen_request_ids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -137,7 +139,10 @@ class World:
         self.states.move(model, partial(moves.deploy, version=version), who="ana")
 
     def app(self) -> Any:
-        parts = ControlParts(
+        return Edge(build_app(self.parts()), self)
+
+    def parts(self) -> ControlParts:
+        return ControlParts(
             versions=self.versions,
             states=self.states,
             policies=self.policies,
@@ -151,10 +156,10 @@ class World:
             deployments=self,
             cluster=self,
             edge_tables=self,
+            hear_demand=self.demands.append,
             edge_secret=SECRET,
             poke=self._poke,
         )
-        return Edge(build_app(parts), self)
 
     # The cluster's side of ControlParts.
 

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -22,22 +23,25 @@ from raymaas.cluster.ports import free_ports
 from raymaas.serve.edge.agent import EdgeAgent
 from raymaas.serve.edge.config import EdgeSettings
 from raymaas.serve.edge.status import EdgeStatus, read_status
+from raymaas.specs.base import sha256_hex
+from raymaas.specs.keys import EdgeKey
 from raymaas.specs.serving import EdgeTable, EdgeTarget
 
 SECRET = "canary_0123456789abcdef"
+SECRET_PART = "CANARY0123456789abcdefghijklmnop"
 MAX_BODY = 100_000
 
 AGENT = """
 import signal, sys, threading
 from pathlib import Path
-from raymaas.serve.edge.agent import EdgeAgent
 from raymaas.serve.edge.config import EdgeSettings
-from raymaas.serve.edge.source import HttpTableSource
+from raymaas.serve.edge.running import run_edge
+from raymaas.serve.edge.source import HttpController
 settings = EdgeSettings.model_validate_json(sys.argv[1])
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
-source = HttpTableSource("http://" + settings.control, secret=settings.secret)
-EdgeAgent(settings, Path(sys.argv[2]), source).run(stop)
+controller = HttpController("http://" + settings.control, secret=settings.secret)
+run_edge(settings, Path(sys.argv[2]), controller, name=sys.argv[2], stop=stop)
 """
 
 
@@ -120,21 +124,12 @@ def eventually(holds: Callable[[], Any], what: str, *, within_s: float = 15.0) -
     raise AssertionError(f"not within {within_s} s: {what}")
 
 
-class Edge:
-    """An agent in a thread, and the client's view of its HAProxy."""
+class Front:
+    """An edge as its clients see it, and what its agent says of it."""
 
     def __init__(self, settings: EdgeSettings, run_dir: Path) -> None:
         self.settings = settings
         self.run_dir = run_dir
-        self.tables = Tables()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(
-            target=EdgeAgent(settings, run_dir, self.tables).run, args=(self._stop,)
-        )
-        self._thread.start()
-        eventually(
-            lambda: (s := self.status()) and s.agent_pid == os.getpid() and s.haproxy_pid, "HAProxy runs"
-        )
 
     def status(self) -> EdgeStatus | None:
         return read_status(self.run_dir)
@@ -144,15 +139,14 @@ class Edge:
         assert status is not None
         return status
 
-    def follow(self, table: EdgeTable) -> None:
-        self.tables.give(table)
-        eventually(lambda: self.now().revision == table.revision, f"table {table.revision} is followed")
+    def wait_for_agent(self, pid: int) -> EdgeStatus:
+        def reported() -> EdgeStatus | None:
+            status = self.status()
+            return status if status and status.agent_pid == pid and status.haproxy_pid else None
 
-    def stop(self) -> None:
-        self._stop.set()
-        self.tables.close()
-        self._thread.join(timeout=20)
-        assert not self._thread.is_alive()
+        found = eventually(reported, f"agent {pid} reports a HAProxy")
+        assert isinstance(found, EdgeStatus)
+        return found
 
     @contextmanager
     def connection(self) -> Iterator[http.client.HTTPConnection]:
@@ -183,6 +177,42 @@ class Edge:
             while chunk := connection.recv(65536):
                 answer += chunk
         return answer
+
+
+class Edge(Front):
+    """One with its agent in a thread, which follows the tables it is given."""
+
+    def __init__(self, settings: EdgeSettings, run_dir: Path) -> None:
+        super().__init__(settings, run_dir)
+        self.tables = Tables()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=EdgeAgent(settings, run_dir, self.tables).run, args=(self._stop,)
+        )
+        self._thread.start()
+        self.wait_for_agent(os.getpid())
+
+    def follow(self, table: EdgeTable) -> None:
+        self.tables.give(table)
+        eventually(lambda: self.now().revision == table.revision, f"table {table.revision} is followed")
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.tables.close()
+        self._thread.join(timeout=20)
+        assert not self._thread.is_alive()
+
+
+@contextmanager
+def edge_process(settings: EdgeSettings, run_dir: Path) -> Iterator[tuple[subprocess.Popen[bytes], Front]]:
+    """A whole edge in a process of its own, which follows the controller over HTTP. Its HAProxy may be left running."""
+    fields = settings.model_dump(mode="json") | {"secret": settings.secret.get_secret_value()}
+    process = subprocess.Popen([sys.executable, "-c", AGENT, json.dumps(fields), str(run_dir)])
+    try:
+        yield process, Front(settings, run_dir)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def ask(
@@ -230,11 +260,21 @@ def make_table(
     )
 
 
+def text_of(number: int) -> str:
+    return f"rmk_{number:08x}_{SECRET_PART}{number}"
+
+
+def key(number: int, name: str, **changes: Any) -> EdgeKey:
+    """What an edge knows of the key `text_of(number)`."""
+    digest = sha256_hex(text_of(number).encode())
+    return EdgeKey(**{"name": name, "key_id": f"{number:08x}", "sha256": digest} | changes)
+
+
 def served_path(version: int, rest: str) -> str:
     return f"/models/digits/{version}/v2/models/digits/versions/{version}{rest}"
 
 
-def launch(run_dir: Path, *, control: str, **changes: Any) -> Edge:
+def edge_settings(*, control: str, **changes: Any) -> EdgeSettings:
     fields = {
         "port": free_ports(1)[0],
         "control": control,
@@ -242,18 +282,30 @@ def launch(run_dir: Path, *, control: str, **changes: Any) -> Edge:
         "max_body_bytes": MAX_BODY,
         "connect_timeout_s": 0.2,
     }
-    return Edge(EdgeSettings.parse(fields | changes, source="test"), run_dir)
+    return EdgeSettings.parse(fields | changes, source="test")
+
+
+def launch(run_dir: Path, *, control: str, **changes: Any) -> Edge:
+    return Edge(edge_settings(control=control, **changes), run_dir)
 
 
 def end(edges: list[Edge]) -> None:
     for edge in reversed(edges):
         edge.stop()
-    for edge in edges:
-        left = edge.now()
-        # Only where a test failed between an agent's death and its heir.
-        if left.haproxy_pid and left.haproxy_started_at and alive(left.haproxy_pid, left.haproxy_started_at):
-            os.kill(left.haproxy_pid, signal.SIGKILL)
-            raise AssertionError(f"HAProxy, pid {left.haproxy_pid}, was left behind")
+    # Only where a test failed between an agent's death and its heir.
+    left = [edge.run_dir for edge in edges if end_haproxy(edge)]
+    assert not left, f"HAProxy was left behind in {left}"
+
+
+def end_haproxy(edge: Front) -> bool:
+    """Kill the HAProxy that an agent reported last; False when it has ended already."""
+    left = edge.status()
+    if not left or not left.haproxy_pid or not left.haproxy_started_at:
+        return False
+    if not alive(left.haproxy_pid, left.haproxy_started_at):
+        return False
+    os.kill(left.haproxy_pid, signal.SIGKILL)
+    return True
 
 
 def first_table(backends: tuple[Backend, Backend, Backend]) -> EdgeTable:

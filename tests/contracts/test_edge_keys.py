@@ -10,25 +10,15 @@ from typing import Any
 
 import pytest
 from control_server import World, serving
-from edge_rig import Backend, Edge, ask, end, eventually, first_table, launch
+from edge_rig import SECRET_PART, Backend, Edge, ask, end, eventually, first_table, key, launch, text_of
 
 from raymaas.client import Client
 from raymaas.errors import Denied, QuotaExceeded
 from raymaas.serve.plan import edge_table
 from raymaas.specs.base import sha256_hex
-from raymaas.specs.keys import EdgeKey, RateLimit
+from raymaas.specs.keys import RateLimit
 
 INFER = "/v2/models/digits/infer"
-SECRET_PART = "CANARY0123456789abcdefghijklmnop"
-
-
-def text_of(number: int) -> str:
-    return f"rmk_{number:08x}_{SECRET_PART}{number}"
-
-
-def key(number: int, name: str, **changes: Any) -> EdgeKey:
-    digest = sha256_hex(text_of(number).encode())
-    return EdgeKey(**{"name": name, "key_id": f"{number:08x}", "sha256": digest} | changes)
 
 
 OPS, SHOP, OTHER, SLOW = (text_of(number) for number in range(4))

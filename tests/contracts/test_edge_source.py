@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from raymaas.errors import Denied, IntegrityError, Unavailable
-from raymaas.serve.edge.source import HttpTableSource
+from raymaas.serve.edge.source import HttpController
 from raymaas.specs.serving import EdgeTable
 
 SECRET = "canary_0123456789abcdef"
@@ -52,14 +52,14 @@ def controller() -> Iterator[Controller]:
 
 
 @pytest.fixture
-def source(controller: Controller) -> Iterator[HttpTableSource]:
-    source = HttpTableSource(f"http://127.0.0.1:{controller.server_address[1]}", secret=SecretStr(SECRET))
+def source(controller: Controller) -> Iterator[HttpController]:
+    source = HttpController(f"http://127.0.0.1:{controller.server_address[1]}", secret=SecretStr(SECRET))
     yield source
     source.close()
 
 
 def test_it_asks_for_what_is_newer_and_reads_the_sealed_table(
-    controller: Controller, source: HttpTableSource
+    controller: Controller, source: HttpController
 ) -> None:
     assert source(None, 10.0) == TABLE
     assert source("r6", 0.5) == TABLE
@@ -69,25 +69,25 @@ def test_it_asks_for_what_is_newer_and_reads_the_sealed_table(
     ]
 
 
-def test_not_modified_means_nothing_newer(controller: Controller, source: HttpTableSource) -> None:
+def test_not_modified_means_nothing_newer(controller: Controller, source: HttpController) -> None:
     controller.status = 304
     assert source("r7", 0.1) is None
 
 
-def test_a_controller_in_trouble_is_unavailable(controller: Controller, source: HttpTableSource) -> None:
+def test_a_controller_in_trouble_is_unavailable(controller: Controller, source: HttpController) -> None:
     controller.status = 500
     with pytest.raises(Unavailable, match="answered 500"):
         source(None, 0.1)
 
 
-def test_a_damaged_table_is_not_used(controller: Controller, source: HttpTableSource) -> None:
+def test_a_damaged_table_is_not_used(controller: Controller, source: HttpController) -> None:
     controller.body = TABLE.seal().replace(b"8000", b"8001")
     with pytest.raises(IntegrityError, match="digest"):
         source(None, 0.1)
 
 
 def test_another_secret_is_named_as_the_reason(controller: Controller) -> None:
-    stranger = HttpTableSource(
+    stranger = HttpController(
         f"http://127.0.0.1:{controller.server_address[1]}", secret=SecretStr("wrong_wrong_wrong_")
     )
     with pytest.raises(Denied, match="refuses the edge's secret") as denied:
@@ -97,7 +97,7 @@ def test_another_secret_is_named_as_the_reason(controller: Controller) -> None:
 
 
 def test_a_controller_that_is_away_is_unavailable() -> None:
-    away = HttpTableSource("http://127.0.0.1:1", secret=SecretStr(SECRET))
+    away = HttpController("http://127.0.0.1:1", secret=SecretStr(SECRET))
     with pytest.raises(Unavailable, match="the last routes stay"):
         away(None, 0.1)
     away.close()

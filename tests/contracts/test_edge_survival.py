@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from edge_rig import (
-    AGENT,
     SECRET,
     Backend,
     Edge,
     Tables,
     alive,
     ask,
+    edge_process,
     eventually,
     make_table,
     served_path,
@@ -33,9 +29,7 @@ from edge_rig import (
 from raymaas.cluster.ports import free_ports
 from raymaas.errors import Refused, Unavailable
 from raymaas.serve.edge.agent import EdgeAgent
-from raymaas.serve.edge.config import EdgeSettings
 from raymaas.serve.edge.runtime import RuntimeSocket
-from raymaas.serve.edge.status import EdgeStatus, read_status
 
 
 def test_a_table_is_seen_whole_or_not_at_all(edge: Edge, backends: tuple[Backend, ...]) -> None:
@@ -150,34 +144,13 @@ def test_a_haproxy_that_is_killed_comes_back_with_its_routes(edge: Edge) -> None
     assert after.revision == "r1"
 
 
-@contextmanager
-def agent_process(settings: EdgeSettings, run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
-    fields = settings.model_dump(mode="json") | {"secret": settings.secret.get_secret_value()}
-    process = subprocess.Popen([sys.executable, "-c", AGENT, json.dumps(fields), str(run_dir)])
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def running(run_dir: Path, *, agent_pid: int) -> EdgeStatus:
-    def current() -> EdgeStatus | None:
-        status = read_status(run_dir)
-        return status if status and status.agent_pid == agent_pid and status.haproxy_pid else None
-
-    found = eventually(current, "the agent reports a HAProxy")
-    assert isinstance(found, EdgeStatus)
-    return found
-
-
 def test_after_a_restart_without_the_controller_the_routes_are_those_of_the_disk(
     edge: Edge, backends: tuple[Backend, ...]
 ) -> None:
     edge.stop()
     settings = edge.settings.model_copy(update={"control": f"127.0.0.1:{free_ports(1)[0]}"})
-    with agent_process(settings, edge.run_dir) as process:
-        status = running(edge.run_dir, agent_pid=process.pid)
+    with edge_process(settings, edge.run_dir) as (process, front):
+        status = front.wait_for_agent(process.pid)
         assert status.revision == "r1"
         assert edge.ask("/v2/models/digits/versions/prod")[1]["path"] == served_path(2, "")
         eventually(lambda: "does not answer" in (edge.now().controller_problem or ""), "the status names it")
@@ -192,8 +165,8 @@ def test_an_agent_that_was_killed_leaves_haproxy_serving_and_the_next_one_adopts
     edge: Edge, make_edge: Callable[..., Edge], backends: tuple[Backend, ...]
 ) -> None:
     edge.stop()
-    with agent_process(edge.settings, edge.run_dir) as process:
-        before = running(edge.run_dir, agent_pid=process.pid)
+    with edge_process(edge.settings, edge.run_dir) as (process, front):
+        before = front.wait_for_agent(process.pid)
         process.kill()
         process.wait()
     assert edge.ask("/v2/models/digits/versions/3")[1]["path"] == served_path(3, "")
@@ -208,8 +181,8 @@ def test_an_adopted_haproxy_with_other_settings_is_replaced(
     edge: Edge, make_edge: Callable[..., Edge]
 ) -> None:
     edge.stop()
-    with agent_process(edge.settings, edge.run_dir) as process:
-        before = running(edge.run_dir, agent_pid=process.pid)
+    with edge_process(edge.settings, edge.run_dir) as (process, front):
+        before = front.wait_for_agent(process.pid)
         process.kill()
         process.wait()
     heir = make_edge(port=edge.settings.port, max_body_bytes=10)

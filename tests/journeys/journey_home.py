@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Home:
-    """A user's home of raymaas: its own settings, store and run directory, on free ports."""
+    """A user's home of raymaas: its own settings, store and run directory, on free ports.
+
+    `chosen` are variables of its environment besides; no other RAY_ or RAYMAAS_ variable reaches it.
+    """
 
     path: Path
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -39,6 +43,7 @@ class Home:
             "RAYMAAS_PORT": "0",
             "RAYMAAS_DASHBOARD_PORT": "0",
             "COLUMNS": "200",
+            **self.chosen,
         }
 
     @property

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raymaas.cli.local import up_options
 from raymaas.cluster import lifecycle
-from raymaas.cluster.plan import ClusterPlan
-from raymaas.errors import InvalidInput, Refused
+from raymaas.cluster.plan import PROCESSES_FILE, ClusterPlan, ProcessTable
+from raymaas.errors import InvalidInput, Refused, Unavailable
 from raymaas.registry.keys import Keys
 from raymaas.settings import load_settings
 from raymaas.specs.keys import Grant
 from raymaas.store import open_store
+
+
+def make_plan(run_dir: Path, *, host: str = "127.0.0.1") -> ClusterPlan:
+    return ClusterPlan(
+        cluster_id="c",
+        mode="joined",
+        run_dir=str(run_dir),
+        storage="file:///s",
+        host=host,
+        port=8080,
+        ray_address="127.0.0.1:1",
+        dashboard_url="http://127.0.0.1:2",
+        control_host=host,
+        control_port=8080,
+        serve_port=4,
+        edge_secret_file="s",
+    )
 
 
 def test_two_ups_at_once_are_refused_in_one_run_directory(tmp_path: Path) -> None:
@@ -59,16 +77,39 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path, variable: str, value:
         load_settings({"RAYMAAS_HOME": str(tmp_path), variable: value})
 
 
-def test_an_edge_that_others_can_reach_needs_a_key_in_the_store_first(tmp_path: Path) -> None:
-    settings = load_settings({"RAYMAAS_HOME": str(tmp_path), "RAYMAAS_HOST": "0.0.0.0"})
+@pytest.mark.parametrize(("what", "field"), [("edge", "host"), ("controller", "control_host")])
+def test_what_others_can_reach_needs_a_key_in_the_store_first(tmp_path: Path, what: str, field: str) -> None:
+    def options(address: str) -> Any:
+        return up_options(load_settings({"RAYMAAS_HOME": str(tmp_path), f"RAYMAAS_{field.upper()}": address}))
+
+    refusal = rf"the {what} is to listen .* no API keys; create the first: raymaas keys create .* --storage 'file://"
+    with pytest.raises(Refused, match=refusal):
+        options("0.0.0.0")
+    assert getattr(options("::1"), field) == "::1"
+
+    store = open_store(load_settings({"RAYMAAS_HOME": str(tmp_path)}).storage)
+    Keys(store).create(Grant(name="ops", scopes=("admin",)), who="me")
+    assert getattr(options("0.0.0.0"), field) == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("models/digits/state/999999999998.json", "not an entry of a log"),
+        ("models/digits/state/999999999/998.json", "carries no digest"),
+        ("keys/999999999/998.json", "carries no digest"),
+    ],
+)
+def test_a_store_that_the_controller_cannot_read_is_refused_with_the_reason(
+    tmp_path: Path, key: str, reason: str
+) -> None:
+    settings = load_settings({"RAYMAAS_HOME": str(tmp_path)})
+    open_store(settings.storage).create(key, b"{}")
+
     with pytest.raises(
-        Refused, match=r"no API keys; create the first: raymaas keys create .* --storage 'file://"
+        Refused, match=rf"{tmp_path}/store cannot be served .*{key} .*{reason}.* --storage URL"
     ):
         up_options(settings)
-    assert up_options(load_settings({"RAYMAAS_HOME": str(tmp_path), "RAYMAAS_HOST": "::1"})).host == "::1"
-
-    Keys(open_store(settings.storage)).create(Grant(name="ops", scopes=("admin",)), who="me")
-    assert up_options(settings).host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
@@ -81,21 +122,9 @@ def test_an_edge_that_others_can_reach_needs_a_key_in_the_store_first(tmp_path: 
         ("10.0.0.7", "http://10.0.0.7:8080"),
     ],
 )
-def test_this_machine_reaches_an_edge_that_listens_anywhere(tmp_path: Path, host: str, url: str) -> None:
-    plan = ClusterPlan(
-        cluster_id="c",
-        mode="joined",
-        run_dir=str(tmp_path),
-        storage="file:///s",
-        host=host,
-        port=8080,
-        ray_address="127.0.0.1:1",
-        dashboard_url="http://127.0.0.1:2",
-        control_port=3,
-        serve_port=4,
-        edge_secret_file="s",
-    )
-    assert plan.url == url
+def test_this_machine_reaches_what_listens_anywhere(tmp_path: Path, host: str, url: str) -> None:
+    plan = make_plan(tmp_path, host=host)
+    assert plan.url == plan.control_url == url
 
 
 def test_an_api_key_among_the_settings_is_not_shown(tmp_path: Path) -> None:
@@ -103,3 +132,16 @@ def test_an_api_key_among_the_settings_is_not_shown(tmp_path: Path) -> None:
     assert settings.api_key is not None
     assert settings.api_key.get_secret_value() == "rmk_0123abcd_CANARY"
     assert "CANARY" not in f"{settings!r} {settings.model_dump_json()}"
+
+
+def test_an_edge_that_does_not_come_up_is_told_with_what_the_controller_says(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/edge-agent.log").write_text("waiting for a table\n")
+    (tmp_path / "logs/controller.log").write_text("the store cannot be read\n")
+    (tmp_path / PROCESSES_FILE).write_bytes(ProcessTable(restarts={"edge-agent": 3}).seal())
+
+    with pytest.raises(Unavailable, match="edge did not come up") as told:
+        lifecycle._wait_ready(make_plan(tmp_path), progress=lambda _: None, timeout_s=5)
+
+    assert f"{tmp_path}/logs/edge-agent.log ends with:\nwaiting for a table" in str(told.value)
+    assert f"{tmp_path}/logs/controller.log ends with:\nthe store cannot be read" in str(told.value)

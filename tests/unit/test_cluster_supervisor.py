@@ -102,6 +102,20 @@ def test_a_service_waits_until_the_one_before_is_ready(running: Running) -> None
     assert running.pid("edge-agent") > 0
 
 
+def test_an_edge_that_has_run_comes_back_while_an_earlier_service_is_not_ready(running: Running) -> None:
+    running.start()
+    running.wait(running.is_ready)
+    before = {name: running.pid(name) for name in running.ready}
+    running.ready["controller"] = False
+    os.kill(before["controller"], 9)
+    running.wait(lambda: running.pid("controller") != before["controller"])
+
+    os.kill(before["edge-agent"], 9)
+
+    running.wait(lambda: running.pid("edge-agent") != before["edge-agent"])
+    assert not running.is_ready()
+
+
 def test_a_killed_service_comes_back_and_the_others_stay(running: Running) -> None:
     running.start()
     running.wait(running.is_ready)

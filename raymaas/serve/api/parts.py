@@ -17,6 +17,7 @@ from raymaas.registry.states import States
 from raymaas.registry.usage import Usages
 from raymaas.registry.versions import Versions
 from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.demand import EdgeDemand
 from raymaas.specs.runs import RunSpec
 from raymaas.specs.serving import EdgeTable
 
@@ -59,7 +60,10 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class ControlParts:
-    """The parts list of `build_app`. `poke` tells the controller that something else is wanted now."""
+    """The parts list of `build_app`.
+
+    `poke` tells the controller that something else is wanted now; `hear_demand` is told what an edge sees asked.
+    """
 
     versions: Versions
     states: States
@@ -74,6 +78,7 @@ class ControlParts:
     deployments: DeploymentView
     cluster: ClusterView
     edge_tables: TableSource
+    hear_demand: Callable[[EdgeDemand], None]
     edge_secret: str
     poke: Callable[[], None]
     now: Callable[[], datetime] = utc_now

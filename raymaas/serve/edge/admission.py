@@ -87,8 +87,9 @@ def admission_rules() -> str:
         *refuse(401, unknown, "!open !known !health", header="WWW-Authenticate 'Bearer realm=\"raymaas\"'"),
         *refuse(403, cannot_predict, "known data !health !predicts"),
         *refuse(403, cannot_change, "known !data !administers"),
-        "acl limited var(txn.caller),field(4,/) -m int gt 0",
-        "http-request set-var(txn.interval_us) var(txn.caller),field(4,/) if limited",
+        "http-request set-var(txn.interval_us) var(txn.caller),field(4,/)"
+        " if known !{ var(txn.caller),field(4,/) -m str 0 }",
+        "acl limited var(txn.interval_us) -m found",
         "http-request set-var(txn.tolerance_us) var(txn.caller),field(5,/) if limited",
         f"http-request track-sc0 var(txn.caller),field(1,/) table {_TABLE} if limited",
         f"http-request set-var(txn.now_us) date(0,us),mod({_WRAP}) if limited",

@@ -35,6 +35,10 @@ class RuntimeSocket:
     def servers(self) -> list[Server]:
         return parse_servers(self._ask("show servers state"))
 
+    def backend_statistics(self) -> str:
+        """CSV with a line for each backend; a column's name is in the first line."""
+        return self._ask("show stat -1 2 -1")
+
     def change_servers(self, commands: Iterable[str]) -> None:
         """Run `commands`. A refusal is not raised: whoever planned them looks at `servers()` again."""
         for batch in _batches(commands, separator="; "):
@@ -53,9 +57,9 @@ class RuntimeSocket:
             self._forget(name, version)
             raise
 
-    def map(self) -> dict[str, str]:
+    def map(self, *, name: str = MAP_NAME) -> dict[str, str]:
         """The entries that requests see now."""
-        rows = (line.split(" ") for line in self._ask(f"show map {MAP_NAME}").splitlines() if line)
+        rows = (line.split(" ") for line in self._ask(f"show map {name}").splitlines() if line)
         return {row[1]: row[2] for row in rows}
 
     def _forget(self, name: str, version: str) -> None:
