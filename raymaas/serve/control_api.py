@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from raymaas import __version__
 from raymaas.serve.api.border import add_border
+from raymaas.serve.api.description import DescribedApp
 from raymaas.serve.api.edges import edges_router
 from raymaas.serve.api.gate import Gate
 from raymaas.serve.api.keys import keys_router
@@ -22,7 +23,6 @@ from raymaas.serve.api.policies import policies_router
 from raymaas.serve.api.protocol import protocol_router
 from raymaas.serve.api.runs import runs_router
 from raymaas.specs.api import ClusterStatus
-from raymaas.specs.problem import Problem
 
 __all__ = ["ClusterView", "ControlParts", "DeploymentView", "JobSubmitter", "TableSource", "build_app"]
 
@@ -31,14 +31,13 @@ API = "/api/v1"
 
 def build_app(parts: ControlParts) -> FastAPI:
     """The app. Routes that touch the store are plain functions, run in threads: the store blocks."""
-    app = FastAPI(
+    app = DescribedApp(
         title="raymaas",
         version=__version__,
         openapi_url=f"{API}/openapi.json",
         docs_url=f"{API}/docs",
         redoc_url=None,
         redirect_slashes=False,
-        responses={"default": {"description": "An error, as application/problem+json.", "model": Problem}},
         generate_unique_id_function=lambda route: route.name,
     )
     api = APIRouter(prefix=API)

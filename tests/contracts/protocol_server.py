@@ -12,8 +12,10 @@ from control_server import serving
 from edge_rig import SECRET, end, launch
 
 from raymaas.serve.app import InferenceApp, Served
+from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.fast_lane import FastLane
 from raymaas.serve.oip.limits import MAX_BODY_BYTES
+from raymaas.specs.keys import EdgeKey
 from raymaas.specs.serving import EdgeTable, EdgeTarget
 
 MODEL = "/v2/models/m"
@@ -23,18 +25,22 @@ INFER = f"{MODEL}/versions/3/infer"
 @contextmanager
 def protocol_server() -> Iterator[str]:
     """The URL of version 3 of model `m`; the edge's secret is empty, so that anybody may ask."""
-    with serving(_app(secret="")) as url:
+    with serving(AsgiApp(_app(secret="").answer, max_body_bytes=MAX_BODY_BYTES)) as url:
         yield url
 
 
 @contextmanager
-def protocol_edge(run_dir: Path) -> Iterator[str]:
-    """The URL of an edge before a replica's own server that has it."""
-    lane = FastLane(_app(secret=SECRET), host="127.0.0.1", prefix="/models/m/3")
+def protocol_edge(
+    run_dir: Path, *, control: str | None = None, keys: tuple[EdgeKey, ...] = ()
+) -> Iterator[str]:
+    """The URL of an edge before a replica's own server that has it, and the control plane at the address `control`."""
+    answering = _app(secret=SECRET).answer
+    lane = FastLane(answering, host="127.0.0.1", prefix="/models/m/3", max_body_bytes=MAX_BODY_BYTES)
     target = EdgeTarget(model="m", version=3, path_prefix="/models/m/3", replicas=(lane.address,))
-    edge = launch(run_dir, control=lane.address, max_body_bytes=MAX_BODY_BYTES)
+    edge = launch(run_dir, control=control or lane.address, max_body_bytes=MAX_BODY_BYTES)
     try:
-        edge.follow(EdgeTable(revision="r1", proxies=(), targets=(target,), traffic={"m": {3: 100}}))
+        traffic = {"m": {3: 100}}
+        edge.follow(EdgeTable(revision="r1", proxies=(), targets=(target,), traffic=traffic, keys=keys))
         yield f"http://127.0.0.1:{edge.settings.port}"
     finally:
         end([edge])

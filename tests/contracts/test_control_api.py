@@ -12,8 +12,9 @@ from pydantic import SecretStr, TypeAdapter
 
 from raymaas.errors import Unavailable
 from raymaas.serve.api.models import deployments_of
-from raymaas.serve.edge.source import HttpTableSource
+from raymaas.serve.edge.source import HttpController
 from raymaas.specs.api import DeploymentStatus
+from raymaas.specs.demand import EdgeDemand, VersionDemand
 from raymaas.specs.problem import Problem
 from raymaas.specs.runs import RUN_STATE
 from raymaas.specs.serving import EdgeTable
@@ -68,7 +69,15 @@ def test_names_outside_the_grammar_are_400(http: httpx.Client) -> None:
 def test_unknown_routes_and_methods_are_problems(http: httpx.Client) -> None:
     problem(http.get("/api/v1/nothing"), 404, "not-found")
     problem(http.get("/"), 404, "not-found")
-    problem(http.patch("/api/v1/runs", json={}), 405, "invalid-input")
+    answer = http.delete("/api/v1/status")
+    assert "DELETE /api/v1/status is not possible" in problem(answer, 405, "invalid-input").detail
+    assert answer.headers["allow"] == "GET"
+    answer = http.get("/v2/repository/index")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "/v2/openapi.json lists" in answer.json()["error"]
+    answer = http.patch("/api/v1/runs", json={})
+    problem(answer, 405, "invalid-input")
+    assert answer.headers["allow"] == "GET, POST"
 
 
 @pytest.mark.parametrize(
@@ -309,9 +318,30 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
         "/runs/{run_id}/resume",
     }
     operations = [op for path in paths.values() for op in path.values()]
-    assert all("default" in op["responses"] and "422" not in op["responses"] for op in operations)
+    assert all("400" in op["responses"] and "422" not in op["responses"] for op in operations)
     assert len({op["operationId"] for op in operations}) == len(operations)
     assert "swagger" in http.get("/api/v1/docs").text.lower()
+
+
+@pytest.mark.parametrize("slot", ["9" * 5000, "0", "007", "%C2%B2", "%D9%A3", "Prod"])
+def test_a_path_with_what_is_neither_version_nor_alias_is_400(
+    slot: str, world: World, http: httpx.Client
+) -> None:
+    world.publish()
+    answer = http.get(f"/v2/models/digits/versions/{slot}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid-input")
+    assert "is not a reference such as digits" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+12:00", "9999-12-31T23:59:59-12:00"])
+def test_a_moment_beyond_what_can_be_written_in_utc_is_400(
+    moment: str, world: World, http: httpx.Client
+) -> None:
+    world.publish()
+    asked = ("/api/v1/usage", "since"), ("/api/v1/models/digits/versions/1/lineage", "before")
+    for path, name in asked:
+        refused = problem(http.get(path, params={name: moment}), 400, "invalid-input")
+        assert f"query.{name}: Value error, the year must be 1001 to 9998" in refused.detail
 
 
 def test_the_protocols_server_paths(world: World, http: httpx.Client) -> None:
@@ -394,8 +424,22 @@ def test_the_edge_table_is_for_those_who_know_the_secret(world: World, http: htt
     assert (same.status_code, same.content) == (304, b"")
 
 
+def test_an_agent_tells_what_it_sees_asked_and_nobody_else_may(world: World, http: httpx.Client) -> None:
+    seen = EdgeDemand(edge="a", versions={"digits@1": VersionDemand(in_flight=3, requests_per_s=0.5)})
+    agent = HttpController(str(http.base_url), secret=SecretStr(SECRET))
+    agent.tell(seen)
+    agent.close()
+    assert world.demands == [seen]
+
+    told = http.post(
+        "/internal/edge-demand", content=seen.seal(), headers={"content-type": "application/json"}
+    )
+    problem(told, 403, "denied")
+    assert world.demands == [seen]
+
+
 def test_the_agents_own_source_reads_the_table(world: World, http: httpx.Client) -> None:
-    source = HttpTableSource(str(http.base_url), secret=SecretStr(SECRET))
+    source = HttpController(str(http.base_url), secret=SecretStr(SECRET))
     assert source(None, 0.01) == world.table_now
     assert source("r1", 0.01) is None
     source.close()

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from raymaas.errors import (
@@ -32,6 +33,7 @@ from raymaas.errors import (
     Unavailable,
 )
 from raymaas.serve.api.gate import HEALTH, Gate
+from raymaas.serve.oip import openapi
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.problem import Problem
 
@@ -70,9 +72,10 @@ def error_response(error: RaymaasError, *, path: str, request_id: str, status: i
     status = _STATUS.get(type(error), 500) if status is None else status
     if _on_data_plane(path):
         body = {"error": str(error), "code": error.code, "request_id": request_id}
-        return Response(orjson.dumps(body), status, media_type="application/json")
-    problem = Problem.of(error, status=status, request_id=request_id)
-    response = Response(orjson.dumps(problem.model_dump()), status, media_type="application/problem+json")
+        response = Response(orjson.dumps(body), status, media_type="application/json")
+    else:
+        problem = Problem.of(error, status=status, request_id=request_id)
+        response = Response(orjson.dumps(problem.model_dump()), status, media_type="application/problem+json")
     if isinstance(error, QuotaExceeded):
         response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if status == 401:
@@ -206,13 +209,28 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, RaymaasError):
         # FastAPI wraps what reading the body raised.
         return error_response(error.__cause__, path=path, request_id=request.state.request_id)
+    where = openapi.PATH if _on_data_plane(path) else "/api/v1/docs"
     if error.status_code == 404:
-        known: RaymaasError = NotFound(f"{what} does not exist; /api/v1/docs lists what does")
+        known: RaymaasError = NotFound(f"{what} does not exist; {where} lists what does")
     elif error.status_code == 405:
-        known = InvalidInput(f"{what} is not possible; /api/v1/docs lists the methods of this path")
+        known = InvalidInput(f"{what} is not possible; {where} lists the methods of this path")
     else:
         known = InvalidInput(f"{what}: {error.detail}")
-    return error_response(known, path=path, request_id=request.state.request_id, status=error.status_code)
+    request_id = request.state.request_id
+    response = error_response(known, path=path, request_id=request_id, status=error.status_code)
+    if error.status_code == 405:
+        response.headers["allow"] = ", ".join(_methods(request))
+    return response
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods of the path that was asked. Starlette's own list is that of one route, and a path has several."""
+    routes = request.app.routes
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "DELETE")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 def _sentence(request: Request, error: RequestValidationError) -> str:

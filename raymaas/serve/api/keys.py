@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime
 
 from raymaas.registry.usage import Asking
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
 from raymaas.specs.api import CreatedKey, KeyList, KeyRequest
+from raymaas.specs.base import Moment
 from raymaas.specs.keys import KeyFacts
 from raymaas.specs.names import Name
 from raymaas.specs.usage import Usage
@@ -42,9 +42,7 @@ def keys_router(parts: ControlParts) -> APIRouter:
         return revoked.facts()
 
     @router.get("/usage")
-    def get_usage(
-        since: AwareDatetime | None = None, model: Name | None = None, key: str | None = None
-    ) -> Usage:
+    def get_usage(since: Moment | None = None, model: Name | None = None, key: str | None = None) -> Usage:
         """Of the last day, unless `since` says otherwise."""
         return parts.usages.of(Asking(since or parts.now() - _USUAL_TIME, model=model, key=key))
 

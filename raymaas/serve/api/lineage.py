@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from raymaas.registry.resolve import resolve
 from raymaas.serve.api.parts import ControlParts
+from raymaas.specs.base import Moment
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference
 
@@ -19,7 +19,7 @@ def lineage_router(parts: ControlParts) -> APIRouter:
 
     @router.get("/models/{model}/versions/{slot}/lineage")
     def get_version_lineage(
-        model: str, slot: str, request_id: str | None = None, before: AwareDatetime | None = None
+        model: str, slot: str, request_id: str | None = None, before: Moment | None = None
     ) -> VersionTrace:
         target = Reference.parse(f"{model}@{slot}")
         # A number is not resolved: a deleted version still has its lineage.

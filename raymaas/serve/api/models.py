@@ -43,6 +43,7 @@ Before = Annotated[int | None, Query(ge=1)]
 # Who loses a race is decided anew where that surprises nobody: two deployments do not contradict each other,
 # two settings of one alias do.
 ATTEMPTS_TO_DEPLOY = 5
+_MARKDOWN = "text/markdown"
 
 
 def models_router(parts: ControlParts) -> APIRouter:
@@ -92,11 +93,15 @@ def models_router(parts: ControlParts) -> APIRouter:
         version = Reference.parse(f"{model}@{slot}").version or resolved(model, slot)
         return delete_version(states, versions.tombstones, model, version, who=who, why=why)
 
-    @router.get("/{model}/versions/{slot}/card")
+    @router.get(
+        "/{model}/versions/{slot}/card",
+        response_class=Response,
+        responses={200: {"content": {_MARKDOWN: {"schema": {"type": "string"}}}}},
+    )
     def get_card(model: str, slot: str) -> Response:
         """The model card as Markdown."""
         page = card.render(versions.get(model, resolved(model, slot)))
-        return Response(page, media_type="text/markdown; charset=utf-8")
+        return Response(page, media_type=_MARKDOWN)
 
     @router.get("/{model}/versions/{slot}/comparison")
     def get_comparison(model: str, slot: str, other: str) -> RecordedComparison:

@@ -14,15 +14,16 @@ from raymaas.errors import NotFound, RaymaasError, Refused, Unavailable
 from raymaas.serve.api.border import may_ask
 from raymaas.serve.api.models import deployments_of
 from raymaas.serve.api.parts import ControlParts
-from raymaas.serve.oip import describe
+from raymaas.serve.oip import describe, openapi
 from raymaas.specs.api import Deployment
+from raymaas.specs.names import Reference
 
 _OIP_STATE = {"ready": "READY", "starting": "LOADING", "unhealthy": "UNAVAILABLE", "stopping": "UNLOADING"}
 
 
 def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
-    """Routes below /v2."""
-    router = APIRouter(prefix="/v2", tags=["inference protocol"])
+    """Routes below /v2. They are part of the data plane's document, not of the control plane's."""
+    router = APIRouter(prefix="/v2", include_in_schema=False)
 
     def deployments(model: str) -> tuple[Deployment, ...]:
         return deployments_of(parts.states.current(model), parts.deployments.statuses(model))
@@ -30,6 +31,11 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
     @router.get("")
     def server_metadata() -> dict[str, Any]:
         return describe.server(release, describe.SERVER_EXTENSIONS)
+
+    @router.get(openapi.PATH.removeprefix("/v2"))
+    def describe_data_plane() -> dict[str, Any]:
+        """Not named by the server metadata: the protocol has no member for that."""
+        return openapi.document(release)
 
     @router.get("/health/live")
     def server_live() -> dict[str, bool]:
@@ -73,7 +79,7 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
         """Each replica counts for itself."""
         raise NotFound("statistics are those of one model; GET /v2/models/MODEL/stats")
 
-    @router.api_route("/models/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+    @router.api_route("/models/{rest:path}", methods=["GET", "POST"])
     def nobody_serves(rest: str) -> None:
         model, _, below = rest.partition("/")
         parts.versions.list(model, limit=1)  # An unknown model is the better thing to say.
@@ -89,7 +95,8 @@ def unserved(
 ) -> RaymaasError:
     """Why nothing answers for `slot`, a version or alias in a path, or None for the model by its traffic.
 
-    Unavailable while a version that is wanted is not ready, else NotFound with what to do.
+    Unavailable while a version that is wanted is not ready, else NotFound with what to do. Raises InvalidInput for a
+    slot that is neither a version nor an alias.
     """
     wanted = {deployment.version: deployment for deployment in deployments if deployment.wanted}
     deployed = f"deployed: {', '.join(f'{model}@{version}' for version in wanted) or 'none'}"
@@ -101,7 +108,7 @@ def unserved(
             )
         chosen = max(carrying, key=lambda deployment: deployment.weight)
     else:
-        version = int(slot) if slot.isdecimal() else aliases.get(slot)
+        version = Reference.parse(f"{model}@{slot}").version or aliases.get(slot)
         if version is None:
             known = ", ".join(f"{name} -> {v}" for name, v in sorted(aliases.items())) or "none"
             return NotFound(f"alias {slot!r} of {model!r} does not exist; aliases: {known}; {deployed}")

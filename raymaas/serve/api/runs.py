@@ -74,7 +74,11 @@ def runs_router(parts: ControlParts) -> APIRouter:
         runs.spec(run_id)
         return RunFiles(files=runs.artifacts(run_id).list())
 
-    @router.get("/{run_id}/files/{name:path}", response_class=Response)
+    @router.get(
+        "/{run_id}/files/{name:path}",
+        response_class=Response,
+        responses={200: {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}},
+    )
     def get_file(run_id: str, name: str) -> Response:
         data = runs.artifacts(run_id).read(name)
         return Response(data, media_type=guess_type(name)[0] or "application/octet-stream")
