@@ -1,4 +1,4 @@
-"""What the edge costs, as ratios measured in one run on a cluster of its own.
+"""What the edge costs, as ratios measured in one run on a cluster of its own, and how soon it is back when killed.
 
 Closed loop, one-row requests of the digits MLP as JSON, through the edge and straight at Ray Serve's proxy in turn,
 round after round, so that both see the same machine. Prints the median of the rounds and their spread.
@@ -6,28 +6,23 @@ round after round, so that both see the same machine. Prints the median of the r
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 from sklearn.datasets import load_digits
 
 from raymaas.cluster.plan import ClusterPlan
+from tests.bench.edge_returns import report_returns
+from tests.bench.own_cluster import own_cluster, trained
 
-ROUNDS, SECONDS = 5, 3.0
 
-
-def measure(ask: Callable[[httpx.Client], None], connections: int) -> tuple[float, float]:
+def measure(ask: Callable[[httpx.Client], None], connections: int, *, seconds: int) -> tuple[float, float]:
     """Requests per second, and the median latency in milliseconds."""
     latencies: list[float] = []
-    deadline = time.perf_counter() + SECONDS
+    deadline = time.perf_counter() + seconds
 
     def loop() -> None:
         with httpx.Client(timeout=30, trust_env=False) as http:
@@ -40,27 +35,28 @@ def measure(ask: Callable[[httpx.Client], None], connections: int) -> tuple[floa
         thread.start()
     for thread in threads:
         thread.join()
-    return len(latencies) / SECONDS, statistics.median(latencies) * 1e3
+    return len(latencies) / seconds, statistics.median(latencies) * 1e3
 
 
-def main() -> None:
-    raymaas = str(Path(sys.executable).parent / "raymaas")
-    with tempfile.TemporaryDirectory() as folder:
-        home = {"RAYMAAS_HOME": folder, "RAYMAAS_PORT": "0", "RAYMAAS_DASHBOARD_PORT": "0"}
-        environment = os.environ | home
-        subprocess.run([raymaas, "up"], env=environment, check=True)
-        try:
-            run_dir = Path(folder) / "run"
-            plan = ClusterPlan.unseal((run_dir / "cluster.json").read_bytes(), source="cluster.json")
-            environment["RAYMAAS_URL"] = plan.url
-            subprocess.run([raymaas, "train", "jobs/train_digits.yaml"], env=environment, check=True)
-            subprocess.run([raymaas, "deploy", "digits@1"], env=environment, check=True)
-            report(plan, secret=(run_dir / "edge-secret").read_text())
-        finally:
-            subprocess.run([raymaas, "down"], env=environment, check=True)
+def main(rounds: int = 5, seconds: int = 3) -> None:
+    with own_cluster() as home:
+        trained(home, "digits")
+        home.cli("deploy", "digits@1")
+        plan = home.plan()
+        report(plan, (home.run_dir / "edge-secret").read_text(), rounds=rounds, seconds=seconds)
+        report_returns(plan, lambda: answers(plan), rounds=min(rounds, 3))
 
 
-def report(plan: ClusterPlan, *, secret: str) -> None:
+def answers(plan: ClusterPlan) -> bool:
+    """Whether the edge answers a request on a connection of its own."""
+    body = {"inputs": load_digits().data[:1].tolist()}
+    try:
+        return httpx.post(f"{plan.url}/v2/models/digits/infer", json=body, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def report(plan: ClusterPlan, secret: str, *, rounds: int, seconds: int) -> None:
     body = {"inputs": load_digits().data[:1].tolist()}
     below = f"http://127.0.0.1:{plan.serve_port}/models/digits/1/v2/models/digits/infer"
 
@@ -72,11 +68,12 @@ def report(plan: ClusterPlan, *, secret: str) -> None:
 
     print("connections   through the edge            straight at Ray Serve       ratio of rates (min to max)")
     for connections in (1, 8):
-        rounds = [
-            (measure(through_edge, connections), measure(past_edge, connections)) for _ in range(ROUNDS)
+        found = [
+            [measure(ask, connections, seconds=seconds) for ask in (through_edge, past_edge)]
+            for _ in range(rounds)
         ]
-        edge, straight = zip(*rounds, strict=True)
-        ratios = [e[0] / s[0] for e, s in rounds]
+        edge, straight = zip(*found, strict=True)
+        ratios = [e[0] / s[0] for e, s in found]
         print(
             f"{connections:>11}   {figures(edge)}   {figures(straight)}   "
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

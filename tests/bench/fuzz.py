@@ -6,39 +6,41 @@ The server is a process of its own. Memory is what it holds after a first thousa
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import time
 from collections import Counter
 from itertools import islice
+from multiprocessing.connection import Connection
 
 import httpx
 import malformed
 import psutil
-import uvicorn
 
 from raymaas.serve.app import InferenceApp, Served
+from raymaas.serve.fast_lane import FastLane
+from raymaas.serve.oip.limits import MAX_BODY_BYTES
 
 REQUESTS, WARM_UP, SEED = 20_000, 1_000, 1
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def serve(listener: socket.socket) -> None:
+def serve(told: Connection) -> None:
     app = InferenceApp(
         Served(model="m", version="1", signature=malformed.SIGNATURE, runtime="test"),
         compute=malformed.compute,
         secret_sha256=EMPTY_SHA256,
         record=lambda **told: None,
     )
-    config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="none")
-    uvicorn.Server(config).run(sockets=[listener])
+    lane = FastLane(app.answer, host="127.0.0.1", prefix="", max_body_bytes=MAX_BODY_BYTES)
+    told.send(lane.address)
+    told.recv()
 
 
 def main() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,))
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.get_context("fork").Process(target=serve, args=(there,))
     server.start()
     try:
-        report(f"http://127.0.0.1:{listener.getsockname()[1]}", psutil.Process(server.pid))
+        report(f"http://{here.recv()}", psutil.Process(server.pid))
     finally:
         server.terminate()
         server.join()

@@ -6,27 +6,22 @@ how many of each failed, and how long the slowest took.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
 
 import httpx
 import psutil
 from sklearn.datasets import load_digits
 
-from raymaas import Client
-from raymaas.cluster.plan import ClusterPlan
-from raymaas.specs.serving import EdgeTable, Scaling
+from raymaas.specs.serving import Scaling
+from tests.bench.own_cluster import own_cluster, replica_addresses, trained
+from tests.journeys.journey_home import Home
 
 KILLS, PER_SECOND, CALLERS = 30, 50, 10
-RAYMAAS = str(Path(sys.executable).parent / "raymaas")
 
 
 class Caller:
@@ -61,38 +56,33 @@ class Caller:
 
 
 @contextmanager
-def two_replicas() -> Iterator[tuple[str, Path]]:
-    """The URL of a cluster with two replicas of digits@1, and its run directory."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = {"RAYMAAS_HOME": folder, "RAYMAAS_PORT": "0", "RAYMAAS_DASHBOARD_PORT": "0"}
-        environment = os.environ | home
-        subprocess.run([RAYMAAS, "up"], env=environment, check=True)
-        try:
-            run_dir = Path(folder) / "run"
-            plan = ClusterPlan.unseal((run_dir / "cluster.json").read_bytes(), source="cluster.json")
-            with Client(plan.url) as client:
-                client.train("jobs/train_digits.yaml").wait()
-                client.deploy("digits@1", scaling=Scaling(min_replicas=2, max_replicas=2), timeout_s=180)
-            yield plan.url, run_dir
-        finally:
-            subprocess.run([RAYMAAS, "down"], env=environment, check=True)
+def two_replicas() -> Iterator[Home]:
+    """A cluster with two replicas of digits@1."""
+    with own_cluster() as home, home.client() as client:
+        trained(home, "digits")
+        client.deploy("digits@1", scaling=Scaling(min_replicas=2, max_replicas=2), timeout_s=180)
+        yield home
 
 
-def registered(run_dir: Path) -> list[psutil.Process]:
+def registered(home: Home) -> list[psutil.Process]:
     """The replicas whose ports the edge knows, and that live."""
-    table = EdgeTable.unseal((run_dir / "edge" / "table.json").read_bytes(), source="table.json")
-    ports = {int(address.rpartition(":")[2]) for target in table.targets for address in target.replicas}
+    ports = {int(address.rpartition(":")[2]) for address in replica_addresses(home)}
     found = {
         connection.pid
         for connection in psutil.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports and connection.pid
     }
-    return [psutil.Process(pid) for pid in sorted(found)]
+    processes = []
+    for pid in sorted(found):
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            processes.append(psutil.Process(pid))
+    return processes
 
 
 def main() -> None:
     row = load_digits().data[:1]
-    with two_replicas() as (url, run_dir), Client(url) as client, httpx.Client(trust_env=False) as http:
+    with two_replicas() as home, home.client() as client, httpx.Client(trust_env=False) as http:
+        url = home.plan().url
 
         def once() -> None:
             answer = http.post(f"{url}/v2/models/digits/infer", json={"inputs": row.tolist()}, timeout=60)
@@ -107,7 +97,7 @@ def main() -> None:
             for caller in (*raw, *retrying):
                 asking.enter_context(caller)
             for number in range(KILLS):
-                while len(replicas := registered(run_dir)) < 2:
+                while len(replicas := registered(home)) < 2:
                     time.sleep(0.1)
                 time.sleep(1)
                 replicas[number % 2].send_signal(signal.SIGKILL)
@@ -123,7 +113,3 @@ def main() -> None:
         )
         for failure in sorted(set(failures)):
             print(f"  {failures.count(failure)} x {failure}")
-
-
-if __name__ == "__main__":
-    main()
