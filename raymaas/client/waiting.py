@@ -53,8 +53,11 @@ def deploy(
         deployment = _still_wanted(found, target.model, version)
         if deployment.status == "ready":
             return state
-        if deployment.status == "unhealthy":
-            raise Unavailable(f"{target.model}@{version} was deployed but cannot run: {deployment.message}")
+        if deployment.status == "failed":
+            raise Unavailable(
+                f"{target.model}@{version} was deployed but cannot run: {deployment.message}; deploy it with other "
+                f"settings, or to try these again `raymaas undeploy {target.model}@{version}` first"
+            )
         if patience.clock() >= deadline:
             raise OutcomeUnknown(
                 f"{target.model}@{version} is {deployment.status} after {patience.timeout_s:g} s "

@@ -9,15 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from raymaas.errors import RaymaasError
 from raymaas.registry.states import States
-from raymaas.serve.plan import Action, RunningApp, Start, Target, edge_table, plan, reachable, wanted_apps
+from raymaas.serve.plan import (
+    Action,
+    RunningApp,
+    Start,
+    Target,
+    config_digest,
+    edge_table,
+    plan,
+    reachable,
+    wanted_apps,
+)
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.keys import EdgeKey, KeyRing
-from raymaas.specs.serving import EdgeTable, ModelState
+from raymaas.specs.serving import EdgeTable, ModelState, Scaling
 
 log = logging.getLogger("raymaas.controller")
 
@@ -92,13 +102,19 @@ class Controller:
             self._backend.apply(actions, release=self._release)
         return actions
 
-    def statuses(self, model: str) -> dict[int, DeploymentStatus]:
-        """By version: how each version of `model` that Ray Serve runs stands."""
-        return {
-            target.version: DeploymentStatus(status=app.status, message=app.message)
-            for target, app in sorted(self._running.items())
-            if target.model == model
-        }
+    def statuses(self, model: str, wanted: Mapping[int, Scaling]) -> dict[int, DeploymentStatus]:
+        """By version: how each that Ray Serve runs stands; it starts while it is run otherwise than `wanted`."""
+        found = {}
+        for target, app in sorted(self._running.items()):
+            if target.model == model:
+                scaling = wanted.get(target.version)
+                digest = config_digest(scaling, release=self._release) if scaling else app.config_digest
+                found[target.version] = (
+                    DeploymentStatus(status=app.status, message=app.message)
+                    if app.config_digest == digest
+                    else DeploymentStatus(status="starting", message="waiting for its new settings")
+                )
+        return found
 
     async def table(self, after: str | None, wait_s: float) -> EdgeTable | None:
         """The edge table once its revision differs from `after`; None after `wait_s` seconds without a change."""

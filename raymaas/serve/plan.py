@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
 
+from raymaas.specs.api import Standing
 from raymaas.specs.base import canonical_json
 from raymaas.specs.keys import EdgeKey
 from raymaas.specs.serving import EdgeTable, EdgeTarget, ModelState, Scaling
@@ -41,12 +41,10 @@ class RunningApp:
     """One of our applications as Ray Serve reports it."""
 
     target: Target
-    status: Literal["starting", "ready", "unhealthy", "stopping"]
+    status: Standing
     message: str
     live_replicas: int
     config_digest: str
-    given_up: bool = False
-    """Whether Ray Serve has stopped trying to start it."""
     addresses: tuple[str, ...] = ()
     """host:port of its replicas' own servers, of those that have announced themselves."""
 
@@ -116,7 +114,7 @@ def reachable(
         target
         for target, app in running.items()
         if app.status != "stopping"
-        and (app.live_replicas or app.status == "ready" or (target in before and not app.given_up))
+        and (app.live_replicas or app.status == "ready" or (target in before and app.status != "failed"))
     }
 
 
@@ -135,7 +133,7 @@ def edge_table(
     it is.
     """
     states, running = list(states), running or {}
-    ill = {target for target in live if target in running and running[target].status == "unhealthy"}
+    ill = {t for t in live if t in running and running[t].status in ("unhealthy", "failed")}
     targets = tuple(
         EdgeTarget(
             model=target.model,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -12,12 +11,10 @@ from ray.serve.config import HTTPOptions
 
 from raymaas.errors import Unavailable
 from raymaas.registry.cache import BlobCache
-from raymaas.serve.announcing import Announcement, announced, withdraw
-from raymaas.serve.plan import Action, RunningApp, Start, Stop, Target, config_digest, target_of
+from raymaas.serve.announcing import announced, withdraw
+from raymaas.serve.plan import Action, RunningApp, Start, Stop, Target, config_digest
 from raymaas.serve.replica import ReplicaSpec, application
-
-# A replica that a restarted Serve controller recovers, or that takes a new configuration, goes on answering.
-_LIVE_STATES = ("RUNNING", "RECOVERING", "UPDATING", "PENDING_MIGRATION")
+from raymaas.serve.reported import ended, proxies, running_app
 
 
 class RayServe:
@@ -54,9 +51,9 @@ class RayServe:
             # While Serve's controller restarts, its API shows an empty Serve: believing it would deploy all again.
             raise Unavailable("Ray Serve's controller is not there; waiting for Ray to restart it")
         known = announced()
-        apps = [_running_app(name, app, known) for name, app in details.get("applications", {}).items()]
-        withdraw(_ended(known, details))
-        return {app.target: app for app in apps if app}, _proxies(details)
+        apps = [running_app(name, app, known) for name, app in details.get("applications", {}).items()]
+        withdraw(ended(known, details))
+        return {app.target: app for app in apps if app}, proxies(details)
 
     def apply(self, actions: list[Action], *, release: str) -> None:
         targets = [
@@ -89,61 +86,3 @@ class RayServe:
             raise Unavailable(f"Ray's dashboard at {self._rest.base_url} does not answer: {error}") from error
         details: dict[str, Any] = answer.json()
         return details
-
-
-def _proxies(details: Mapping[str, Any]) -> tuple[str, ...]:
-    options = details.get("http_options") or {}
-    host, port = options.get("host") or "", options.get("port")
-    addresses = {
-        # A proxy told to listen on loopback cannot be reached at its node's address.
-        f"{host if host.startswith('127.') else proxy['node_ip']}:{port}"
-        for proxy in details.get("proxies", {}).values()
-        if proxy.get("status") == "HEALTHY"
-    }
-    return tuple(sorted(addresses))
-
-
-def _running_app(name: str, app: Mapping[str, Any], known: Iterable[Announcement] = ()) -> RunningApp | None:
-    target = target_of(name)
-    if target is None:
-        return None
-    replica = app.get("deployments", {}).get("replica", {})
-    config = replica.get("deployment_config") or {}
-    live = {r["replica_id"] for r in replica.get("replicas", []) if r.get("state") in _LIVE_STATES}
-    return RunningApp(
-        target=target,
-        status=_status_of(app.get("status", ""), len(live)),
-        message=_reason(replica.get("message") or app.get("message") or ""),
-        live_replicas=len(live),
-        config_digest=(config.get("user_config") or {}).get("digest", ""),
-        given_up=app.get("status") == "DEPLOY_FAILED",
-        addresses=tuple(one.address for one in known if one.app == name and one.replica in live),
-    )
-
-
-def _ended(known: Iterable[Announcement], details: Mapping[str, Any]) -> list[Announcement]:
-    """What replicas that were killed left behind: Ray Serve has none of that id, in any state."""
-    there = {
-        replica["replica_id"]
-        for app in details.get("applications", {}).values()
-        for deployment in app.get("deployments", {}).values()
-        for replica in deployment.get("replicas", [])
-    }
-    return [one for one in known if one.replica not in there]
-
-
-def _reason(message: str) -> str:
-    """The sentence in Ray Serve's message: of a traceback only its last line, which says what went wrong."""
-    lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", message).splitlines() if line.strip()]
-    return (lines[-1] if "Traceback" in message else " ".join(lines)).strip() if lines else ""
-
-
-def _status_of(serve_status: str, live_replicas: int) -> Any:
-    match serve_status:
-        case "RUNNING":
-            return "ready"
-        case "DELETING":
-            return "stopping"
-        case "DEPLOY_FAILED" | "UNHEALTHY":
-            return "unhealthy"
-    return "starting"

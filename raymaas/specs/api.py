@@ -85,10 +85,15 @@ class ResumeRequest(Spec):
     )
 
 
+Standing = Literal["starting", "ready", "unhealthy", "failed", "stopping"]
+"""How a version stands: `ready` while a replica answers, `unhealthy` while replicas that ran are replaced and none
+answers, `failed` once Ray Serve has stopped trying to start it."""
+
+
 class DeploymentStatus(Spec):
     """How a version stands in the cluster."""
 
-    status: Literal["starting", "ready", "unhealthy", "stopping"]
+    status: Standing
     message: str = ""
 
 
@@ -97,7 +102,7 @@ class Deployment(Spec):
 
     version: int
     wanted: bool
-    status: Literal["starting", "ready", "unhealthy", "stopping"]
+    status: Standing
     message: str
     weight: int = Field(description="Percent of the model's unpinned requests.")
     scaling: Scaling | None

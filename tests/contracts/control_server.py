@@ -48,7 +48,7 @@ from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.names import Reference
 from raymaas.specs.reports import EvaluationReport, Found
 from raymaas.specs.runs import EpochMetrics, Failed, Running, RunSpec, Stopped, Succeeded
-from raymaas.specs.serving import EdgeTable
+from raymaas.specs.serving import EdgeTable, Scaling
 from raymaas.specs.tensors import LENGTH_HEADER
 from raymaas.specs.versions import CodeVersion, Lineage, ModelVersion, Signature, TensorSpec
 from raymaas.store import MemoryStore
@@ -109,12 +109,12 @@ Type = Callable[..., tuple[int, str, str]]
 class World:
     """A registry and a cluster of one process.
 
-    `starting` counts, by version, how often it still says `starting`; `unhealthy` why one never runs.
+    `starting` counts, by version, how often it still says `starting`; `failed` why one never runs.
     `outcome` is how a submitted job ends, `refusal` what submitting raises instead; an evaluate job `finds` that.
     """
 
     starting: dict[int, int] = field(default_factory=dict)
-    unhealthy: dict[int, str] = field(default_factory=dict)
+    failed: dict[int, str] = field(default_factory=dict)
     outcome: str = "succeeds"
     refusal: RaymaasError | None = None
     finds: Found | None = None
@@ -189,7 +189,7 @@ class World:
     def stop(self, run_id: str, who: str) -> None:
         self.runs.set_status(run_id, Stopped(at=utc_now(), who=who))
 
-    def statuses(self, model: str) -> dict[int, DeploymentStatus]:
+    def statuses(self, model: str, wanted: Mapping[int, Scaling]) -> dict[int, DeploymentStatus]:
         state = self.states.current(model)
         return {version: self._status(version) for version in (state.scaling if state else {})}
 
@@ -201,8 +201,8 @@ class World:
         return None if table is None or table.revision == after else table
 
     def _status(self, version: int) -> DeploymentStatus:
-        if version in self.unhealthy:
-            return DeploymentStatus(status="unhealthy", message=self.unhealthy[version])
+        if version in self.failed:
+            return DeploymentStatus(status="failed", message=self.failed[version])
         if self.starting.get(version, 0) > 0:
             self.starting[version] -= 1
             return DeploymentStatus(status="starting", message="placing replicas")
@@ -215,7 +215,7 @@ class World:
         """The deployed version an edge would choose. Raises NotFound when there is none."""
         version = resolve(target, self.versions, self.states)
         state = self.states.current(target.model)
-        if state is None or version not in state.scaling or version in self.unhealthy:
+        if state is None or version not in state.scaling or version in self.failed:
             raise NotFound("nobody serves it")
         return version
 

@@ -355,7 +355,7 @@ def test_deploy_by_alias_waits_for_the_version_it_meant(world: World, client: An
 
 def test_deploy_of_a_version_that_cannot_run_says_why(world: World, client: Any) -> None:
     world.publish()
-    world.unhealthy[1] = "weights do not fit the memory"
+    world.failed[1] = "weights do not fit the memory"
     with pytest.raises(Unavailable, match="digits@1 was deployed but cannot run: weights do not fit"):
         client.deploy("digits@1")
 

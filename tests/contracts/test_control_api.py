@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx
@@ -17,7 +17,7 @@ from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.demand import EdgeDemand, VersionDemand
 from raymaas.specs.problem import Problem
 from raymaas.specs.runs import RUN_STATE
-from raymaas.specs.serving import EdgeTable
+from raymaas.specs.serving import EdgeTable, Scaling
 
 
 @pytest.fixture
@@ -352,7 +352,7 @@ def test_the_protocols_server_paths(world: World, http: httpx.Client) -> None:
     world.publish()
     world.deploy(1)
     world.deploy(2)
-    world.unhealthy[2] = "no memory"
+    world.failed[2] = "no memory"
     assert http.post("/v2/repository/index").json() == [
         {"name": "digits", "version": "1", "state": "READY", "reason": ""},
         {"name": "digits", "version": "2", "state": "UNAVAILABLE", "reason": "no memory"},
@@ -393,7 +393,7 @@ def test_not_ready_while_the_store_cannot_be_read(
         ("digits/versions/prod/infer", 404, "Deploy it: `raymaas deploy digits@2`"),
         ("digits/versions/1/nonsense", 404, "this path is not one of its own"),
         ("other/infer", 404, "no version of 'other' has traffic; deployed: none"),
-        ("late/infer", 503, "late@1 is unhealthy (no memory); try again shortly"),
+        ("late/infer", 503, "late@1 could not be started (no memory)"),
     ],
 )
 def test_a_path_nobody_serves_says_why_in_the_protocols_shape(
@@ -406,7 +406,7 @@ def test_a_path_nobody_serves_says_why_in_the_protocols_shape(
     if path.startswith("late"):
         world.publish("late")
         world.deploy(1, "late")
-        world.unhealthy[1] = "no memory"
+        world.failed[1] = "no memory"
     answer = http.post(f"/v2/models/{path}", json={"inputs": [[1, 2]]})
     body = answer.json()
     assert said in body["error"]
@@ -450,10 +450,16 @@ def test_deployments_join_what_is_wanted_with_what_runs(world: World) -> None:
     world.publish()
     world.deploy(1)
     world.deploy(2)
-    found = deployments_of(
-        world.states.current("digits"),
-        {1: DeploymentStatus(status="ready"), 7: DeploymentStatus(status="ready", message="draining")},
-    )
+
+    class Cluster:
+        def statuses(self, model: str, wanted: Mapping[int, Scaling]) -> dict[int, DeploymentStatus]:
+            assert (model, list(wanted)) == ("digits", [1, 2])
+            return {
+                1: DeploymentStatus(status="ready"),
+                7: DeploymentStatus(status="ready", message="draining"),
+            }
+
+    found = deployments_of("digits", world.states.current("digits"), Cluster())
     assert [(d.version, d.wanted, d.status, d.weight) for d in found] == [
         (1, True, "ready", 100),
         (2, True, "starting", 0),

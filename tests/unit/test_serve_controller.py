@@ -60,6 +60,10 @@ def table(controller: Controller, after: str | None = None, wait_s: float = 0.0)
     return asyncio.run(controller.table(after, wait_s))
 
 
+def statuses(controller: Controller, wanted: Scaling) -> dict[int, str]:
+    return {v: found.status for v, found in controller.statuses("digits", {1: wanted}).items()}
+
+
 def test_a_deployed_version_is_started_and_then_told_to_edges(
     states: States, backend: RememberingServe
 ) -> None:
@@ -72,7 +76,8 @@ def test_a_deployed_version_is_started_and_then_told_to_edges(
     found = table(controller)
     assert found is not None
     assert found.traffic == {"digits": {1: 100}}  # type: ignore[attr-defined]
-    assert {v: d.status for v, d in controller.statuses("digits").items()} == {1: "ready"}
+    assert statuses(controller, Scaling()) == {1: "ready"}
+    assert statuses(controller, Scaling(max_replicas=3)) == {1: "starting"}, "ready is what was there before"
 
 
 def test_a_restarted_controller_starts_nothing_again(states: States, backend: RememberingServe) -> None:

@@ -170,8 +170,7 @@ def test_a_version_that_lost_its_replicas_is_waited_for_until_it_is_given_up() -
     assert reachable({ONE: gone}, before={ONE}) == {ONE}
     ill = running(ONE, live=0, status="unhealthy")
     assert reachable({ONE: ill}, before={ONE}) == {ONE}
-    assert reachable({ONE: replace(ill, given_up=True)}, before={ONE}) == set()
-    assert reachable({ONE: replace(ill, given_up=True, live_replicas=1)}, before={ONE}) == {ONE}
-    assert reachable({ONE: running(ONE, live=1, status="unhealthy")}) == {ONE}
+    assert reachable({ONE: replace(ill, status="failed")}, before={ONE}) == set()
+    assert reachable({ONE: replace(ill, status="failed", live_replicas=1)}, before={ONE}) == {ONE}
     assert reachable({ONE: running(ONE, status="stopping")}, before={ONE}) == set()
     assert reachable({}, before={ONE}) == set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from raymaas.registry.deletion import delete_version
 from raymaas.registry.resolve import resolve
 from raymaas.registry.states import Step
 from raymaas.serve.api.border import caller
-from raymaas.serve.api.parts import ControlParts
+from raymaas.serve.api.parts import ControlParts, DeploymentView
 from raymaas.serve.comparison import recorded_comparison
 from raymaas.specs.api import (
     AliasRequest,
@@ -134,7 +133,7 @@ def models_router(parts: ControlParts) -> APIRouter:
         state = states.current(model)
         if state is None:
             versions.list(model, limit=1)
-        return DeploymentList(deployments=deployments_of(state, parts.deployments.statuses(model)))
+        return DeploymentList(deployments=deployments_of(model, state, parts.deployments))
 
     @router.post("/{model}/deployments")
     def deploy(model: str, body: DeployRequest, who: Who) -> ModelState:
@@ -174,15 +173,14 @@ def models_router(parts: ControlParts) -> APIRouter:
     return router
 
 
-def deployments_of(
-    state: ModelState | None, statuses: Mapping[int, DeploymentStatus]
-) -> tuple[Deployment, ...]:
+def deployments_of(model: str, state: ModelState | None, cluster: DeploymentView) -> tuple[Deployment, ...]:
     """Each version that is wanted or still known to the cluster, in order.
 
     A wanted version that the cluster does not know yet is starting; one no longer wanted is stopping.
     """
     scaling = state.scaling if state else {}
     traffic = state.traffic if state else {}
+    statuses = cluster.statuses(model, scaling)
     unknown = DeploymentStatus(status="starting", message="waiting for the controller")
     found = []
     for version in sorted(scaling.keys() | statuses.keys()):

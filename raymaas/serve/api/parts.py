@@ -19,7 +19,7 @@ from raymaas.registry.versions import Versions
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.demand import EdgeDemand
 from raymaas.specs.runs import RunSpec
-from raymaas.specs.serving import EdgeTable
+from raymaas.specs.serving import EdgeTable, Scaling
 
 
 class JobSubmitter(Protocol):
@@ -37,7 +37,9 @@ class JobSubmitter(Protocol):
 class DeploymentView(Protocol):
     """What the cluster says of a model's versions."""
 
-    def statuses(self, model: str) -> Mapping[int, DeploymentStatus]: ...
+    def statuses(self, model: str, wanted: Mapping[int, Scaling]) -> Mapping[int, DeploymentStatus]:
+        """By version: how each that the cluster knows stands; it starts while it is run otherwise than `wanted`."""
+        ...
 
 
 class ClusterView(Protocol):

@@ -18,7 +18,13 @@ from raymaas.serve.oip import describe, openapi
 from raymaas.specs.api import Deployment
 from raymaas.specs.names import Reference
 
-_OIP_STATE = {"ready": "READY", "starting": "LOADING", "unhealthy": "UNAVAILABLE", "stopping": "UNLOADING"}
+_OIP_STATE = {
+    "ready": "READY",
+    "starting": "LOADING",
+    "unhealthy": "UNAVAILABLE",
+    "failed": "UNAVAILABLE",
+    "stopping": "UNLOADING",
+}
 
 
 def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
@@ -26,7 +32,7 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
     router = APIRouter(prefix="/v2", include_in_schema=False)
 
     def deployments(model: str) -> tuple[Deployment, ...]:
-        return deployments_of(parts.states.current(model), parts.deployments.statuses(model))
+        return deployments_of(model, parts.states.current(model), parts.deployments)
 
     @router.get("")
     def server_metadata() -> dict[str, Any]:
@@ -123,6 +129,8 @@ def unserved(
             "POST .../infer, or GET the model or .../ready"
         )
     detail = f" ({chosen.message})" if chosen.message else ""
+    if chosen.status == "failed":
+        return Unavailable(f"{model}@{chosen.version} could not be started{detail}")
     return Unavailable(f"{model}@{chosen.version} is {chosen.status}{detail}; try again shortly")
 
 
