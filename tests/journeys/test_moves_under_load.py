@@ -16,7 +16,7 @@ from raymaas.specs.serving import Scaling
 pytestmark = [pytest.mark.journey]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_versions(home: Home, digits: str) -> Iterator[int]:
     """`digits@1` and another version deployed, all traffic on version 1; gives the other's number."""
     with home.client() as client:
