@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
+import signal
+import sys
 
 BENCHMARKS = (
     *("compression", "registry", "edge", "fuzz", "idle", "kills", "moves", "rows", "serving", "training"),
@@ -24,6 +26,8 @@ def main() -> None:
     for option, meaning in OPTIONS.items():
         parser.add_argument(f"--{option}", type=int, help=meaning)
     asked = parser.parse_args()
+    # A cluster that was left running would be in the next figures.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     if unknown := set(asked.names) - set(BENCHMARKS):
         parser.error(f"no benchmark is named {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     chosen = {option: value for option in OPTIONS if (value := getattr(asked, option)) is not None}
