@@ -66,8 +66,9 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._head_bytes = self._body_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._waiting: deque[tuple[Asked, bool]] = deque()
+        self._waiting: deque[tuple[Asked | Reply, bool]] = deque()
         self._full = self._ending = False
+        self._deaf = False  # what comes from now on is not for this server
 
     def end(self) -> None:
         """Close once what was asked is answered."""
@@ -95,10 +96,13 @@ class Connection(asyncio.Protocol):
         self._next()
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._ending = True  # the request is answered, and what follows it is of another protocol
+            # The request is answered, and what follows it is of another protocol.
+            self._ending = self._deaf = True
         except httptools.HttpParserError:
             self._refuse()
 
@@ -140,6 +144,8 @@ class Connection(asyncio.Protocol):
             )  # reaches data_received as an HttpParserError
 
     def _complete(self, *, last: bool) -> None:
+        if self._deaf:
+            return
         path = self._url.partition(b"?")[0].decode("latin-1")
         asked = Asked(
             self._parser.get_method().decode("ascii"),
@@ -148,6 +154,11 @@ class Connection(asyncio.Protocol):
             self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces),
         )
         self._pieces = []
+        self._deaf = last
+        self._wait(asked, last=last)
+
+    def _wait(self, asked: Asked | Reply, *, last: bool) -> None:
+        """Have its turn come: of a request, to be answered; of a reply, to be sent."""
         self._waiting.append((asked, last))
         if len(self._waiting) >= _WAITING:
             self._transport.pause_reading()  # and then the end of the connection is not seen either
@@ -155,18 +166,25 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         if self._task is None and self._waiting and not self._full:
-            self._task = self._loop.create_task(self._exchange(*self._waiting.popleft()))
+            asked, last = self._waiting.popleft()
+            if isinstance(asked, Reply):
+                self._send(asked, last=last)
+            else:
+                self._task = self._loop.create_task(self._exchange(asked, last))
 
     async def _exchange(self, asked: Asked, last: bool) -> None:
         reply = await self._answering(asked)
         self._task = None
-        last = last or (self._ending and not self._waiting)
+        self._send(reply, last=last or (self._ending and not self._waiting), bare=asked.method == "HEAD")
+
+    def _send(self, reply: Reply, *, last: bool, bare: bool = False) -> None:
+        """In one write, without its body when `bare`; then the end, or the next request."""
         parts = [_STATUS_LINES[reply.status]]
         for name, value in reply.headers:
             parts += (name, b": ", value, b"\r\n")
         parts.append(b"content-length: %d\r\n" % len(reply.body))
         parts.append(b"connection: close\r\n\r\n" if last else b"\r\n")
-        if asked.method != "HEAD":
+        if not bare:
             parts.append(reply.body)
         self._transport.write(b"".join(parts))
         if last:
@@ -178,9 +196,9 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _refuse(self) -> None:
-        """Nothing that follows can be understood. What came before it is answered if it is answered already."""
+        """Nothing that follows can be understood. What came before it is answered first."""
+        if self._deaf:
+            return
         body = orjson.dumps({"error": _MALFORMED, "code": InvalidInput.code, "request_id": None})
-        head = _STATUS_LINES[400] + b"content-type: application/json\r\nconnection: close\r\n"
-        if self._task is None:
-            self._transport.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
-        self._transport.close()
+        self._deaf = True
+        self._wait(Reply(400, [(b"content-type", b"application/json")], body), last=True)

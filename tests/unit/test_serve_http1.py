@@ -21,6 +21,17 @@ class Server:
         self.asked: list[Asked] = []
         self.dropped = 0
         self.connections: set[Connection] = set()
+        self.reads = 0
+
+    def connection(self) -> Connection:
+        server = self
+
+        class Counted(Connection):
+            def data_received(self, data: bytes) -> None:
+                super().data_received(data)
+                server.reads += 1
+
+        return Counted(self.answer, max_body_bytes=LIMIT, among=self.connections)
 
     async def answer(self, asked: Asked) -> Reply:
         self.asked.append(asked)
@@ -42,9 +53,7 @@ def talking(talk: Talk) -> Server:
 
     async def scene() -> Server:
         server = Server()
-        listening = await asyncio.get_running_loop().create_server(
-            lambda: Connection(server.answer, max_body_bytes=LIMIT, among=server.connections), "127.0.0.1", 0
-        )
+        listening = await asyncio.get_running_loop().create_server(server.connection, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname()[:2])
         try:
             async with asyncio.timeout(20):
@@ -65,6 +74,13 @@ async def read(reader: asyncio.StreamReader, *, body: bool = True) -> tuple[int,
     headers = dict(line.split(": ", 1) for line in head[1:] if line)
     content = await reader.readexactly(int(headers["content-length"])) if body else b""
     return int(head[0].split()[1]), headers, content
+
+
+async def received(server: Server) -> None:
+    """Until the server has seen what was written last, or has no connection any more."""
+    before = server.reads
+    while server.reads == before and server.connections:
+        await asyncio.sleep(0.01)
 
 
 def request(path: str, body: bytes = b"", *, method: str = "POST", more: str = "") -> bytes:
@@ -140,6 +156,42 @@ def test_what_cannot_be_understood_is_a_400_and_the_end(sent: bytes) -> None:
         assert await reader.read() == b""
 
     assert talking(talk).asked == []
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_what_cannot_be_understood_takes_no_answer_from_what_came_before_it(together: bool) -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = request("/held") + request("/b")
+        writer.write(first + b"nonsense\r\n\r\n" if together else first)
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        if not together:
+            writer.write(b"nonsense\r\n\r\n")
+            await received(server)
+        server.may.set()
+        answers = [await read(reader) for _ in range(3)]
+        assert [status for status, _, _ in answers] == [200, 200, 400]
+        assert [json.loads(body)["path"] for _, _, body in answers[:2]] == ["/held", "/b"]
+        assert await reader.read() == b""
+
+    talking(talk)
+
+
+@pytest.mark.parametrize("more", ["Connection: close\r\n", "Connection: upgrade\r\nUpgrade: h2c\r\n"])
+@pytest.mark.parametrize("after", [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", request("/never")])
+def test_what_follows_the_last_request_is_not_looked_at(more: str, after: bytes) -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(request("/held", more=more))
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        writer.write(after)
+        await received(server)
+        server.may.set()
+        status, headers, body = await read(reader)
+        assert (status, headers["connection"], json.loads(body)["path"]) == (200, "close", "/held")
+        assert await reader.read() == b""
+
+    assert [asked.path for asked in talking(talk).asked] == ["/held"]
 
 
 def test_of_a_body_beyond_the_limit_little_more_is_kept_and_the_rest_is_not_waited_for() -> None:
