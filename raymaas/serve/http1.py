@@ -28,7 +28,10 @@ _MALFORMED = "the request is not well-formed HTTP/1.1, or its headers are too lo
 
 
 class Asked(NamedTuple):
-    """A whole request: `path` is decoded and without its query, the names of `headers` are in lower case."""
+    """A whole request: `path` is decoded and without its query.
+
+    The names of `headers` are in lower case; the values of one that came several times are joined by commas.
+    """
 
     method: str
     path: str
@@ -48,6 +51,11 @@ Answering = Callable[[Asked], Awaitable[Reply]]
 """Answers a request. It must not raise, and is cancelled when the connection is lost."""
 
 
+def add_header(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """Source: RFC 9110, 5.3."""
+    headers[name] = b"%b, %b" % (headers[name], value) if name in headers else value
+
+
 class Connection(asyncio.Protocol):
     """One connection: its requests are answered one after the other.
 
@@ -65,6 +73,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._head_bytes = self._body_bytes = 0
+        self._headed = False
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Asked | Reply, bool]] = deque()
         self._full = self._ending = False
@@ -111,16 +120,21 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url, self._headers, self._pieces = b"", {}, []
         self._head_bytes = self._body_bytes = 0
+        self._headed = False
 
     def on_url(self, url: bytes) -> None:
         self._url += url
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        if (
+            not self._headed
+        ):  # or it came behind a chunked body, where it must not change what the edge has said
+            add_header(self._headers, name.lower(), value)
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
+        self._headed = True
         if self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

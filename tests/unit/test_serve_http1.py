@@ -118,6 +118,25 @@ def test_a_request_may_come_byte_by_byte_and_in_chunks() -> None:
     assert talking(talk).asked[0].headers[b"x-odd-case"] == b"Yes"
 
 
+def test_a_header_behind_a_chunked_body_is_none_of_the_request() -> None:
+    async def talk(_: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = b"POST /a HTTP/1.1\r\nX-Key: edge\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"1\r\na\r\n0\r\nX-Key: forged\r\nX-More: forged\r\n\r\n" + request("/b"))
+        assert [(await read(reader))[0] for _ in range(2)] == [200, 200]
+
+    chunked, after = talking(talk).asked
+    assert (chunked.headers[b"x-key"], chunked.body) == (b"edge", b"a")
+    assert not {b"x-more"} & (chunked.headers.keys() | after.headers.keys())
+
+
+def test_the_values_of_a_repeated_header_are_joined() -> None:
+    async def talk(_: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(request("/a", more="Accept: a/b\r\nX: 1\r\naccept: c/d;q=0.5\r\n"))
+        assert (await read(reader))[0] == 200
+
+    assert talking(talk).asked[0].headers[b"accept"] == b"a/b, c/d;q=0.5"
+
+
 def test_an_answer_to_head_has_a_length_and_no_body() -> None:
     async def talk(_: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(request("/a", method="HEAD") + request("/b"))
