@@ -21,10 +21,12 @@ import orjson
 from raymaas.errors import InvalidInput
 
 MAX_HEAD_BYTES = 64 * 1024
+"""Of a request's target and headers; and so much at most comes, but for one read, before any of it is understood."""
 
 _WAITING = 4  # requests of one connection that are sent before the one before them is answered
 _STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
-_MALFORMED = "the request is not well-formed HTTP/1.1, or its headers are too long"
+_MALFORMED = "the request is not well-formed HTTP/1.1"
+_LONG = f"the head of the request exceeds {MAX_HEAD_BYTES} bytes; send fewer or shorter headers"
 
 
 class Asked(NamedTuple):
@@ -73,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._headers: dict[bytes, bytes] = {}
         self._pieces: list[bytes] = []
         self._head_bytes = self._body_bytes = 0
+        self._pending_bytes = 0  # that came since something of them was understood
         self._headed = False
         self._task: asyncio.Task[None] | None = None
         self._waiting: deque[tuple[Asked | Reply, bool]] = deque()
@@ -107,6 +110,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        self._pending_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -114,6 +118,10 @@ class Connection(asyncio.Protocol):
             self._ending = self._deaf = True
         except httptools.HttpParserError:
             self._refuse()
+        else:
+            # The parser tells of a header once all of it has come, and keeps it until then.
+            if self._pending_bytes > MAX_HEAD_BYTES:
+                self._refuse()
 
     # Called by the parser, in this order.
 
@@ -127,9 +135,8 @@ class Connection(asyncio.Protocol):
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if (
-            not self._headed
-        ):  # or it came behind a chunked body, where it must not change what the edge has said
+        # One behind a chunked body must not change what the edge has said.
+        if not self._headed:
             add_header(self._headers, name.lower(), value)
         self._count(len(name) + len(value))
 
@@ -139,6 +146,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
+        self._pending_bytes = 0
         if self._body_bytes > self._max_body_bytes:
             return
         self._pieces.append(body)
@@ -147,15 +155,15 @@ class Connection(asyncio.Protocol):
             self._complete(last=True)
 
     def on_message_complete(self) -> None:
+        self._pending_bytes = 0
         if self._body_bytes <= self._max_body_bytes:
             self._complete(last=not self._parser.should_keep_alive())
 
     def _count(self, more: int) -> None:
+        self._pending_bytes = 0
         self._head_bytes += more
         if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError(
-                "the head of a request is too long"
-            )  # reaches data_received as an HttpParserError
+            raise ValueError(_LONG)  # reaches data_received as an HttpParserError
 
     def _complete(self, *, last: bool) -> None:
         if self._deaf:
@@ -213,6 +221,8 @@ class Connection(asyncio.Protocol):
         """Nothing that follows can be understood. What came before it is answered first."""
         if self._deaf:
             return
-        body = orjson.dumps({"error": _MALFORMED, "code": InvalidInput.code, "request_id": None})
+        long = max(self._head_bytes, self._pending_bytes) > MAX_HEAD_BYTES
+        status, sentence = (431, _LONG) if long else (400, _MALFORMED)
+        body = orjson.dumps({"error": sentence, "code": InvalidInput.code, "request_id": None})
         self._deaf = True
-        self._wait(Reply(400, [(b"content-type", b"application/json")], body), last=True)
+        self._wait(Reply(status, [(b"content-type", b"application/json")], body), last=True)
