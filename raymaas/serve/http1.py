@@ -142,7 +142,9 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._headed = True
-        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+        expects = self._headers.get(b"expect", b"").lower() == b"100-continue"
+        # An older caller would take it for the answer.
+        if expects and self._parser.get_http_version() == "1.1":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
@@ -169,6 +171,8 @@ class Connection(asyncio.Protocol):
         if self._deaf:
             return
         path = self._url.partition(b"?")[0].decode("latin-1")
+        if not path.startswith("/"):  # whoever takes this server for a proxy sends scheme and host as well
+            path = "/" + path.partition("://")[2].partition("/")[2]
         asked = Asked(
             self._parser.get_method().decode("ascii"),
             unquote(path) if "%" in path else path,
@@ -197,7 +201,11 @@ class Connection(asyncio.Protocol):
     async def _exchange(self, asked: Asked, last: bool) -> None:
         reply = await self._answering(asked)
         self._task = None
-        self._send(reply, last=last or (self._ending and not self._waiting), bare=asked.method == "HEAD")
+        last = last or (self._ending and not self._waiting)
+        if not last and asked.headers.get(b"connection", b"").lower() == b"keep-alive":
+            # HTTP/1.0 takes an answer without it for the last one, and waits for the end.
+            reply = reply._replace(headers=[*reply.headers, (b"connection", b"keep-alive")])
+        self._send(reply, last=last, bare=asked.method == "HEAD")
 
     def _send(self, reply: Reply, *, last: bool, bare: bool = False) -> None:
         """In one write, without its body when `bare`; then the end, or the next request."""

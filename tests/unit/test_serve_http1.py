@@ -274,6 +274,33 @@ def test_who_waits_to_be_told_to_go_on_is_told() -> None:
     talking(talk)
 
 
+def test_a_caller_of_http_1_0_is_told_that_the_connection_stays_and_not_to_go_on() -> None:
+    async def talk(_: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        old = request("/a", b"ab", more="Expect: 100-continue\r\nConnection: Keep-Alive\r\n")
+        writer.write(old.replace(b"HTTP/1.1", b"HTTP/1.0") * 2)
+        for _answer in range(2):
+            status, headers, body = await read(reader)
+            assert (status, headers["connection"], json.loads(body)["body"]) == (200, "keep-alive", "ab")
+        writer.write(b"GET /b HTTP/1.0\r\n\r\n")
+        status, headers, _body = await read(reader)
+        assert (status, headers["connection"]) == (200, "close")
+        assert await reader.read() == b""
+
+    talking(talk)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [("http://r:80/a%20b?q=http://x/y", "/a b"), ("http://r", "/"), ("http://r?q", "/")],
+)
+def test_a_target_may_name_scheme_and_host(target: str, path: str) -> None:
+    async def talk(_: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(request(target, method="OPTIONS"))
+        assert json.loads((await read(reader))[2])["path"] == path
+
+    talking(talk)
+
+
 def test_the_wait_ends_when_the_connection_does() -> None:
     async def talk(server: Server, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(request("/held") + request("/never"))
