@@ -50,7 +50,7 @@ class Reply(NamedTuple):
 
 
 Answering = Callable[[Asked], Awaitable[Reply]]
-"""Answers a request. It must not raise, and is cancelled when the connection is lost."""
+"""Answers a request. It is cancelled when the connection is lost, and loses it when it raises."""
 
 
 def add_header(headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
@@ -199,7 +199,14 @@ class Connection(asyncio.Protocol):
                 self._task = self._loop.create_task(self._exchange(asked, last))
 
     async def _exchange(self, asked: Asked, last: bool) -> None:
-        reply = await self._answering(asked)
+        try:
+            reply = await self._answering(asked)
+        except Exception as error:
+            self._loop.call_exception_handler(
+                {"message": f"{asked.path} was not answered", "exception": error}
+            )
+            self._transport.abort()  # or who asked would wait for ever
+            return
         self._task = None
         last = last or (self._ending and not self._waiting)
         if not last and asked.headers.get(b"connection", b"").lower() == b"keep-alive":

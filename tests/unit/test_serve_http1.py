@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,7 @@ class Server:
         self.may = asyncio.Event()
         self.asked: list[Asked] = []
         self.dropped = 0
+        self.fault: Exception | None = None
         self.connections: set[Connection] = set()
         self.reads = 0
 
@@ -42,6 +45,8 @@ class Server:
             except asyncio.CancelledError:
                 self.dropped += 1
                 raise
+        if self.fault:
+            raise self.fault
         told = {"method": asked.method, "path": asked.path, "body": asked.body.decode()}
         return Reply(200, [(b"x-length", b"%d" % len(asked.body))], json.dumps(told).encode())
 
@@ -310,6 +315,24 @@ def test_the_wait_ends_when_the_connection_does() -> None:
     server = talking(talk)
     assert server.dropped == 1
     assert [asked.path for asked in server.asked] == ["/held"]
+
+
+def test_who_cannot_be_answered_does_not_wait() -> None:
+    async def talk(server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        writer.write(request("/held") + request("/never"))
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        server.fault = ValueError("a fault of ours")
+        server.may.set()
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        assert [(context["message"], context["exception"]) for context in said] == [
+            ("/held was not answered", server.fault)
+        ]
+
+    assert len(talking(talk).asked) == 1
 
 
 def test_one_that_is_to_end_does_after_what_was_asked() -> None:
