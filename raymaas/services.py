@@ -161,11 +161,13 @@ def edge(run_dir: Path) -> None:
 
 def ingress(settings: EdgeSettings, run_dir: Path) -> None:
     """Run an edge, the agent and HAProxy beside it, of the controller that `settings` name, until SIGTERM."""
+    from raymaas.serve.edge.rundir import RunDir
     from raymaas.serve.edge.running import run_edge
     from raymaas.serve.edge.source import HttpController
 
     controller = HttpController(f"http://{settings.control}", secret=settings.secret)
-    name = f"{socket.gethostname()}:{settings.port}"
+    # Hosts may have the same name; of two edges with one name the controller would count only one.
+    name = f"{socket.gethostname()}:{settings.port} {RunDir.prepare(run_dir).identity()}"
     run_edge(settings, run_dir, controller, name=name, stop=_stop_on_signals())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from raymaas.errors import Unavailable
 from raymaas.serve.disconnects import WhileConnected
-from raymaas.serve.http1 import Answering, Asked
+from raymaas.serve.http1 import Answering, Asked, add_header
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,13 +32,16 @@ class AsgiApp:
         # Ray Serve and newer ASGI servers leave root_path inside path; older ones strip it.
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         try:
-            asked = Asked(scope["method"], path, dict(scope["headers"]), await self._body(receive))
+            headers: dict[bytes, bytes] = {}
+            for name, value in scope["headers"]:
+                add_header(headers, name, value)
+            asked = Asked(scope["method"], path, headers, await self._body(receive))
             async with WhileConnected(receive):
                 reply = await self._answering(asked)
         except Unavailable:
             return None  # the caller went away
-        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        told = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+        await send({"type": "http.response.start", "status": reply.status, "headers": told})
         return await send({"type": "http.response.body", "body": reply.body})
 
     async def _body(self, receive: Receive) -> bytes:

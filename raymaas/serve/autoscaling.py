@@ -7,6 +7,7 @@ to be busy, that more wait than the replicas can take, and that nobody asks. Del
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -19,6 +20,8 @@ from raymaas.specs.demand import Demand, VersionDemand
 BUSY = "busy"
 """By this name a replica tells Ray Serve the fraction of the last seconds in which its busier thread had work."""
 _LOOK_EVERY_S = 2.0
+
+log = logging.getLogger("raymaas.autoscaling")
 
 
 def needed(
@@ -67,7 +70,11 @@ class Busy:
 
 
 class ByLoad:
-    """`needed` as Ray Serve asks it of one version, ten times a second; the demand board is read every two seconds."""
+    """`needed` as Ray Serve asks it of one version, ten times a second; the demand board is read every two seconds.
+
+    A board that cannot be read says nothing. Calling this never raises for it: Ray Serve would tend no application in
+    that round, be it autoscaled or not.
+    """
 
     def __init__(
         self,
@@ -84,12 +91,14 @@ class ByLoad:
         self._now = now
         self._monotonic = monotonic
         self._demand: Demand | None = None
+        self._readable = True
         self._look_at_s = monotonic()
 
     def __call__(self, context: Any) -> tuple[float, dict[str, Any]]:
         """`context` is Ray Serve's AutoscalingContext of one deployment."""
         if self._monotonic() >= self._look_at_s:
-            self._demand, self._look_at_s = self._read(), self._monotonic() + _LOOK_EVERY_S
+            self._demand = self._seen()
+            self._look_at_s = self._monotonic() + _LOOK_EVERY_S
         replicas = needed(
             (context.aggregated_metrics or {}).get(BUSY, {}),
             running=context.running_replicas,
@@ -100,3 +109,12 @@ class ByLoad:
             most_each=self._most_each,
         )
         return replicas, {}
+
+    def _seen(self) -> Demand | None:
+        try:
+            demand, self._readable = self._read(), True
+        except Exception as error:
+            if self._readable:
+                log.warning("what edges see asked cannot be read, so nothing is scaled down: %s", error)
+            demand, self._readable = None, False
+        return demand

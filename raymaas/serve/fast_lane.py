@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,7 @@ class FastLane:
         self._mount = _Mount(answering, prefix)
         self._max_body_bytes = max_body_bytes
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._spent_s = 0.0
         self._up = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fast-lane", daemon=True)
         self._thread.start()
@@ -57,11 +58,13 @@ class FastLane:
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_S):
                 reader, writer = await asyncio.open_connection(*self._socket.getsockname()[:2])
-                writer.write(
-                    f"GET {HEALTH_PATH} HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n".encode()
-                )
-                status = await reader.readline()
-                writer.close()
+                try:
+                    writer.write(
+                        f"GET {HEALTH_PATH} HTTP/1.1\r\nhost: replica\r\nconnection: close\r\n\r\n".encode()
+                    )
+                    status = await reader.readline()
+                finally:
+                    writer.close()
         except (OSError, TimeoutError) as error:
             raise RuntimeError(
                 f"the replica's own server at {self.address} does not answer: {error}"
@@ -70,19 +73,20 @@ class FastLane:
             raise RuntimeError(f"the replica's own server at {self.address} answered {status!r}")
 
     def quiet_s(self) -> float:
-        """How long nobody has asked anything; looking after its health is not asking."""
-        return time.monotonic() - self._mount.last_at
+        """How long it has had nothing to do; looking after its health is nothing."""
+        return 0.0 if self._mount.in_flight else time.monotonic() - self._mount.done_at
 
     def cpu_s(self) -> float:
-        """The CPU time its thread has taken: reading requests and writing answers."""
-        assert self._thread.ident is not None
-        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+        """The CPU time its thread has taken, reading requests and writing answers; also when it has ended."""
+        with suppress(OSError):
+            self._spent_s = time.clock_gettime(self._clock)
+        return self._spent_s
 
     async def run(self, asked: Coroutine[Any, Any, Any]) -> Any:
         """`asked`, on this server's loop, awaited on the caller's: what both lanes share lives on one loop."""
         assert self._loop is not None
-        self._mount.last_at = time.monotonic()
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(asked, self._loop))
+        done = asyncio.run_coroutine_threadsafe(self._mount.tending(asked), self._loop)
+        return await asyncio.wrap_future(done)
 
     def leave(self, *, quiet_s: float, at_most_s: float) -> None:
         """Say that no more requests are wanted, answer until none has come for `quiet_s`, end what is in flight, stop.
@@ -106,6 +110,8 @@ class FastLane:
     async def _serve(self) -> None:
         """Until it is stopped and the last connection has ended."""
         self._loop = loop = asyncio.get_running_loop()
+        # Asked for here, since it is not defined for a thread that has ended.
+        self._clock = time.pthread_getcpuclockid(threading.get_ident())
         self._stop = asyncio.Event()
         connections: set[Connection] = set()
 
@@ -132,18 +138,32 @@ class _Mount:
     def __init__(self, answering: Answering, prefix: str) -> None:
         self._answering, self._prefix = answering, prefix
         self.leaving = False
-        self.last_at = time.monotonic()
-        """When it was last asked for anything but its health."""
+        self.in_flight = 0
+        """What it is asked for and has not answered, but for its health."""
+        self.last_at = self.done_at = time.monotonic()
+        """When it was last asked for anything but its health, and when that was answered."""
 
     async def __call__(self, asked: Asked) -> Reply:
         method, path, headers, body = asked
         if path == HEALTH_PATH:
             return _said(503 if self.leaving else 200, {"live": not self.leaving})
-        self.last_at = time.monotonic()
         if path.startswith(self._prefix) and path[len(self._prefix) :][:1] in ("", "/"):
-            return await self._answering(Asked(method, path[len(self._prefix) :], headers, body))
+            below = Asked(method, path[len(self._prefix) :], headers, body)
+            reply: Reply = await self.tending(self._answering(below))
+            return reply
+        self.last_at = time.monotonic()
         sentence = "this port is another version's now; send the request again"
         return _said(503, {"error": sentence, "code": Unavailable.code})
+
+    async def tending(self, asked: Awaitable[Any]) -> Any:
+        """What `asked` gives; until then this is in flight. All of it on one loop."""
+        self.last_at = time.monotonic()
+        self.in_flight += 1
+        try:
+            return await asked
+        finally:
+            self.in_flight -= 1
+            self.done_at = time.monotonic()
 
 
 def _said(status: int, value: dict[str, Any]) -> Reply:

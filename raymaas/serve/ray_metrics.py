@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from raymaas.serve.plan import Target
 # Latencies of small models are tenths of a millisecond; Ray's default buckets begin far above.
 _BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 _EVERY_S = 1.0
+
+log = logging.getLogger("raymaas.replica")
 
 
 class RayMetrics:
@@ -65,9 +68,14 @@ class RayMetrics:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._ended.wait(_EVERY_S):
-            self._tell()
-        self._tell()
+        ended = False
+        while not ended:
+            ended = self._ended.wait(_EVERY_S)
+            try:
+                self._tell()
+            except Exception:
+                # Without this thread answers would be remembered for ever.
+                log.exception("Ray was not told of some answers")
 
     def _tell(self) -> None:
         for status, sums in self._answers.taken().items():

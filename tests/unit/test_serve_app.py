@@ -11,6 +11,7 @@ import pytest
 from raymaas.errors import Unavailable
 from raymaas.serve.app import InferenceApp, Served
 from raymaas.serve.asgi import AsgiApp
+from raymaas.serve.http1 import Asked, Reply
 from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.specs.versions import Signature, TensorSpec
 
@@ -166,3 +167,22 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_all_read() -> None:
 
     assert (status, body["code"]) == (413, "too-large")
     assert "larger than" in body["error"]
+
+
+def test_a_repeated_header_reaches_the_application_as_one() -> None:
+    asked: list[Asked] = []
+
+    async def answer(one: Asked) -> Reply:
+        asked.append(one)
+        return Reply(200, [], b"")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(_: Any) -> None:
+        """What is answered is not of interest."""
+
+    headers = [(b"accept", b"a/b"), (b"x", b"1"), (b"accept", b"c/d")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+    asyncio.run(AsgiApp(answer, max_body_bytes=1)(scope, receive, send))
+    assert asked[0].headers == {b"accept": b"a/b, c/d", b"x": b"1"}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from raymaas.errors import InvalidInput
+from raymaas.errors import IntegrityError, InvalidInput
 from raymaas.serve.autoscaling import BUSY, Busy, ByLoad, known, needed
 from raymaas.serve.demand import FRESH_FOR
 from raymaas.specs.demand import Demand, VersionDemand
@@ -99,6 +99,35 @@ def test_ray_serve_asks_it_of_its_own_context() -> None:
     assert policy(context) == (2, {}), "it has looked at the board a moment ago"
     clock_s[0] = 2.0
     assert policy(context) == (5, {})
+
+
+def test_a_board_that_cannot_be_read_says_nothing_and_is_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    context = SimpleNamespace(
+        app_name="digits@1",
+        aggregated_metrics={BUSY: {"a": 0.0, "b": 0.0}},
+        running_replicas=["a", "b"],
+        target_num_replicas=2,
+        total_num_requests=0.0,
+    )
+    board: list[Demand | Exception] = [IntegrityError("it has format 2, and this raymaas knows 1")]
+    clock_s = [0.0]
+
+    def read() -> Demand:
+        if isinstance(board[0], Exception):
+            raise board[0]
+        return board[0]
+
+    policy = ByLoad(0.5, 100, read=read, now=lambda: NOW, monotonic=lambda: clock_s[0])
+    for _ in range(3):
+        assert policy(context) == (2, {})
+        clock_s[0] += 2
+    assert [record.getMessage() for record in caplog.records] == [
+        "what edges see asked cannot be read, so nothing is scaled down: it has format 2, and this raymaas knows 1"
+    ]
+    board[0] = Demand(at=NOW, versions={"digits@1": NOTHING})
+    assert policy(context) == (0, {})
 
 
 def test_a_replica_is_as_busy_as_the_busiest_of_its_threads_was_since_the_last_look() -> None:

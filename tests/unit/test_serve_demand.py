@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from raymaas.errors import Unavailable
 from raymaas.serve.demand import FRESH_FOR, GONE_AFTER, DemandBook, together
-from raymaas.serve.edge.demand import Counted, Rates, parse_statistics
+from raymaas.serve.edge.demand import Counted, DemandTeller, Rates, parse_statistics
+from raymaas.serve.edge.rundir import RunDir
 from raymaas.specs.demand import Demand, EdgeDemand, VersionDemand
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,3 +90,22 @@ def test_requests_are_counted_from_one_look_to_the_next() -> None:
 def test_statistics_of_another_shape_are_refused() -> None:
     with pytest.raises(Unavailable, match=r"HAProxy 2\.8"):
         parse_statistics("# pxname,svname,mode,scur\nslot00,BACKEND,http,1\n")
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("it is away"), OSError("no such file")])
+def test_an_edge_tells_again_after_whatever_was_in_the_way(
+    trouble: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, tries, heard = threading.Event(), list[Exception]([trouble, trouble]), list[EdgeDemand]()
+
+    def tell(demand: EdgeDemand) -> None:
+        if tries:
+            raise tries.pop()
+        heard.append(demand)
+        stop.set()
+
+    teller = DemandTeller(RunDir.prepare(tmp_path), tell, name="a")
+    monkeypatch.setattr(teller, "seen", lambda: told("a", digits=1))
+    teller.run(stop, every_s=0)
+    assert heard == [told("a", digits=1)]
+    assert len(caplog.records) == 1, "it warns once"

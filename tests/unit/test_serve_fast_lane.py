@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import time
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from raymaas.serve import fast_lane
 from raymaas.serve.fast_lane import HEALTH_PATH, FastLane
 from raymaas.serve.http1 import Asked, Reply
 
@@ -97,6 +101,68 @@ def test_one_that_leaves_says_so_and_finishes_what_it_began(app: Echo, lane: Fas
         get(lane, HEALTH_PATH)
     with pytest.raises(RuntimeError, match=r"own server at 127\.0\.0\.1:\d+ does not answer"):
         asyncio.run(lane.probe())
+
+
+def test_a_long_request_is_no_quiet_time(app: Echo, lane: FastLane) -> None:
+    """A replica that is quiet is called idle, and may be taken away."""
+
+    async def asked_by_another_loop() -> float:
+        async def look() -> float:
+            return lane.quiet_s()
+
+        quiet_s: float = await lane.run(look())
+        return quiet_s
+
+    while lane.quiet_s() == 0:
+        pass
+    assert asyncio.run(asked_by_another_loop()) == 0
+    app.may.clear()
+    asking = threading.Thread(target=lambda: get(lane, f"{PREFIX}/slow"))
+    asking.start()
+    assert app.asked.wait(10)
+    asked_at = time.monotonic()
+    assert lane.quiet_s() == 0
+    app.may.set()
+    asking.join(10)
+    assert lane.quiet_s() < time.monotonic() - asked_at, "it begins with the answer"
+
+
+def test_how_long_its_thread_worked_is_known_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undefined(_: int) -> int:
+        raise AssertionError("for a thread that has ended this may as well end the process")
+
+    lane = lane_of(Echo())
+    get(lane, f"{PREFIX}/v2")
+    worked_s = lane.cpu_s()
+    lane.leave(quiet_s=0, at_most_s=5)
+    monkeypatch.setattr(time, "pthread_getcpuclockid", undefined)
+    assert lane.cpu_s() >= worked_s > 0
+
+
+def test_a_probe_that_fails_leaves_no_connection(lane: FastLane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_lane, "_PROBE_TIMEOUT_S", 0.01)
+    may, stuck = threading.Event(), threading.Event()
+
+    async def hold_its_loop() -> None:
+        stuck.set()
+        may.wait()
+
+    async def hold() -> None:
+        await lane.run(hold_its_loop())
+
+    holding = threading.Thread(target=lambda: asyncio.run(hold()))
+    holding.start()
+    assert stuck.wait(10)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", ResourceWarning)
+            with pytest.raises(RuntimeError, match="does not answer"):
+                asyncio.run(lane.probe())
+            gc.collect()
+    finally:
+        may.set()
+    holding.join(10)
+    assert warned == []
 
 
 def test_another_loop_can_have_things_done_on_its_loop(lane: FastLane) -> None:

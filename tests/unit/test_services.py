@@ -6,16 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from raymaas import services
 from raymaas.cluster.plan import PLAN_FILE, ClusterPlan
 from raymaas.cluster.ports import free_ports
 from raymaas.cluster.supervisor import read_table
+from raymaas.serve.edge import running
+from raymaas.serve.edge.config import EdgeSettings
 
 HEAVY = ("fastapi", "fsspec", "numpy", "pandas", "pyarrow", "ray", "rich", "torch", "typer", "uvicorn")
 
@@ -103,3 +108,16 @@ def test_a_service_without_a_plan_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "`raymaas up` starts one" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_edges_of_hosts_that_have_one_name_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(running, "run_edge", lambda *_, name, stop: names.append(name))
+    monkeypatch.setattr(services, "_stop_on_signals", threading.Event)
+    settings = EdgeSettings(control="127.0.0.1:1", secret=SecretStr("0123456789abcdef"))
+    for folder in ("a", "b", "a"):
+        services.ingress(settings, tmp_path / folder)
+    assert names[0] == names[2], "the same after a restart"
+    assert names[0] != names[1]

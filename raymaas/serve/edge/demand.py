@@ -102,9 +102,15 @@ class DemandTeller:
             try:
                 self._tell(self.seen())
                 told = True
-            except RaymaasError as error:
+            except Exception as error:
+                # Whatever it was: an edge that never tells again is soon taken for one that nobody asks.
                 if told:
-                    _log.warning("what is asked of this edge is not told to the autoscaler: %s", error)
+                    expected = isinstance(error, RaymaasError)
+                    _log.warning(
+                        "what is asked of this edge is not told to the autoscaler: %s",
+                        error,
+                        exc_info=None if expected else error,
+                    )
                 told = False
 
     def seen(self) -> EdgeDemand:

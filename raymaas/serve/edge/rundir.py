@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,6 +82,13 @@ class RunDir:
     @property
     def error_log(self) -> Path:
         return self.path / "haproxy.log"
+
+    def identity(self) -> str:
+        """Tells this folder's edge from all others; the same for as long as the folder is there."""
+        path = self.path / "identity"
+        if (found := read_file(path)) is None:
+            replace_file(path, found := secrets.token_hex(8).encode())
+        return found.decode()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
