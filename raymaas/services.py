@@ -67,7 +67,9 @@ def control(run_dir: Path) -> None:
     from raymaas.registry.lineage import Lineages
     from raymaas.registry.provenance import source_sha256
     from raymaas.registry.reports import Reports
+    from raymaas.registry.requests import Requests
     from raymaas.registry.resumption import Resumption
+    from raymaas.registry.rollouts import Rollouts
     from raymaas.registry.usage import Usages
     from raymaas.serve.api.parts import utc_now
     from raymaas.serve.control_api import ControlParts, build_app
@@ -75,6 +77,8 @@ def control(run_dir: Path) -> None:
     from raymaas.serve.demand import DemandBook
     from raymaas.serve.demand_board import publish_demand
     from raymaas.serve.ray_serve import RayServe
+    from raymaas.serve.rollouts.conducting import Conductor
+    from raymaas.serve.rollouts.measuring import Measuring
     from raymaas.specs.base import sha256_hex
     from raymaas.wiring import open_registry
 
@@ -98,6 +102,9 @@ def control(run_dir: Path) -> None:
     release = sha256_hex(f"{source_sha256()} {secret_sha256} {plan.storage}".encode())
     controller = Controller(registry.states, backend, release=release, ring=registry.keys.ring)
     jobs = RayJobs(partial(JobSubmissionClient, plan.dashboard_url), registry.runs, now=registry.store.now)
+    demand = DemandBook(publish_demand, now=utc_now)
+    measuring = Measuring(Requests(registry.store), demand.heard)
+    conductor = Conductor(Rollouts(registry.store), registry.states, measuring)
     app = build_app(
         ControlParts(
             versions=registry.versions,
@@ -113,7 +120,9 @@ def control(run_dir: Path) -> None:
             deployments=controller,
             cluster=PlanView(plan),
             edge_tables=controller,
-            hear_demand=DemandBook(publish_demand, now=utc_now).hear,
+            hear_demand=demand.hear,
+            rollouts=conductor.rollouts,
+            conductor=conductor,
             edge_secret=secret,
             poke=controller.poke,
             now=registry.store.now,
@@ -130,6 +139,7 @@ def control(run_dir: Path) -> None:
         serving,
         threading.Thread(target=controller.run, args=(stop,), name="reconcile", daemon=True),
         threading.Thread(target=_every, args=(stop, 3.0, jobs.settle), name="settle", daemon=True),
+        threading.Thread(target=_every, args=(stop, 3.0, conductor.round), name="rollouts", daemon=True),
     ]
     if plan.gc_every_hours:
         collect = partial(_collect_if_due, plan, registry.store)

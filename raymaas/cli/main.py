@@ -23,6 +23,7 @@ from raymaas.cli import (
     local,
     models,
     predict,
+    rollouts,
     run_comparison,
     run_files,
     runs,
@@ -49,6 +50,8 @@ models.app.add_typer(exchange.app)
 models.app.add_typer(lineage.app)
 app.add_typer(models.app, name="models")
 app.add_typer(deploy.app)
+app.add_typer(rollouts.app)
+app.add_typer(rollouts.rollouts_app, name="rollouts")
 app.add_typer(predict.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from raymaas.cli.amounts import is_span, span_of
 from raymaas.cli.show import AsJson, client_of, moment, notes, print_json, print_table
 from raymaas.errors import InvalidInput
 from raymaas.specs.keys import KEY_PREFIX
 
 app = typer.Typer()
-
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 
 @app.command()
@@ -67,9 +65,8 @@ def usage(
 
 def moment_of(text: str, *, now: datetime) -> datetime:
     """`now` less 90m, 24h or 7d, or the date or time in `text`, local unless it says its zone. Raises InvalidInput."""
-    back = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
-    if back:
-        return now - int(back[1]) * _UNITS[back[2]]
+    if is_span(text):
+        return now - span_of(text, option="--since")
     try:
         return datetime.fromisoformat(text).astimezone(UTC)
     except ValueError:

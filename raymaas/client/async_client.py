@@ -19,6 +19,7 @@ from raymaas.client.keys import AsyncKeys
 from raymaas.client.link import AsyncLink
 from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
+from raymaas.client.rollouts import AsyncRollouts
 from raymaas.client.submitting import submission
 from raymaas.client.wire import key_to_send, server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
@@ -57,6 +58,7 @@ class AsyncClient:
         self.models = AsyncModels(self._link)
         self.runs = AsyncRuns(self._link)
         self.keys = AsyncKeys(self._link)
+        self.rollouts = AsyncRollouts(self._link)
 
     @property
     def url(self) -> str:

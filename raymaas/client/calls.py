@@ -31,6 +31,9 @@ from raymaas.specs.api import (
     PromoteRequest,
     ResumeRequest,
     RollbackRequest,
+    RolloutHistory,
+    RolloutMoveRequest,
+    RolloutRequest,
     RunFiles,
     RunList,
     RunMetrics,
@@ -45,6 +48,7 @@ from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.reports import EvaluationReport, RecordedComparison
+from raymaas.specs.rollouts import RolloutPlan, RolloutState
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
@@ -56,6 +60,8 @@ B = TypeVar("B")
 SpecT = TypeVar("SpecT", bound=Spec)
 
 API = "/api/v1"
+
+RolloutMove = Literal["pause", "resume", "abort", "promote"]
 _LAST_EPOCH = 999_999_999  # asking for those after it, the server need not read any
 
 
@@ -105,6 +111,25 @@ def card(name: str, slot: int | str) -> Call[str]:
 def comparison(name: str, slot: int | str, *, other: str) -> Call[RecordedComparison]:
     path = f"{_model_path(name)}/versions/{_segment(slot)}/comparison"
     return _get(path, RecordedComparison, {"other": other})
+
+
+def rollout_begin(name: str, slot: int | str, *, plan: RolloutPlan, why: str) -> Call[RolloutState]:
+    body = RolloutRequest(version=slot, plan=plan, why=why)
+    return _write("POST", f"{_model_path(name)}/rollouts", RolloutState, body)
+
+
+def rollout(name: str) -> Call[RolloutState]:
+    return _get(f"{_model_path(name)}/rollout", RolloutState)
+
+
+def rollout_move(name: str, action: RolloutMove, *, why: str) -> Call[RolloutState]:
+    path = f"{_model_path(name)}/rollout/{action}"
+    return _write("POST", path, RolloutState, RolloutMoveRequest(why=why))
+
+
+def rollouts(name: str, *, limit: int, before: int | None) -> Call[tuple[RolloutState, ...]]:
+    found = _get(f"{_model_path(name)}/rollouts", RolloutHistory, _page(limit, before))
+    return _then(found, lambda page: page.states)
 
 
 def policies(name: str) -> Call[tuple[PolicyRevision, ...]]:

@@ -19,6 +19,7 @@ from raymaas.client.keys import Keys
 from raymaas.client.link import Link
 from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
+from raymaas.client.rollouts import Rollouts
 from raymaas.client.submitting import submission
 from raymaas.client.wire import key_to_send, server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
@@ -57,6 +58,7 @@ class Client:
         self.models = Models(self._link)
         self.runs = Runs(self._link)
         self.keys = Keys(self._link)
+        self.rollouts = Rollouts(self._link)
 
     @property
     def url(self) -> str:

@@ -11,10 +11,12 @@ from raymaas.client.flow import Emit, Flow, LogText, Pause, exchange
 from raymaas.errors import InvalidInput, OutcomeUnknown, Refused, RunFailed, Unavailable
 from raymaas.specs.api import Deployment
 from raymaas.specs.names import Reference
+from raymaas.specs.rollouts import RolloutState
 from raymaas.specs.runs import FINAL_STATES, Failed, RunProgress, RunState, Stopped, Succeeded
 from raymaas.specs.serving import ModelState, Scaling
 
 POLL_S = 0.5
+_DECISIONS = 1000
 
 Shown = Literal["log", "metrics", "status"]
 ALL: frozenset[Shown] = frozenset({"log", "metrics", "status"})
@@ -105,6 +107,21 @@ def watch(
                 f"run {run_id} is {status.state} after {patience.timeout_s:g} s; it goes on: "
                 f"see `raymaas runs show {run_id}`"
             )
+        yield Pause(POLL_S)
+
+
+def decisions_after(model: str, revision: int, *, url: str) -> Flow[tuple[RolloutState, ...]]:
+    """The states of the model's rollout after `revision`, oldest first, once there are any."""
+    while True:
+        newest = yield from exchange(calls.rollout(model), url=url)
+        missing = newest.revision - revision
+        if missing == 1:
+            return (newest,)
+        if missing > 1:
+            found = yield from exchange(
+                calls.rollouts(model, limit=min(missing, _DECISIONS), before=newest.revision + 1), url=url
+            )
+            return tuple(reversed([state for state in found if state.revision > revision]))
         yield Pause(POLL_S)
 
 

@@ -6,6 +6,7 @@
     models/<model>/by-run/<run>/<counter>.json      which version number a run may claim
     models/<model>/by-part/<run>/<part>/<counter>.json  likewise, for each further version of the same run
     models/<model>/state/<counter>.json             aliases, traffic and scaling, one log
+    models/<model>/rollouts/<counter>.json          how new versions were rolled out, one log
     models/<model>/policies/<alias>/<counter>.json  what the alias asks of a version, one log
     models/<model>/children/<counter>/<counter>-<run>  versions made from a version, newest first
     runs/<run>/spec.json                            what was asked; its appearance makes the run exist
@@ -117,6 +118,14 @@ def state_key(model: str, revision: int) -> str:
     return f"{state_folder(model)}{sequence_key(revision)}.json"
 
 
+def rollouts_folder(model: str) -> str:
+    return f"{_model_folder(model)}rollouts/"
+
+
+def rollout_key(model: str, revision: int) -> str:
+    return f"{rollouts_folder(model)}{sequence_key(revision)}.json"
+
+
 def policies_folder(model: str) -> str:
     return f"{_model_folder(model)}policies/"
 
@@ -158,6 +167,11 @@ def requests_key(model: str, version: int, until: datetime, replica: str) -> str
     """The whole time stands in the last segment, for `time_of`; the folders above it split it every 17 minutes."""
     time = inverted_time(until)
     return f"{requests_folder(model, version)}{time[:6]}/{time[6:8]}/{time}-{_name(replica)}.json"
+
+
+def replica_of(key: str) -> str:
+    """The replica in a key of its request log."""
+    return key.rpartition("/")[2].partition("-")[2].removesuffix(".json")
 
 
 def ring_key(revision: int) -> str:

@@ -8,13 +8,13 @@ on, and not endlessly.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
-from raymaas.registry.layout import REQUESTS, requests_folder, requests_key, time_of
+from raymaas.registry.layout import REQUESTS, replica_of, requests_folder, requests_key, time_of
 from raymaas.registry.once import write_bytes
 from raymaas.specs.requests import RequestChunk, RequestRecord
 from raymaas.store import Store
@@ -83,6 +83,20 @@ class Requests:
             for key, raw in zip(found, pool.map(self._read, found), strict=True):
                 if raw:
                     yield RequestChunk.unseal(raw, source=key)
+
+    def after(
+        self, model: str, version: int, *, since: datetime, read: Mapping[str, datetime]
+    ) -> Iterator[tuple[datetime, RequestChunk]]:
+        """The chunks of a version after `since`, newest first, each with its time; of a replica in `read` after that."""
+        keys = [
+            key
+            for key in self._chunks(model, version, since=since)
+            if time_of(key) > max(since, read.get(replica_of(key), since))
+        ]
+        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
+            for key, raw in zip(keys, pool.map(self._read, keys), strict=True):
+                if raw:
+                    yield time_of(key), RequestChunk.unseal(raw, source=key)
 
     def older_than(self, moment: datetime) -> Iterator[str]:
         """Keys of the chunks of all versions whose requests were answered before `moment`."""

@@ -62,6 +62,11 @@ class States:
                 return wanted
         raise InvalidInput(f"attempts must be at least 1, got {attempts}")
 
+    def require_allowed(self, now: ModelState | None, wanted: ModelState) -> None:
+        """Raises as `move` would of a step that makes `wanted` of `now`; nothing is written."""
+        self._require_kept(now, wanted)
+        self._gate.admitted(now, wanted)
+
     def history(self, model: str, *, limit: int = 100, before: int | None = None) -> list[ModelState]:
         """Up to `limit` states, newest first, older than revision `before` when given."""
         return self._log(model).entries(limit=limit, before=before)

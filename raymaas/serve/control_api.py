@@ -21,6 +21,7 @@ from raymaas.serve.api.parts import (
 )
 from raymaas.serve.api.policies import policies_router
 from raymaas.serve.api.protocol import protocol_router
+from raymaas.serve.api.rollouts import rollouts_router
 from raymaas.serve.api.runs import runs_router
 from raymaas.specs.api import ClusterStatus
 
@@ -48,6 +49,7 @@ def build_app(parts: ControlParts) -> FastAPI:
 
     api.include_router(models_router(parts))
     api.include_router(policies_router(parts))
+    api.include_router(rollouts_router(parts))
     api.include_router(lineage_router(parts))
     api.include_router(runs_router(parts))
     api.include_router(keys_router(parts))

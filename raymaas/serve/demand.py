@@ -45,6 +45,12 @@ class DemandBook:
         self._lock = threading.Lock()
         self._heard: dict[str, tuple[datetime, EdgeDemand]] = {}
 
+    def heard(self) -> tuple[EdgeDemand, ...]:
+        """What each edge told last, of those heard within the last minute."""
+        now = self._now()
+        with self._lock:
+            return tuple(told for at, told in self._heard.values() if now - at <= GONE_AFTER)
+
     def hear(self, told: EdgeDemand) -> None:
         now = self._now()
         with self._lock:

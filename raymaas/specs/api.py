@@ -10,6 +10,7 @@ from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.keys import Grant, KeyFacts
 from raymaas.specs.names import AliasName, Name
 from raymaas.specs.policies import Policy, PolicyRevision
+from raymaas.specs.rollouts import RolloutPlan, RolloutState
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Scaling
@@ -138,6 +139,24 @@ class History(Spec):
     """What was moved, newest first."""
 
     changes: tuple[HistoryEntry, ...]
+
+
+class RolloutRequest(Spec):
+    """Roll a version out against the one that has the traffic."""
+
+    version: int | str = Field(description="A version or an alias.")
+    plan: RolloutPlan
+    why: OneLine = ""
+
+
+class RolloutMoveRequest(Spec):
+    why: OneLine = ""
+
+
+class RolloutHistory(Spec):
+    """What was decided, newest first."""
+
+    states: tuple[RolloutState, ...]
 
 
 class PolicyList(Spec):

@@ -1,4 +1,4 @@
-"""Demand: what edges see asked of each version, told to the controller and, summed, to the autoscaler."""
+"""Demand: what edges see asked of each version, and how it was answered, told to the controller."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ class VersionDemand(Spec):
         )
 
 
+class VersionOutcomes(Spec):
+    """How requests to one version ended, as who asked saw it."""
+
+    answered: int = Field(ge=0, description="Requests that ended with a status, whoever gave it.")
+    failed: int = Field(ge=0, description="Those of them with 500 or more.")
+
+
 class EdgeDemand(Document):
     """What one edge sees of the versions it routes to; by version, as model@number."""
 
@@ -38,6 +45,10 @@ class EdgeDemand(Document):
 
     edge: OneLine = Field(description="Tells edges apart; the same after a restart.")
     versions: dict[str, VersionDemand]
+    count: str = Field("", description="Names one count of outcomes; another one began at 0.")
+    outcomes: dict[str, VersionOutcomes] = Field(
+        default_factory=dict, description="Since that count began; only those that were seen to come."
+    )
 
 
 class Demand(Document):

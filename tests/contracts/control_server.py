@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,10 @@ from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.reports import Reports
+from raymaas.registry.requests import Requests
 from raymaas.registry.resolve import resolve
 from raymaas.registry.resumption import Resumption
+from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.usage import Usages
@@ -41,6 +43,8 @@ from raymaas.serve.comparison import comparison_of
 from raymaas.serve.control_api import ControlParts, build_app
 from raymaas.serve.oip.answer import encode
 from raymaas.serve.oip.request import Head, decode
+from raymaas.serve.rollouts.conducting import Conductor
+from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.demand import EdgeDemand
 from raymaas.specs.evaluation import Evaluation, Metric
@@ -135,6 +139,12 @@ class World:
         name = run_id or f"train-{model}-{number}"
         return self.versions.publish(draft(name, model=model), {"model.safetensors": b"weights"})
 
+    @cached_property
+    def conductor(self) -> Conductor:
+        """Measures what edges told last; `round` is up to the test."""
+        measuring = Measuring(Requests(self.store), lambda: self.demands[-1:])
+        return Conductor(Rollouts(self.store), self.states, measuring)
+
     def deploy(self, version: int, model: str = "digits") -> None:
         self.states.move(model, partial(moves.deploy, version=version), who="ana")
 
@@ -157,6 +167,8 @@ class World:
             cluster=self,
             edge_tables=self,
             hear_demand=self.demands.append,
+            rollouts=self.conductor.rollouts,
+            conductor=self.conductor,
             edge_secret=SECRET,
             poke=self._poke,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,16 +31,32 @@ class Replica:
         self.may.set()
         self.came = threading.Semaphore(0)
         """Released by each request that has come."""
+        self.takes_s = 0.0
+        self.fails_every = 0
+        """Every so many requests are answered 500; 0: none."""
+        self.failed = self._asked = 0
+        self.record: Callable[..., None] | None = None
+        """Told of each answer, as a replica's request log is."""
         self.lane = FastLane(
             self._answer, host="127.0.0.1", prefix=target.route_prefix, max_body_bytes=100_000
         )
 
     async def _answer(self, asked: Asked) -> Reply:
         self.came.release()
+        began = time.perf_counter()
         await asyncio.to_thread(self.may.wait)
+        await asyncio.sleep(self.takes_s)
         key = asked.headers.get(b"x-raymaas-key", b"").decode()
+        self._asked += 1
+        status = 500 if self.fails_every and self._asked % self.fails_every == 0 else 200
+        self.failed += status == 500
+        if self.record:
+            request_id = asked.headers.get(b"x-request-id", b"").decode()
+            self.record(status=status, seconds=time.perf_counter() - began, request_id=request_id, rows=1)
         return Reply(
-            200, [], orjson.dumps({"replica": self.lane.address, "version": self.target.version, "key": key})
+            status,
+            [],
+            orjson.dumps({"replica": self.lane.address, "version": self.target.version, "key": key}),
         )
 
     def end(self) -> None:

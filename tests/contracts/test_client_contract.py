@@ -573,3 +573,38 @@ def test_a_closed_client_frees_its_connections(world: World) -> None:
 
         asyncio.run(once())
         assert httpx.get(f"{url}/v2/health/live", trust_env=False).json() == {"live": True}
+
+
+def test_a_rollout_is_begun_moved_by_hand_and_followed_to_its_end(world: World, client: Any) -> None:
+    for version in (1, 2):
+        world.publish()
+        client.deploy(f"digits@{version}")
+    with pytest.raises(NotFound, match="was never rolled out"):
+        client.rollouts.get("digits")
+    with pytest.raises(InvalidInput, match="max_error_rate"):
+        client.rollouts.begin("digits@2", {"steps": [10, 100], "every_s": 60, "guards": {}})
+    plan = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.01}}
+    begun = client.rollouts.begin("digits@2", plan, why="new data")
+    assert (begun.phase, begun.old, begun.decision.why) == ("advancing", 1, "new data")
+    assert client.models.state("digits").traffic == {1: 90, 2: 10}
+    with pytest.raises(Refused, match="is being rolled out to version 2"):
+        client.rollouts.begin("digits@2", plan)
+
+    assert client.rollouts.pause("digits", why="lunch").phase == "paused"
+    assert client.rollouts.resume("digits").phase == "advancing"
+    assert client.rollouts.abort("digits", why="enough").phase == "aborted"
+    assert client.models.state("digits").traffic == {1: 100, 2: 0}
+    with pytest.raises(Refused, match="has ended"):
+        client.rollouts.promote("digits")
+    actions = [state.decision.action for state in client.rollouts.history("digits", limit=3)]
+    assert actions == ["abort", "resume", "pause"]
+
+    client.rollouts.begin("digits@2", plan)
+    shown = []
+    for state in client.rollouts.follow("digits"):
+        shown.append(state.decision.action)
+        if len(shown) == 1:
+            client.rollouts.pause("digits")
+            client.rollouts.promote("digits")
+    assert shown == ["begin", "pause", "promote"], "every decision, though two came between two looks"
+    assert client.models.state("digits").aliases == {"prod": 2}

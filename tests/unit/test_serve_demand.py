@@ -10,7 +10,7 @@ import pytest
 
 from raymaas.errors import Unavailable
 from raymaas.serve.demand import FRESH_FOR, GONE_AFTER, DemandBook, together
-from raymaas.serve.edge.demand import Counted, DemandTeller, Rates, parse_statistics
+from raymaas.serve.edge.demand import Counted, DemandTeller, Rates, Tally, parse_statistics
 from raymaas.serve.edge.rundir import RunDir
 from raymaas.specs.demand import Demand, EdgeDemand, VersionDemand
 
@@ -109,3 +109,19 @@ def test_an_edge_tells_again_after_whatever_was_in_the_way(
     teller.run(stop, every_s=0)
     assert heard == [told("a", digits=1)]
     assert len(caplog.records) == 1, "it warns once"
+
+
+def test_outcomes_are_counted_over_restarts_of_haproxy_and_changes_of_slots() -> None:
+    tally = Tally()
+
+    def look(slot: str, answered: int, failed: int) -> tuple[int, int]:
+        counted = {slot: Counted(0, 0, answered, failed)}
+        total = tally.after(counted, {"digits@1": slot})["digits@1"]
+        return total.answered, total.failed
+
+    assert look("slot00", 100, 7) == (0, 0), "what the slot counted before is another's"
+    assert look("slot00", 110, 8) == (10, 1)
+    assert look("slot00", 5, 1) == (15, 2), "a HAProxy that was started since then counts from 0"
+    assert look("slot01", 900, 90) == (15, 2)
+    assert look("slot01", 901, 90) == (16, 2)
+    assert Tally().name != tally.name

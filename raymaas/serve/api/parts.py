@@ -12,10 +12,12 @@ from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.reports import Reports
 from raymaas.registry.resumption import Resumption
+from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.usage import Usages
 from raymaas.registry.versions import Versions
+from raymaas.serve.rollouts.conducting import Conductor
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.demand import EdgeDemand
 from raymaas.specs.runs import RunSpec
@@ -82,5 +84,7 @@ class ControlParts:
     edge_tables: TableSource
     hear_demand: Callable[[EdgeDemand], None]
     edge_secret: str
+    rollouts: Rollouts
+    conductor: Conductor
     poke: Callable[[], None]
     now: Callable[[], datetime] = utc_now

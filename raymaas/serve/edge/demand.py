@@ -1,9 +1,10 @@
-"""What HAProxy sees asked of each version, read from its statistics, and told to the controller every two seconds."""
+"""What HAProxy sees asked of each version, and how it ended: its statistics, told to the controller every two seconds."""
 
 from __future__ import annotations
 
 import csv
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from raymaas.serve.edge.config import slot_name
 from raymaas.serve.edge.routes import Routes
 from raymaas.serve.edge.rundir import RunDir, read_file
 from raymaas.serve.edge.runtime import RuntimeSocket
-from raymaas.specs.demand import EdgeDemand, VersionDemand
+from raymaas.specs.demand import EdgeDemand, VersionDemand, VersionOutcomes
 
 _log = logging.getLogger(__name__)
 
@@ -27,14 +28,23 @@ class Counted:
 
     in_flight: int
     requests: int
-    """Since it started."""
+    """That came since it started."""
+    answered: int = 0
+    """That ended with a status since then."""
+    failed: int = 0
+    """With one of 500 or more."""
 
 
 def parse_statistics(text: str) -> dict[str, Counted]:
     """By slot: the answer to `show stat` for backends. Raises Unavailable when it is of another shape."""
     try:
         return {
-            row["# pxname"]: Counted(in_flight=int(row["scur"]), requests=int(row["req_tot"]))
+            row["# pxname"]: Counted(
+                in_flight=int(row["scur"]),
+                requests=int(row["req_tot"]),
+                answered=sum(int(row[f"hrsp_{hundreds}xx"]) for hundreds in (2, 3, 4, 5)),
+                failed=int(row["hrsp_5xx"]),
+            )
             for row in csv.DictReader(text.strip().splitlines())
             if row["svname"] == "BACKEND" and row["mode"] == "http"
         }
@@ -70,6 +80,30 @@ class Rates:
         }
 
 
+class Tally:
+    """How requests to each version ended since this count began, over restarts of HAProxy and changes of slots."""
+
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(8)
+        self._totals: dict[str, VersionOutcomes] = {}
+        self._before: Mapping[tuple[str, str], Counted] = {}
+
+    def after(
+        self, counted: Mapping[str, Counted], versions: Mapping[str, str]
+    ) -> dict[str, VersionOutcomes]:
+        """By version; `versions` has the slot of each. What a slot counted before it was first seen is another's."""
+        before = self._before
+        self._before = {(v, slot): counted[slot] for v, slot in versions.items() if slot in counted}
+        for (version, slot), now in self._before.items():
+            last = before.get((version, slot))
+            total = self._totals.get(version, VersionOutcomes(answered=0, failed=0))
+            self._totals[version] = VersionOutcomes(
+                answered=total.answered + _came(now.answered, last.answered if last else None),
+                failed=total.failed + _came(now.failed, last.failed if last else None),
+            )
+        return {version: self._totals[version] for version, _ in self._before}
+
+
 def _came(total: int, before: int | None) -> int:
     if before is None:
         return 0
@@ -94,6 +128,7 @@ class DemandTeller:
         self._name = name
         self._monotonic = monotonic
         self._rates = Rates(monotonic())
+        self._tally = Tally()
 
     def run(self, stop: threading.Event, *, every_s: float = TELL_EVERY_S) -> None:
         """Until `stop` is set. What cannot be read is not told: the controller takes silence for not knowing."""
@@ -119,5 +154,8 @@ class DemandTeller:
         versions = {f"{model}@{version}": slot_name(slot) for (model, version), slot in routes.slots.items()}
         counted = parse_statistics(self._runtime.backend_statistics())
         return EdgeDemand(
-            edge=self._name, versions=self._rates.since_last(counted, versions, self._monotonic())
+            edge=self._name,
+            versions=self._rates.since_last(counted, versions, self._monotonic()),
+            count=self._tally.name,
+            outcomes=self._tally.after(counted, versions),
         )

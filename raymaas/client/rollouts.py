@@ -1,0 +1,121 @@
+"""Rollouts from Python: `client.rollouts`, blocking and awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from raymaas.client import calls, waiting
+from raymaas.client.link import AsyncLink, Link
+from raymaas.specs.names import Reference
+from raymaas.specs.rollouts import RolloutPlan, RolloutState
+
+PlanSource = RolloutPlan | Mapping[str, Any]
+
+
+def read_plan(plan: PlanSource) -> RolloutPlan:
+    """Raises InvalidInput naming the field that is wrong."""
+    return plan if isinstance(plan, RolloutPlan) else RolloutPlan.parse(dict(plan), source="rollout")
+
+
+class Rollouts:
+    """New versions that take over the traffic step by step, and give it back when they do not keep their bounds."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    def begin(self, reference: str, plan: PlanSource, *, why: str = "") -> RolloutState:
+        """Roll a deployed version out against the one that has the traffic. `follow` shows how it goes on.
+
+        Raises Refused when another rollout of the model is under way, when the version is not deployed or has
+        traffic, or when the policy of `prod` would not let it be promoted.
+        """
+        target = Reference.parse(reference)
+        asked = calls.rollout_begin(target.model, waiting.pinned(target), plan=read_plan(plan), why=why)
+        return self._link.call(asked)
+
+    def get(self, model: str) -> RolloutState:
+        """The one under way, or else the last. Raises NotFound when there never was one."""
+        return self._link.call(calls.rollout(model))
+
+    def follow(self, model: str) -> Iterator[RolloutState]:
+        """How it stands, and again after each decision, until it has ended."""
+        state = self.get(model)
+        yield state
+        while state.under_way:
+            later = self._link.run(waiting.decisions_after(model, state.revision, url=self._link.url))
+            yield from later
+            state = later[-1]
+
+    def history(self, model: str, *, limit: int = 100, before: int | None = None) -> tuple[RolloutState, ...]:
+        """Decisions of all its rollouts, newest first, older than revision `before` when given."""
+        return self._link.call(calls.rollouts(model, limit=limit, before=before))
+
+    def pause(self, model: str, *, why: str = "") -> RolloutState:
+        """Stay at this step. It still rolls back by itself."""
+        return self._link.call(calls.rollout_move(model, "pause", why=why))
+
+    def resume(self, model: str, *, why: str = "") -> RolloutState:
+        """Go on; the step's time begins anew."""
+        return self._link.call(calls.rollout_move(model, "resume", why=why))
+
+    def abort(self, model: str, *, why: str = "") -> RolloutState:
+        """Give the old version all traffic again."""
+        return self._link.call(calls.rollout_move(model, "abort", why=why))
+
+    def promote(self, model: str, *, why: str = "") -> RolloutState:
+        """Give the new version all traffic now, whatever was seen."""
+        return self._link.call(calls.rollout_move(model, "promote", why=why))
+
+
+class AsyncRollouts:
+    """`Rollouts` with `await`."""
+
+    def __init__(self, link: AsyncLink) -> None:
+        self._link = link
+
+    async def begin(self, reference: str, plan: PlanSource, *, why: str = "") -> RolloutState:
+        """Roll a deployed version out against the one that has the traffic. `follow` shows how it goes on.
+
+        Raises Refused when another rollout of the model is under way, when the version is not deployed or has
+        traffic, or when the policy of `prod` would not let it be promoted.
+        """
+        target = Reference.parse(reference)
+        asked = calls.rollout_begin(target.model, waiting.pinned(target), plan=read_plan(plan), why=why)
+        return await self._link.call(asked)
+
+    async def get(self, model: str) -> RolloutState:
+        """The one under way, or else the last. Raises NotFound when there never was one."""
+        return await self._link.call(calls.rollout(model))
+
+    async def follow(self, model: str) -> AsyncIterator[RolloutState]:
+        """How it stands, and again after each decision, until it has ended."""
+        state = await self.get(model)
+        yield state
+        while state.under_way:
+            decisions = waiting.decisions_after(model, state.revision, url=self._link.url)
+            for later in await self._link.run(decisions):
+                yield later
+                state = later
+
+    async def history(
+        self, model: str, *, limit: int = 100, before: int | None = None
+    ) -> tuple[RolloutState, ...]:
+        """Decisions of all its rollouts, newest first, older than revision `before` when given."""
+        return await self._link.call(calls.rollouts(model, limit=limit, before=before))
+
+    async def pause(self, model: str, *, why: str = "") -> RolloutState:
+        """Stay at this step. It still rolls back by itself."""
+        return await self._link.call(calls.rollout_move(model, "pause", why=why))
+
+    async def resume(self, model: str, *, why: str = "") -> RolloutState:
+        """Go on; the step's time begins anew."""
+        return await self._link.call(calls.rollout_move(model, "resume", why=why))
+
+    async def abort(self, model: str, *, why: str = "") -> RolloutState:
+        """Give the old version all traffic again."""
+        return await self._link.call(calls.rollout_move(model, "abort", why=why))
+
+    async def promote(self, model: str, *, why: str = "") -> RolloutState:
+        """Give the new version all traffic now, whatever was seen."""
+        return await self._link.call(calls.rollout_move(model, "promote", why=why))

@@ -1,0 +1,1 @@
+"""Rollouts under way: what was seen of both versions, and what follows from it."""
