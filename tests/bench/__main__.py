@@ -9,8 +9,8 @@ import signal
 import sys
 
 BENCHMARKS = (
-    *("compression", "registry", "edge", "fuzz", "idle", "kills", "moves", "rows", "serving", "training"),
-    "workers",
+    *("compression", "registry", "edge", "fuzz", "idle", "kills", "moves", "rollouts", "rows", "serving"),
+    *("training", "workers"),
 )
 OPTIONS = {
     "rounds": "how often what is compared is measured in turn; of edge, rows, serving",
