@@ -4,6 +4,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
+from eight_bits import eight_bit_sums_are_exact
 from families import FAMILIES, NAMES, C, facts, resolved, rows
 from safetensors.torch import load, save
 
@@ -182,6 +183,8 @@ class TestModelContract:
             coarse = load_runtime(name, artifact, signature=signature).run({"x": x})
             for output, exact in served.run({"x": x}).items():
                 scale = max(1.0, np.abs(exact).max())
+                if "int8" in name and not eight_bit_sums_are_exact():
+                    continue  # Such a CPU is for the probes to refuse; here there is nothing to promise.
                 assert np.abs(coarse[output] - exact).mean() < 0.03 * scale, f"{output} by {name}"
 
     def test_its_other_methods_answer_as_their_signatures_say(self, component, network, use, row, signature):
