@@ -87,7 +87,7 @@ class Requests:
     def after(
         self, model: str, version: int, *, since: datetime, read: Mapping[str, datetime]
     ) -> Iterator[tuple[datetime, RequestChunk]]:
-        """The chunks of a version after `since`, newest first, each with its time; of a replica in `read` after that."""
+        """The chunks of a version after `since`, newest first, with their times; of a replica in `read` after that."""
         keys = [
             key
             for key in self._chunks(model, version, since=since)

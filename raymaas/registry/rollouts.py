@@ -26,9 +26,13 @@ class Rollouts:
         """Names of all models that ever had one, ascending."""
         return [name for name in self._store.children(MODELS) if self._log(name).newest_sequence()]
 
+    def newest(self, model: str) -> RolloutState | None:
+        """The one under way, or else the last; None before the first."""
+        return self._log(model).newest()
+
     def current(self, model: str) -> RolloutState:
-        """The one under way, or else the last. Raises NotFound when there never was one."""
-        found = self._log(model).newest()
+        """The same. Raises NotFound when there never was one."""
+        found = self.newest(model)
         if found is None:
             raise NotFound(f"{model!r} was never rolled out; begin: `raymaas rollout {model}@VERSION`")
         return found

@@ -22,6 +22,15 @@ from raymaas.rollout.tails import Tail
 from raymaas.specs.rollouts import Decision, Phase, RolloutAction, RolloutPlan, RolloutState, SeenBoth
 
 
+def require_none_under_way(state: RolloutState | None) -> None:
+    """Raises Refused while a rollout is under way."""
+    if state is not None and state.under_way:
+        raise Refused(
+            f"{state.model!r} is being rolled out to version {state.new}, at {state.percent} %; wait, or abort or"
+            " promote that first"
+        )
+
+
 def begin(
     state: RolloutState | None,
     stamp: Stamp,
@@ -36,11 +45,7 @@ def begin(
     Raises Refused while another rollout of the model is under way, and InvalidInput when both are one version. The
     caller has checked that both are deployed.
     """
-    if state is not None and state.under_way:
-        raise Refused(
-            f"{stamp.model!r} is being rolled out to version {state.new}, at {state.percent} %; wait, or abort or"
-            " promote that first"
-        )
+    require_none_under_way(state)
     if new == old:
         raise InvalidInput(
             f"version {new} of {stamp.model!r} cannot be rolled out against itself; name another"

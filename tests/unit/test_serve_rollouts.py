@@ -20,6 +20,7 @@ from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
 from raymaas.specs.requests import RequestChunk
 from raymaas.specs.rollouts import Guards, RolloutPlan, RolloutState, Seen
+from raymaas.specs.serving import Scaling
 from raymaas.store import MemoryStore
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -225,6 +226,14 @@ def test_what_cannot_be_rolled_out_is_refused_and_nothing_moves(
         site.begin()
     assert site.traffic == traffic
     assert site.conductor.rollouts.models() == []
+
+
+def test_a_bound_on_times_needs_them_recorded(site: Site) -> None:
+    site.move(partial(moves.deploy, version=1, scaling=Scaling(request_log="errors")))
+    timed = PLAN.model_copy(update={"guards": Guards(max_p99_ratio=1.2)})
+    with pytest.raises(Refused, match=r"digits@1 takes is not recorded.*--request-log all"):
+        site.begin(timed)
+    assert site.begin().phase == "advancing", "errors are counted at the edge"
 
 
 def test_of_two_at_once_only_one_writes(site: Site) -> None:

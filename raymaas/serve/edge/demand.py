@@ -1,4 +1,4 @@
-"""What HAProxy sees asked of each version, and how it ended: its statistics, told to the controller every two seconds."""
+"""What HAProxy sees asked of each version, and how it ended: its statistics, told to the controller every 2 s."""
 
 from __future__ import annotations
 

@@ -47,8 +47,11 @@ class Conductor:
         Raises Refused when it is not deployed, has all the traffic already, when several versions share it, when
         another rollout is under way, or when the policy of `prod` would refuse it in the end.
         """
+        decide.require_none_under_way(self.rollouts.newest(model))
         state = self.states.current(model)
         old = _answering(state, model, version)
+        if plan.guards.max_p99_ratio is not None:
+            _require_times(state, new=version, old=old)
         stamp = self.rollouts.stamp(model, who=who, why=why)
         self.states.require_allowed(state, moves.promote(state, stamp, version=version))
         cursor = self.measuring.begin(model, at=stamp.at)
@@ -93,7 +96,7 @@ class Conductor:
         return self._move(now)
 
     def _move(self, rollout: RolloutState) -> RolloutState:
-        """Have the traffic be as `rollout` wants it, unless somebody else moved it since; pause where that is refused."""
+        """Have the traffic be as `rollout` wants it, unless somebody else moved it since; pause if refused."""
         if rollout.phase == "paused":
             return rollout
         state = self.states.current(rollout.model)
@@ -144,6 +147,17 @@ def _answering(state: ModelState | None, model: str, version: int) -> int:
             f"{model}@{version} has all the traffic of {model!r} already; there is nothing to roll out"
         )
     return carrying[0]
+
+
+def _require_times(state: ModelState | None, *, new: int, old: int) -> None:
+    """Raises Refused when the request log of one of the two would not say how long its requests took."""
+    for version in (new, old):
+        scaling = state.scaling.get(version) if state else None
+        if state and scaling and scaling.request_log != "all":
+            raise Refused(
+                f"how long {state.model}@{version} takes is not recorded, its request log is {scaling.request_log!r}:"
+                f" `raymaas deploy {state.model}@{version} --request-log all`, or roll out without max_p99_ratio"
+            )
 
 
 def _wanted(rollout: RolloutState) -> dict[int, int]:
