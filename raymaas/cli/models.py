@@ -189,6 +189,8 @@ def _show_model(client: Client, model: str, *, limit: int, as_json: bool) -> Non
         )
     if summary.aliases:
         typer.echo(f"aliases: {aliases(summary.aliases)}")
+    if summary.sticky:
+        typer.echo(f"sticky: {summary.sticky}")
     rows = []
     for version in versions:
         deployed = deployments.get(version.version)

@@ -173,8 +173,11 @@ def alias_set(name: str, alias: str, slot: int | str, *, why: str) -> Call[Model
     return _write("PUT", path, ModelState, AliasRequest(version=slot, why=why))
 
 
-def traffic(name: str, weights: Mapping[int, int], *, why: str) -> Call[ModelState]:
-    body = TrafficRequest(weights=dict(weights), why=why)
+def traffic(
+    name: str, weights: Mapping[int, int] | None, *, sticky: str | None, why: str
+) -> Call[ModelState]:
+    given = {"weights": None if weights is None else dict(weights), "sticky": sticky, "why": why}
+    body = TrafficRequest.parse(given, source="traffic")
     return _write("PUT", f"{_model_path(name)}/traffic", ModelState, body)
 
 

@@ -152,9 +152,20 @@ class Client:
         model, alias = calls.alias_in(reference)
         return self._link.call(calls.alias_set(model, alias, version, why=why))
 
-    def traffic(self, model: str, weights: Mapping[int, int], *, why: str = "") -> ModelState:
-        """Divide the model's unpinned requests: version to percent, summing to 100."""
-        return self._link.call(calls.traffic(model, weights, why=why))
+    def traffic(
+        self,
+        model: str,
+        weights: Mapping[int, int] | None = None,
+        *,
+        sticky: str | None = None,
+        why: str = "",
+    ) -> ModelState:
+        """Divide the model's unpinned requests: version to percent, summing to 100.
+
+        With `sticky`, `header:x-user`, the same version answers whoever sends the same value in that header; "off"
+        ends that. What is None stays as it is.
+        """
+        return self._link.call(calls.traffic(model, weights, sticky=sticky, why=why))
 
     def promote(self, reference: str, *, why: str = "") -> ModelState:
         """Point `prod` at a version, `digits@2`, and give it all traffic. Raises Refused unless it is deployed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Base64Bytes, Field, JsonValue
+from pydantic import Base64Bytes, Field, JsonValue, model_validator
 
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.keys import Grant, KeyFacts
@@ -12,7 +12,7 @@ from raymaas.specs.names import AliasName, Name
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
 from raymaas.specs.search import Trial
-from raymaas.specs.serving import Change, Scaling
+from raymaas.specs.serving import Change, Scaling, StickyBy
 from raymaas.specs.versions import ModelVersion
 
 VersionSlot = int | str
@@ -35,10 +35,20 @@ class AliasRequest(Spec):
 
 
 class TrafficRequest(Spec):
-    """Divide the model's unpinned requests."""
+    """Divide the model's unpinned requests. What is absent stays as it is."""
 
-    weights: dict[int, int] = Field(description="Version to percent; sums to 100.")
+    weights: dict[int, int] | None = Field(default=None, description="Version to percent; sums to 100.")
+    sticky: Literal["off"] | StickyBy | None = Field(
+        default=None,
+        description="header:NAME: always the same version answers whoever sends the same value; off: chance decides.",
+    )
     why: OneLine = ""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> TrafficRequest:
+        if self.weights is None and self.sticky is None:
+            raise ValueError("nothing is to change; give weights such as 1=90 2=10, or sticky")
+        return self
 
 
 class PromoteRequest(Spec):
@@ -115,6 +125,7 @@ class ModelSummary(Spec):
     newest: int = Field(description="Newest version.")
     aliases: dict[AliasName, int]
     traffic: dict[int, int]
+    sticky: StickyBy | None = Field(default=None, description="By which header a caller is known.")
 
 
 class ModelList(Spec):

@@ -175,6 +175,13 @@ def test_deploy_move_traffic_and_undeploy(world: World, raymaas: Type) -> None:
     _, out, _ = raymaas("traffic", "digits", "1=90", "2=10", "--why", "canary")
     assert out == "digits: traffic: 1=100% 2=0% -> 1=90% 2=10%\n"
     assert "canary" in raymaas("models", "history", "digits")[1]
+    _, out, _ = raymaas("traffic", "digits", "--sticky", "header:x-user")
+    assert out == "digits: sticky: none -> header:x-user\n"
+    assert "sticky: header:x-user\n" in raymaas("models", "show", "digits")[1]
+    status, _, err = raymaas("traffic", "digits", "--sticky", "header:x-user", "--no-sticky")
+    assert (status, "contradict" in err) == (1, True)
+    assert raymaas("traffic", "digits", "--no-sticky")[1] == "digits: sticky: header:x-user -> none\n"
+    assert "nothing is to change" in raymaas("traffic", "digits")[2]
     status, _, err = raymaas("undeploy", "digits@2")
     assert status == 1
     assert "10 % of the traffic" in err

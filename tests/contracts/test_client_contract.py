@@ -398,6 +398,23 @@ def test_moves_are_read_back_with_who_and_why(world: World, client: Any) -> None
         client.delete("digits@1")
 
 
+def test_what_callers_are_known_by_is_told_kept_and_ended(world: World, client: Any) -> None:
+    for version in (1, 2):
+        world.publish()
+        client.deploy(f"digits@{version}")
+    state = client.traffic("digits", {1: 90, 2: 10}, sticky="header:X-User")
+    assert (state.sticky, state.traffic) == ("header:x-user", {1: 90, 2: 10})
+    assert client.models.get("digits").sticky == "header:x-user"
+    assert client.traffic("digits", {1: 80, 2: 20}).sticky == "header:x-user"
+    ended = client.traffic("digits", sticky="off", why="no longer")
+    assert (ended.sticky, ended.traffic, ended.change.why) == (None, {1: 80, 2: 20}, "no longer")
+    for wrong in ("x-user", "header:", "header:x_user", "header:x-raymaas-key", "cookie:a"):
+        with pytest.raises(InvalidInput, match="header:x-user"):
+            client.traffic("digits", sticky=wrong)
+    with pytest.raises(InvalidInput, match="nothing is to change"):
+        client.traffic("digits")
+
+
 def test_promote_and_rollback_move_what_answers_and_repeat_further_back(world: World, client: Any) -> None:
     for version in (1, 2):
         world.publish()

@@ -52,6 +52,19 @@ def running(*versions: int) -> History:
     return history
 
 
+def test_a_rollback_shows_every_caller_the_version_it_had() -> None:
+    history = running(1, 2, 3)
+    history.move(set_traffic, weights={1: 80, 2: 10, 3: 10}, sticky="header:x-user")
+    split = history.move(set_traffic, weights={1: 70, 2: 10, 3: 20})
+    assert split.buckets is not None
+    history.move(promote, version=1)
+    history.move(set_traffic, sticky="off")
+    assert history.move(rollback).sticky == "header:x-user"
+    assert history.move(rollback).layout == split.layout
+    history.move(set_traffic, weights={1: 34, 2: 33, 3: 33})
+    assert history.move(rollback, to=split.revision).layout == split.layout
+
+
 def test_promote_moves_prod_and_all_traffic_in_one_revision() -> None:
     history = running(1, 2, 3)
     history.move(set_traffic, weights={1: 80, 3: 20})

@@ -58,6 +58,7 @@ def models_router(parts: ControlParts) -> APIRouter:
             newest=newest.version,
             aliases=state.aliases if state else {},
             traffic=state.traffic if state else {},
+            sticky=state.sticky if state else None,
         )
 
     def resolved(model: str, slot: int | str) -> int:
@@ -155,7 +156,8 @@ def models_router(parts: ControlParts) -> APIRouter:
     @router.put("/{model}/traffic")
     def set_traffic(model: str, body: TrafficRequest, who: Who) -> ModelState:
         versions.list(model, limit=1)
-        return moved(model, partial(moves.set_traffic, weights=body.weights), who=who, why=body.why)
+        step = partial(moves.set_traffic, weights=body.weights, sticky=body.sticky)
+        return moved(model, step, who=who, why=body.why)
 
     @router.post("/{model}/promote")
     def promote(model: str, body: PromoteRequest, who: Who) -> ModelState:
