@@ -2,27 +2,30 @@
 
 A move takes the state as it is (None before the first) and a stamp, and returns the next state, one revision
 on, with a one-line summary of from what to what. A move that changes nothing returns the state it was given.
-The traffic of a state names every deployed version, with weight 0 where it has none.
+The traffic of a state names every deployed version, with weight 0 where it has none. Of the buckets that callers fall
+in, a move gives as few to another version as the weights ask for (`raymaas.specs.buckets`).
 
 Rolling back. Moves of aliases and traffic (alias, traffic, promote) can be taken back; deploying and undeploying
 cannot, and what is deployed stays as it is. A rollback puts aliases and traffic back as they were before the
-newest move that still holds, and records that move's revision in `Change.undoes`; from then on that move and all
-after it are undone. So a repeated rollback goes further back, and after a later move it begins with that one.
-A rollback `to` a revision undoes everything after it, rollbacks too: it can also go forward again, and the next
-rollback goes on as it would have at that revision.
+newest move that still holds, with the same callers at the same versions, and records that move's revision in
+`Change.undoes`; from then on that move and all after it are undone. So a repeated rollback goes further back, and
+after a later move it begins with that one. A rollback `to` a revision undoes everything after it, rollbacks too: it
+can also go forward again, and the next rollback goes on as it would have at that revision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from raymaas.errors import InvalidInput, NotFound, Refused
+from raymaas.specs.buckets import Layout, in_order, moved
 from raymaas.specs.names import check_alias
-from raymaas.specs.serving import Action, Change, Deletion, ModelState, Scaling
+from raymaas.specs.serving import Action, Change, Deletion, ModelState, Scaling, Shadow
 
 PROMOTED_ALIAS = "prod"
+OFF = "off"
 
 Past = Callable[[int], ModelState]
 """A model's state as of a revision, which nothing ever changes."""
@@ -54,15 +57,16 @@ def deploy(
         return state
     traffic = now.traffic if old else now.traffic | {version: 0 if any(now.traffic.values()) else 100}
     summary = f"{version}: {_scaling_text(old)} -> {_scaling_text(new)}, weight {traffic[version]}"
-    return _next(state, stamp, "deploy", summary, _Wanted(now.aliases, traffic, now.scaling | {version: new}))
+    wanted = replace(now.divided(traffic), scaling=now.scaling | {version: new})
+    return _next(state, stamp, "deploy", summary, wanted)
 
 
 def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: bool = False) -> ModelState:
     """No longer want `version` running.
 
-    Raises NotFound when it is not deployed, and Refused when it has traffic or an alias points at it: move
-    those to another version first. Only the last deployed version may be taken with `force`; its aliases
-    stay, naming a version that is not running.
+    Raises NotFound when it is not deployed, and Refused when it has traffic, an alias points at it, or it
+    shadows the others: move those to another version first. Only the last deployed version may be taken with
+    `force`; its aliases stay, naming a version that is not running.
     """
     now = _Wanted.of(state)
     if version not in now.scaling:
@@ -82,10 +86,17 @@ def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: boo
         raise Refused(
             f"alias {aliases[0]!r} of {stamp.model!r} points at version {version}; point it at another first"
         )
+    shadows = now.shadow is not None and now.shadow.version == version
+    if shadows and not last:
+        raise Refused(
+            f"version {version} of {stamp.model!r} gets copies of the others' requests; first"
+            f" `raymaas traffic {stamp.model} --no-shadow`"
+        )
     remaining = {v: s for v, s in now.scaling.items() if v != version}
     traffic = {v: w for v, w in now.traffic.items() if v != version}
     summary = f"{version}: {_scaling_text(now.scaling[version])}, weight {weight} -> not deployed"
-    return _next(state, stamp, "undeploy", summary, _Wanted(now.aliases, traffic, remaining))
+    wanted = replace(now.divided(traffic), scaling=remaining, shadow=None if shadows else now.shadow)
+    return _next(state, stamp, "undeploy", summary, wanted)
 
 
 def delete(state: ModelState | None, stamp: Stamp, *, version: int) -> ModelState:
@@ -120,18 +131,47 @@ def set_alias(state: ModelState | None, stamp: Stamp, *, alias: str, version: in
     if state is not None and old == version:
         return state
     summary = f"{alias}: {'none' if old is None else old} -> {version}"
-    return _next(
-        state, stamp, "alias", summary, _Wanted(now.aliases | {alias: version}, now.traffic, now.scaling)
-    )
+    return _next(state, stamp, "alias", summary, replace(now, aliases=now.aliases | {alias: version}))
 
 
-def set_traffic(state: ModelState | None, stamp: Stamp, *, weights: Mapping[int, int]) -> ModelState:
+def set_traffic(
+    state: ModelState | None,
+    stamp: Stamp,
+    *,
+    weights: Mapping[int, int] | None = None,
+    sticky: str | None = None,
+    shadow: Shadow | str | None = None,
+) -> ModelState:
     """Divide the model's unpinned requests by `weights`, version to percent; versions not named get none.
 
-    Raises InvalidInput when the weights are negative or do not sum to 100, and Refused for a version not
-    deployed.
+    `sticky` is the header that callers are known by, `header:x-user`, and `shadow` which version gets copies of
+    requests; "off" ends either. What is None stays as it is. Raises InvalidInput when the weights are negative
+    or do not sum to 100, and Refused for a version not deployed.
     """
     now = _Wanted.of(state)
+    wanted = now if weights is None else now.divided(_checked(weights, now, stamp.model))
+    if sticky is not None:
+        wanted = replace(wanted, sticky=None if sticky == OFF else sticky)
+    if shadow is not None:
+        wanted = replace(wanted, shadow=_deployed_shadow(shadow, now, stamp.model))
+    if state is not None and wanted == now:
+        return state
+    return _next(state, stamp, "traffic", _moved_text(now, wanted), wanted)
+
+
+def _deployed_shadow(shadow: Shadow | str, now: _Wanted, model: str) -> Shadow | None:
+    if not isinstance(shadow, Shadow):
+        return None
+    if shadow.version not in now.scaling:
+        raise Refused(
+            f"version {shadow.version} of {model!r} cannot shadow, it is not deployed; first"
+            f" `raymaas deploy {model}@{shadow.version}` ({_deployed_text(now)})"
+        )
+    return shadow
+
+
+def _checked(weights: Mapping[int, int], now: _Wanted, model: str) -> dict[int, int]:
+    """The weight of every deployed version."""
     if any(weight < 0 for weight in weights.values()) or sum(weights.values()) != 100:
         raise InvalidInput(
             f"weights must be 0 or more and sum to 100, got {_traffic_text(weights)},"
@@ -139,14 +179,10 @@ def set_traffic(state: ModelState | None, stamp: Stamp, *, weights: Mapping[int,
         )
     for version in sorted(weights.keys() - now.scaling.keys()):
         raise Refused(
-            f"version {version} of {stamp.model!r} cannot take traffic, it is not deployed; deploy it first"
+            f"version {version} of {model!r} cannot take traffic, it is not deployed; deploy it first"
             f" ({_deployed_text(now)})"
         )
-    traffic = {version: weights.get(version, 0) for version in now.scaling}
-    if state is not None and traffic == now.traffic:
-        return state
-    summary = f"traffic: {_traffic_text(now.traffic)} -> {_traffic_text(traffic)}"
-    return _next(state, stamp, "traffic", summary, _Wanted(now.aliases, traffic, now.scaling))
+    return {version: weights.get(version, 0) for version in now.scaling}
 
 
 def promote(state: ModelState | None, stamp: Stamp, *, version: int) -> ModelState:
@@ -161,7 +197,7 @@ def promote(state: ModelState | None, stamp: Stamp, *, version: int) -> ModelSta
             f" `raymaas deploy {stamp.model}@{version}` ({_deployed_text(now)})"
         )
     traffic = {deployed: 100 if deployed == version else 0 for deployed in now.scaling}
-    wanted = _Wanted(now.aliases | {PROMOTED_ALIAS: version}, traffic, now.scaling)
+    wanted = replace(now.divided(traffic), aliases=now.aliases | {PROMOTED_ALIAS: version})
     if state is not None and wanted == now:
         return state
     return _next(state, stamp, "promote", _moved_text(now, wanted), wanted)
@@ -192,8 +228,15 @@ def rollback(state: ModelState | None, stamp: Stamp, *, past: Past, to: int | No
             f" longer deployed; first `raymaas deploy {stamp.model}@{version}` ({_deployed_text(now)})"
         )
     divided = any(then.traffic.values())
-    traffic = {version: then.traffic.get(version, 0) for version in now.scaling} if divided else now.traffic
-    wanted = _Wanted(then.aliases, traffic, now.scaling)
+    wanted = replace(now, aliases=then.aliases)
+    if divided:
+        traffic = {version: then.traffic.get(version, 0) for version in now.scaling}
+        # Where weights stay as they are, nobody is to see another version.
+        layout = now.layout if traffic == now.traffic else then.layout
+        wanted = replace(wanted, traffic=traffic, layout=layout, sticky=then.sticky)
+        # An emergency does not wait for who only gets copies.
+        kept = then.shadow is not None and then.shadow.version in now.scaling
+        wanted = replace(wanted, shadow=then.shadow if kept else None)
     if to is not None and wanted == now:
         return state
     which = f"undoes {undoes}" if to is None else f"as of {to}"
@@ -229,10 +272,20 @@ class _Wanted:
     aliases: dict[str, int]
     traffic: dict[int, int]
     scaling: dict[int, Scaling]
+    layout: Layout
+    sticky: str | None
+    shadow: Shadow | None
 
     @classmethod
     def of(cls, state: ModelState | None) -> _Wanted:
-        return cls(state.aliases, state.traffic, state.scaling) if state else cls({}, {}, {})
+        if state is None:
+            return cls({}, {}, {}, (), None, None)
+        return cls(state.aliases, state.traffic, state.scaling, state.layout, state.sticky, state.shadow)
+
+    def divided(self, traffic: dict[int, int]) -> _Wanted:
+        """With other weights, and as few buckets moved as they ask for."""
+        layout = moved(traffic, self.layout) if any(traffic.values()) else ()
+        return replace(self, traffic=traffic, layout=layout)
 
 
 def _next(
@@ -251,6 +304,9 @@ def _next(
         aliases=wanted.aliases,
         traffic=wanted.traffic,
         scaling=wanted.scaling,
+        sticky=wanted.sticky,
+        shadow=wanted.shadow,
+        buckets=None if wanted.layout == in_order(wanted.traffic) else wanted.layout,
         deletion=state.deletion if state else None,
         change=Change(
             action=action, summary=summary, who=stamp.who, why=stamp.why, at=stamp.at, undoes=undoes
@@ -259,7 +315,7 @@ def _next(
 
 
 def _moved_text(old: _Wanted, new: _Wanted) -> str:
-    """From what to what aliases and traffic went."""
+    """From what to what aliases, traffic and what goes with it went."""
     parts = [
         f"{alias}: {old.aliases.get(alias, 'none')} -> {new.aliases.get(alias, 'none')}"
         for alias in sorted(old.aliases | new.aliases)
@@ -267,7 +323,15 @@ def _moved_text(old: _Wanted, new: _Wanted) -> str:
     ]
     if old.traffic != new.traffic:
         parts.append(f"traffic: {_traffic_text(old.traffic)} -> {_traffic_text(new.traffic)}")
+    if old.sticky != new.sticky:
+        parts.append(f"sticky: {old.sticky or 'none'} -> {new.sticky or 'none'}")
+    if old.shadow != new.shadow:
+        parts.append(f"shadow: {_shadow_text(old.shadow)} -> {_shadow_text(new.shadow)}")
     return "; ".join(parts) or "nothing differs any more"
+
+
+def _shadow_text(shadow: Shadow | None) -> str:
+    return f"{shadow.version} of {100 * shadow.sample:g}%" if shadow else "none"
 
 
 def _scaling_text(scaling: Scaling | None) -> str:

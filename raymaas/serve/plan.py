@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from raymaas.specs.api import Standing
 from raymaas.specs.base import canonical_json
+from raymaas.specs.buckets import Layout, among, in_order
 from raymaas.specs.keys import EdgeKey
 from raymaas.specs.serving import EdgeTable, EdgeTarget, ModelState, Scaling
 
@@ -129,7 +131,7 @@ def edge_table(
     """What edges route: the `live` versions, where their replicas listen, and the aliases and weights that lead there.
     And the `keys` of those who may ask.
 
-    The share of a version that is not live, or not well while another of its model is, is served by the others until
+    The buckets of a version that is not live, or not well while another of its model is, are served by the others until
     it is.
     """
     states, running = list(states), running or {}
@@ -144,31 +146,30 @@ def edge_table(
         for target in sorted(live)
     )
     aliases = {state.model: state.aliases for state in states if state.aliases}
-    traffic = {
-        state.model: weights
+    layouts = {
+        state.model: layout
         for state in states
-        if (weights := _live_weights(state, live - ill) or _live_weights(state, live))
+        if (layout := _live_layout(state, live - ill) or _live_layout(state, live))
     }
+    traffic = {model: dict(sorted(Counter(layout).items())) for model, layout in layouts.items()}
     body = EdgeTable(
         revision="",
         proxies=tuple(sorted(proxies)),
         targets=targets,
         aliases=aliases,
         traffic=traffic,
+        buckets={model: layout for model, layout in layouts.items() if layout != in_order(traffic[model])},
+        sticky={state.model: state.sticky.removeprefix("header:") for state in states if state.sticky},
+        shadows={
+            state.model: state.shadow
+            for state in states
+            if state.shadow and Target(state.model, state.shadow.version) in live
+        },
         keys=tuple(keys),
     )
     digest = hashlib.sha256(canonical_json(body.model_dump(mode="json"))).hexdigest()[:16]
     return body.model_copy(update={"revision": digest})
 
 
-def _live_weights(state: ModelState, live: AbstractSet[Target]) -> dict[int, int]:
-    """The wanted weights over live versions only, scaled to 100 again by largest remainder."""
-    weights = {v: w for v, w in state.traffic.items() if w and Target(state.model, v) in live}
-    total = sum(weights.values())
-    if total in (0, 100):
-        return weights
-    shares = {v: w * 100 // total for v, w in weights.items()}
-    by_remainder = sorted(weights, key=lambda v: (-(weights[v] * 100 % total), v))
-    for version in by_remainder[: 100 - sum(shares.values())]:
-        shares[version] += 1
-    return shares
+def _live_layout(state: ModelState, live: AbstractSet[Target]) -> Layout:
+    return among(state.layout, [v for v in state.traffic if Target(state.model, v) in live])

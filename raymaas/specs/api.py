@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Base64Bytes, Field, JsonValue
+from pydantic import Base64Bytes, Field, JsonValue, model_validator
 
 from raymaas.specs.base import OneLine, Spec
 from raymaas.specs.keys import Grant, KeyFacts
@@ -13,7 +13,7 @@ from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.rollouts import RolloutPlan, RolloutState
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
 from raymaas.specs.search import Trial
-from raymaas.specs.serving import Change, Scaling
+from raymaas.specs.serving import Change, Sample, Scaling, Shadow, StickyBy
 from raymaas.specs.versions import ModelVersion
 
 VersionSlot = int | str
@@ -35,11 +35,31 @@ class AliasRequest(Spec):
     why: OneLine = ""
 
 
-class TrafficRequest(Spec):
-    """Divide the model's unpinned requests."""
+class ShadowRequest(Spec):
+    """Send copies of requests to `version` as well."""
 
-    weights: dict[int, int] = Field(description="Version to percent; sums to 100.")
+    version: VersionSlot
+    sample: Sample = 0.1
+
+
+class TrafficRequest(Spec):
+    """Divide the model's unpinned requests. What is absent stays as it is."""
+
+    weights: dict[int, int] | None = Field(default=None, description="Version to percent; sums to 100.")
+    sticky: Literal["off"] | StickyBy | None = Field(
+        default=None,
+        description="header:NAME: always the same version answers whoever sends the same value; off: chance decides.",
+    )
+    shadow: Literal["off"] | ShadowRequest | None = Field(
+        default=None, description="Which version is to get copies of what others answer; off: none."
+    )
     why: OneLine = ""
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> TrafficRequest:
+        if self.weights is None and self.sticky is None and self.shadow is None:
+            raise ValueError("nothing is to change; give weights such as 1=90 2=10, sticky or shadow")
+        return self
 
 
 class PromoteRequest(Spec):
@@ -116,6 +136,8 @@ class ModelSummary(Spec):
     newest: int = Field(description="Newest version.")
     aliases: dict[AliasName, int]
     traffic: dict[int, int]
+    sticky: StickyBy | None = Field(default=None, description="By which header a caller is known.")
+    shadow: Shadow | None = Field(default=None, description="Which version gets copies of requests.")
 
 
 class ModelList(Spec):

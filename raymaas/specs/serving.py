@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections import Counter
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from raymaas.specs.base import Document, Moment, OneLine, Spec
+from raymaas.specs.buckets import BUCKETS, Layout, in_order
 from raymaas.specs.keys import EdgeKey
 from raymaas.specs.names import AliasName, Name
 from raymaas.specs.runtimes import RuntimeName
@@ -95,6 +98,36 @@ class Change(Spec):
         return self
 
 
+_STICKY = re.compile(r"header:(?!x-raymaas-)[a-z0-9][a-z0-9-]{0,62}")
+
+
+def check_sticky(text: str) -> str:
+    """`text` in lower case if it is `header:NAME`, else ValueError. The edge's own headers are no caller's."""
+    if not _STICKY.fullmatch(text.lower()):
+        raise ValueError(
+            f"{text!r} does not say which header knows a caller: write header:NAME, such as header:x-user, with a name "
+            "of letters, digits and dashes that does not begin with x-raymaas-"
+        )
+    return text.lower()
+
+
+StickyBy = Annotated[
+    str,
+    AfterValidator(check_sticky),
+    WithJsonSchema({"type": "string", "pattern": "^header:[a-zA-Z0-9][a-zA-Z0-9-]{0,62}$"}),
+]
+
+
+Sample = Annotated[float, Field(ge=0.0001, le=1)]
+
+
+class Shadow(Spec):
+    """A version that gets copies of requests which others answer; what it says is compared and never returned."""
+
+    version: int = Field(ge=1)
+    sample: Sample = Field(0.1, description="Share of the infer requests that are copied, chosen by chance.")
+
+
 class Deletion(Spec):
     """Which version was deleted, by whom and why."""
 
@@ -117,6 +150,16 @@ class ModelState(Document):
     traffic: dict[int, int] = Field(
         default_factory=dict, description="Version to weight in percent; sums to 100."
     )
+    sticky: StickyBy | None = Field(
+        default=None,
+        description="By which header a caller is known, to whom always the same version answers; null: by none.",
+    )
+    buckets: tuple[int, ...] | None = Field(
+        default=None,
+        description="The version of each of 100 buckets that callers fall in; null: versions ascending, each with one "
+        "stretch of them.",
+    )
+    shadow: Shadow | None = Field(default=None, description="Which version gets copies of requests.")
     scaling: dict[int, Scaling] = Field(
         default_factory=dict, description="Version to how it runs; its keys run."
     )
@@ -134,11 +177,24 @@ class ModelState(Document):
         missing = sorted(v for v, weight in self.traffic.items() if weight and v not in self.scaling)
         if missing:
             raise ValueError(f"version {missing[0]} has traffic but is not deployed; deploy it first")
+        if self.shadow is not None and self.shadow.version not in self.scaling:
+            raise ValueError(
+                f"version {self.shadow.version} is to shadow but is not deployed; deploy it first"
+            )
+        if self.buckets is not None and (
+            len(self.buckets) != BUCKETS or Counter(self.buckets) != +Counter(self.traffic)
+        ):
+            raise ValueError("the versions in buckets must be 100, each as often as traffic says")
         if self.change.undoes is not None and self.change.undoes >= self.revision:
             raise ValueError(
                 f"revision {self.revision} cannot undo {self.change.undoes}, which is not before it"
             )
         return self
+
+    @property
+    def layout(self) -> Layout:
+        """Which version has which bucket, whether it is written down or not."""
+        return self.buckets or in_order(self.traffic)
 
 
 class Tombstone(Document):
@@ -179,6 +235,16 @@ class EdgeTable(Document):
     )
     traffic: dict[Name, dict[int, int]] = Field(
         default_factory=dict, description="Model to version to percent."
+    )
+    buckets: dict[Name, tuple[int, ...]] = Field(
+        default_factory=dict,
+        description="Model to the version of each of 100 buckets, where its traffic alone would not lay them out so.",
+    )
+    sticky: dict[Name, str] = Field(
+        default_factory=dict, description="Model to the name of the header that a caller is known by."
+    )
+    shadows: dict[Name, Shadow] = Field(
+        default_factory=dict, description="Model to the version that gets copies of the others' requests."
     )
     keys: tuple[EdgeKey, ...] = Field(
         (),

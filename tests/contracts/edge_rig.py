@@ -242,6 +242,7 @@ def make_table(
     traffic: dict[int, int] | None = None,
     aliases: dict[str, int] | None = None,
     replicas: Mapping[int, Sequence[str]] | None = None,
+    **more: Any,
 ) -> EdgeTable:
     return EdgeTable(
         revision=revision,
@@ -257,6 +258,7 @@ def make_table(
         ),
         traffic={"digits": traffic or {versions[0]: 100}},
         aliases={"digits": aliases or {}},
+        **more,
     )
 
 

@@ -196,6 +196,8 @@ def test_traffic_to_a_version_that_is_not_deployed_is_refused(world: World, http
     world.publish()
     problem(http.put("/api/v1/models/digits/traffic", json={"weights": {"1": 100}}), 409, "refused")
     problem(http.put("/api/v1/models/digits/traffic", json={"weights": {"1": 90.5}}), 400, "invalid-input")
+    problem(http.put("/api/v1/models/digits/traffic", json={}), 400, "invalid-input")
+    problem(http.put("/api/v1/models/digits/traffic", json={"sticky": "x-user"}), 400, "invalid-input")
 
 
 def test_promote_and_rollback_are_one_revision_and_one_wake_up_each(world: World, http: httpx.Client) -> None:

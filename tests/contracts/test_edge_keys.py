@@ -112,6 +112,9 @@ def test_a_key_for_other_models_is_refused(keyed_edge: Edge) -> None:
         status, body, _ = keyed_edge.ask(path, headers=bearer(OTHER))
         assert status == 403
         assert "not for this model" in body["error"]
+    for asked in ("1", "prod"):
+        status, body, _ = keyed_edge.ask(INFER, b"x", bearer(OTHER) | {"x-raymaas-version": asked})
+        assert (status, "not for this model" in body["error"]) == (403, True)
     # One that nobody serves is the control plane's to explain.
     assert keyed_edge.ask("/v2/models/churn/infer", headers=bearer(OTHER))[0] == 200
 
@@ -146,7 +149,9 @@ def test_no_key_is_in_any_file_of_the_edge_and_its_id_is_in_the_access_log(keyed
 
 def test_a_bucket_lets_its_burst_through_and_then_says_how_long_to_wait(keyed_edge: Edge) -> None:
     with keyed_edge.connection() as connection:
-        answers = [ask(connection, INFER, b"x", bearer(SLOW)) for _ in range(5)]
+        # Naming a version is no way around it.
+        asked = [bearer(SLOW) | ({"x-raymaas-version": "3"} if n % 2 else {}) for n in range(5)]
+        answers = [ask(connection, INFER, b"x", headers) for headers in asked]
     assert Counter(status for status, _, _ in answers) == {200: 3, 429: 2}
     status, body, headers = answers[-1]
     assert (status, body["code"]) == (429, "quota-exceeded")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raymaas.errors import IntegrityError, InvalidInput, Refused
-from raymaas.serve.edge.routes import Routes, fill_buckets, plan, share_out, slots_for
-from raymaas.specs.serving import EdgeTable, EdgeTarget
-
-weights = st.dictionaries(st.integers(1, 12), st.integers(1, 60), min_size=1, max_size=6)
-percents = weights.map(share_out)
+from raymaas.serve.edge.routes import Routes, plan, slots_for
+from raymaas.specs.serving import EdgeTable, EdgeTarget, Shadow
 
 
 def table(
@@ -21,6 +19,7 @@ def table(
     *,
     traffic: dict[str, dict[int, int]] | None = None,
     aliases: dict[str, dict[str, int]] | None = None,
+    **more: Any,
 ) -> EdgeTable:
     return EdgeTable(
         revision="r",
@@ -32,33 +31,8 @@ def table(
         ),
         traffic=traffic or {},
         aliases=aliases or {},
+        **more,
     )
-
-
-@given(weights)
-def test_shares_sum_to_100_and_are_within_one_bucket_of_the_exact_share(
-    given_weights: dict[int, int],
-) -> None:
-    shares = share_out(given_weights)
-    total = sum(given_weights.values())
-    assert sum(shares.values()) == 100
-    assert all(abs(shares[v] - weight * 100 / total) < 1 for v, weight in given_weights.items())
-
-
-@given(percents)
-def test_percents_are_taken_as_they_are(percent: dict[int, int]) -> None:
-    assert share_out({v: p for v, p in percent.items() if p}) == {v: p for v, p in percent.items() if p}
-
-
-@given(percents, percents)
-def test_buckets_follow_the_weights_exactly_and_move_no_more_than_the_weights_demand(
-    before: dict[int, int], after: dict[int, int]
-) -> None:
-    old = fill_buckets(before, ())
-    new = fill_buckets(after, old)
-    assert Counter(new) == Counter({v: n for v, n in after.items() if n})
-    moved = sum(a != b for a, b in zip(old, new, strict=True))
-    assert moved == sum(max(0, before[v] - after.get(v, 0)) for v in before)
 
 
 models = st.dictionaries(
@@ -84,7 +58,13 @@ def test_a_version_keeps_its_slot_and_no_two_share_one(
 def test_the_map_reads_back_as_it_was_written(targets: dict[str, list[int]], percent: int) -> None:
     traffic = {m: {versions[0]: percent, versions[-1]: 100} for m, versions in targets.items() if versions}
     aliases = {m: {"prod": versions[0], "v2": versions[-1]} for m, versions in targets.items() if versions}
-    routes = plan(table(targets, traffic=traffic, aliases=aliases), Routes(), slots=32)
+    sticky = {"digits": "x-user", "absent": "x-user"}
+    # One that has a line of another version to stand in.
+    shadows = {
+        m: Shadow(version=versions[-1], sample=0.25) for m, versions in targets.items() if len(versions) > 1
+    }
+    wanted = table(targets, traffic=traffic, aliases=aliases, sticky=sticky, shadows=shadows)
+    routes = plan(wanted, Routes(), slots=32)
     assert Routes.from_map(routes.to_map()) == routes
 
 
@@ -109,6 +89,44 @@ def test_a_slot_that_is_just_being_freed_is_given_out_last() -> None:
 def test_the_share_of_a_version_that_is_not_live_goes_to_those_that_are() -> None:
     routes = plan(table({"digits": [1, 2]}, traffic={"digits": {1: 30, 2: 30, 3: 40}}), Routes(), slots=4)
     assert Counter(routes.buckets["digits"]) == {1: 50, 2: 50}
+
+
+def test_buckets_are_as_the_table_lays_them_out_whatever_was_routed_before() -> None:
+    odd = (1,) * 40 + (2,) * 20 + (1,) * 40
+    wanted = table({"digits": [1, 2]}, traffic={"digits": {1: 80, 2: 20}}, buckets={"digits": odd})
+    before = plan(table({"digits": [1, 2]}, traffic={"digits": {1: 20, 2: 80}}), Routes(), slots=4)
+    assert plan(wanted, before, slots=4).buckets == plan(wanted, Routes(), slots=4).buckets == {"digits": odd}
+    without = plan(
+        table({"digits": [1]}, traffic={"digits": {1: 80, 2: 20}}, buckets={"digits": odd}), before, slots=4
+    )
+    assert without.buckets == {"digits": (1,) * 100}
+
+
+def test_only_the_line_of_a_bucket_says_which_header_knows_a_caller() -> None:
+    wanted = table(
+        {"digits": [1], "churn": [1]},
+        traffic={"digits": {1: 100}, "churn": {1: 100}},
+        aliases={"digits": {"prod": 1}},
+        sticky={"digits": "x-user"},
+    )
+    entries = plan(wanted, Routes(), slots=4).entries()
+    assert {key for key, value in entries.items() if value.endswith("/x-user")} == {
+        f"digits#{bucket}" for bucket in range(100)
+    }
+
+
+def test_the_lines_of_all_others_say_which_version_gets_copies() -> None:
+    wanted = table(
+        {"digits": [1, 3]},
+        traffic={"digits": {1: 100}},
+        aliases={"digits": {"prod": 1, "next": 3}},
+        shadows={"digits": Shadow(version=3, sample=0.2)},
+    )
+    entries = plan(wanted, Routes(), slots=4).entries()
+    assert (entries["digits/1"], entries["digits#5"], entries["digits/prod"]) == ("slot00/1//3:2000",) * 3
+    assert (entries["digits/3"], entries["digits/next"]) == ("slot01/3", "slot01/3")
+    gone = wanted.model_copy(update={"targets": wanted.targets[:1]})
+    assert plan(gone, Routes(), slots=4).entries()["digits/1"] == "slot00/1"
 
 
 def test_what_points_at_no_live_version_has_no_route() -> None:
@@ -146,6 +164,8 @@ def test_a_target_under_another_prefix_is_refused_by_name() -> None:
         "digits#0 slot00/3",
         "digits/prod slot00/3",
         "a/b/c slot00/1",
+        "digits/3 slot00/3//4",
+        "digits/3 slot00/3//4:x",
     ],
 )
 def test_a_damaged_map_is_refused(text: str) -> None:

@@ -17,7 +17,7 @@ from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States, Step
 from raymaas.registry.versions import Versions
 from raymaas.specs.names import Reference
-from raymaas.specs.serving import ModelState, Scaling
+from raymaas.specs.serving import ModelState, Scaling, Shadow
 from raymaas.store import LocalStore, MemoryStore, Store
 
 
@@ -85,6 +85,44 @@ def test_traffic_is_divided_and_versions_not_named_get_none() -> None:
 def test_weights_that_are_not_a_division_are_refused(weights: dict[int, int]) -> None:
     with pytest.raises(InvalidInput, match=r"sum to 100, got .*, which sum to"):
         set_traffic(deployed(1, 2), stamp(), weights=weights)
+
+
+def test_a_change_of_weights_moves_the_fewest_callers_and_is_written_down() -> None:
+    state = set_traffic(deployed(1, 2, 3), stamp(), weights={1: 90, 2: 10})
+    assert state.buckets is None, "in order, as if it had always been so"
+    more = set_traffic(state, stamp(), weights={1: 80, 2: 10, 3: 10})
+    assert more.layout == (1,) * 80 + (3,) * 10 + (2,) * 10 == more.buckets
+    aliased = set_alias(more, stamp(), alias="x", version=1)
+    assert aliased.buckets == deploy(aliased, stamp(), version=4).buckets == more.buckets
+    back = set_traffic(aliased, stamp(), weights={1: 90, 2: 10})
+    assert (back.layout, back.buckets) == (state.layout, None)
+
+
+def test_what_callers_are_known_by_is_set_kept_and_ended() -> None:
+    state = set_traffic(deployed(1, 2), stamp(), weights={1: 90, 2: 10}, sticky="header:x-user")
+    assert state.sticky == "header:x-user"
+    assert state.change.summary == "traffic: 1=100% 2=0% -> 1=90% 2=10%; sticky: none -> header:x-user"
+    kept = set_traffic(state, stamp(), weights={1: 80, 2: 20})
+    assert kept.sticky == deploy(kept, stamp(), version=3).sticky == "header:x-user"
+    assert set_traffic(kept, stamp(), sticky="header:x-user") is kept
+    ended = set_traffic(kept, stamp(), sticky="off")
+    assert (ended.sticky, ended.traffic) == (None, {1: 80, 2: 20})
+    assert ended.change.summary == "sticky: header:x-user -> none"
+
+
+def test_a_version_that_shadows_must_be_deployed_and_need_not_carry_traffic() -> None:
+    with pytest.raises(Refused, match="cannot shadow, it is not deployed; first `raymaas deploy digits@3`"):
+        set_traffic(deployed(1, 2), stamp(), shadow=Shadow(version=3))
+    state = set_traffic(deployed(1, 2), stamp(), shadow=Shadow(version=2, sample=0.2))
+    assert (state.shadow, state.traffic) == (Shadow(version=2, sample=0.2), {1: 100, 2: 0})
+    assert state.change.summary == "shadow: none -> 2 of 20%"
+    with pytest.raises(Refused, match="first `raymaas traffic digits --no-shadow`"):
+        undeploy(state, stamp(), version=2)
+    ended = set_traffic(state, stamp(), shadow="off")
+    assert (ended.shadow, ended.change.summary) == (None, "shadow: 2 of 20% -> none")
+    undeploy(ended, stamp(), version=2)
+    alone = set_traffic(deployed(1), stamp(), shadow=Shadow(version=1))
+    assert undeploy(alone, stamp(), version=1, force=True).shadow is None
 
 
 def test_traffic_to_a_version_that_is_not_deployed_is_refused() -> None:

@@ -19,7 +19,7 @@ from raymaas.serve.plan import (
     target_of,
     wanted_apps,
 )
-from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.serving import Change, EdgeTable, ModelState, Scaling, Shadow
 
 ONE, TWO = Target("digits", 1), Target("digits", 2)
 RELEASE = "r1"
@@ -128,6 +128,27 @@ def test_weights_of_live_versions_are_scaled_to_100_by_largest_remainder() -> No
     table = edge_table([wanted], reachable(apps), proxies=[])
 
     assert table.traffic == {"digits": {1: 34, 2: 33, 3: 33}}
+
+
+def test_edges_learn_the_buckets_and_lend_those_of_a_version_that_is_away() -> None:
+    odd = (2,) * 10 + (1,) * 90
+    wanted = state({1: 90, 2: 10}).model_copy(update={"buckets": odd, "sticky": "header:x-user"})
+
+    def told(*live: Target) -> EdgeTable:
+        return edge_table([wanted], set(live), proxies=[])
+
+    assert told(ONE, TWO).buckets == {"digits": odd}
+    assert told(ONE, TWO).sticky == {"digits": "x-user"}
+    assert (told(ONE).traffic, told(ONE).buckets) == ({"digits": {1: 100}}, {})
+    assert told(ONE, TWO) == told(TWO, ONE)
+    in_order = edge_table([state({1: 90, 2: 10})], {ONE, TWO}, proxies=[])
+    assert (in_order.buckets, in_order.sticky) == ({}, {})
+
+
+def test_edges_mark_copies_only_for_a_version_that_is_live() -> None:
+    wanted = state({1: 100}).model_copy(update={"shadow": Shadow(version=2, sample=0.2)})
+    assert edge_table([wanted], {ONE, TWO}, proxies=[]).shadows == {"digits": wanted.shadow}
+    assert edge_table([wanted], {ONE}, proxies=[]).shadows == {}
 
 
 def test_the_revision_names_the_content() -> None:

@@ -154,6 +154,8 @@ def test_a_state_whose_weights_do_not_sum_to_100_or_are_not_deployed_is_refused(
         state(traffic={1: 90}, scaling={1: {}})
     with pytest.raises(InvalidInput, match="version 2 has traffic but is not deployed"):
         state(traffic={1: 90, 2: 10}, scaling={1: {}})
+    with pytest.raises(InvalidInput, match="each as often as traffic says"):
+        state(traffic={1: 90, 2: 10}, scaling={1: {}, 2: {}}, buckets=[1] * 89 + [2] * 11)
 
 
 def test_scaling_bounds_must_be_in_order() -> None:

@@ -47,22 +47,31 @@ class Decision:
 
     table: EdgeTable
     slots: int
+    sticky: frozenset[str]
     routes: Routes
     addresses: Addresses
 
 
 def decide(
-    table: EdgeTable, followed: EdgeTable, current: Routes, *, have_slots: int, max_slots: int
+    table: EdgeTable,
+    followed: EdgeTable,
+    current: Routes,
+    *,
+    have_slots: int,
+    max_slots: int,
+    have_sticky: frozenset[str] = frozenset(),
 ) -> Decision:
     """How to follow `table`. Raises InvalidInput or Refused for a table that no retry can help.
 
-    A table with versions but no proxy keeps the last proxies: a server that may answer is better than none.
+    A table with versions but no proxy keeps the last proxies: a server that may answer is better than none. Headers
+    that HAProxy can know callers by stay, so that only a new one asks for another HAProxy.
     """
     if table.targets and not table.proxies:
         table = table.model_copy(update={"proxies": followed.proxies})
     slots = slots_for(table, have=have_slots, at_most=max_slots)
     routes = plan(table, current, slots=slots)
-    return Decision(table, slots, routes, Addresses.of(table, routes))
+    sticky = have_sticky | frozenset(routes.sticky.values())
+    return Decision(table, slots, sticky, routes, Addresses.of(table, routes))
 
 
 class EdgeAgent:
@@ -186,10 +195,14 @@ class EdgeAgent:
             self._failures += 1
 
     def _decide(self, table: EdgeTable) -> Decision:
-        running = self._haproxy.slots if self._haproxy is not None else 0
-        have = max(running, self._settings.slots)
+        running = self._haproxy
         return decide(
-            table, self._followed, self._routes, have_slots=have, max_slots=self._settings.max_slots
+            table,
+            self._followed,
+            self._routes,
+            have_slots=max(running.slots if running else 0, self._settings.slots),
+            max_slots=self._settings.max_slots,
+            have_sticky=running.sticky if running else frozenset(),
         )
 
     def _act(self, to: Decision) -> None:
@@ -199,12 +212,14 @@ class EdgeAgent:
         keys = admission_entries(to.table, on_loopback=self._settings.on_loopback)
         replace_file(self._dir.keys_map, to_map(keys).encode())
         running = self._haproxy
-        if running is None or running.config_digest != config_digest(self._settings, slots=to.slots):
+        wanted = config_digest(self._settings, slots=to.slots, sticky=to.sticky)
+        if running is None or running.config_digest != wanted:
             self._haproxy = start(
                 self._binary,
                 self._dir,
                 self._settings,
                 slots=to.slots,
+                sticky=to.sticky,
                 servers_of=to.addresses.of_slot,
                 replacing=running,
             )

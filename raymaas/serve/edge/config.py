@@ -5,18 +5,18 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pydantic import Field, SecretStr, field_validator
 
-from raymaas.serve.edge.admission import KEY_HEADER, admission_rules, limits_backend, model_rules
+from raymaas.serve.edge.admission import KEY_HEADER, admission_rules, limits_backend
+from raymaas.serve.edge.choosing import choice_rules, remember_version_header
 from raymaas.serve.edge.refusals import api_body, data_error, quoted, refuse
-from raymaas.serve.edge.rundir import MAP_NAME, SOCKET_NAME
+from raymaas.serve.edge.rundir import SOCKET_NAME
 from raymaas.specs.base import Spec, sha256_hex
 
 EDGE_HEADER = "x-raymaas-edge"
 _CHECK_TIMEOUT_S = 2.0
-BUCKETS = 100
 
 # A refused connection or one check that is refused takes a replica out; a slow one has three checks' time. It comes
 # back with its first good check.
@@ -113,20 +113,28 @@ def server_name(address: str) -> str:
     return address.replace("[", "").replace("]", "")
 
 
-def config_digest(settings: EdgeSettings, *, slots: int) -> str:
+def config_digest(settings: EdgeSettings, *, slots: int, sticky: Collection[str] = ()) -> str:
     """Tells whether a running HAProxy has these settings; servers and routes are no part of it."""
-    return sha256_hex(render(settings, slots=slots, servers_of=lambda slot: {}).encode())
+    return sha256_hex(render(settings, slots=slots, sticky=sticky, servers_of=lambda slot: {}).encode())
 
 
-def render(settings: EdgeSettings, *, slots: int, servers_of: Callable[[int], Mapping[str, str]]) -> str:
+def render(
+    settings: EdgeSettings,
+    *,
+    slots: int,
+    servers_of: Callable[[int], Mapping[str, str]],
+    sticky: Collection[str] = (),
+) -> str:
     """The whole haproxy.cfg, to be read in the run directory. It holds the secret: keep it 0600.
 
     `servers_of` gives the servers of a slot, by name, so that a HAProxy that starts has no moment without them.
+    `sticky` are the headers that models know their callers by: HAProxy reads no header whose name it learns later.
     """
     backends = (
         f"backend {slot_name(slot)} from slots\n{_servers(servers_of(slot))}" for slot in range(slots)
     )
-    sections = (_process(settings), _front(settings), limits_backend(), _control(settings), _slots(settings))
+    front = _front(settings, sorted(sticky))
+    sections = (_process(settings), front, limits_backend(), _control(settings), _slots(settings))
     return "\n".join([*sections, *backends])
 
 
@@ -174,8 +182,8 @@ _LOG_LINE = (
 )
 
 
-def _front(settings: EdgeSettings) -> str:
-    """Checks in order, then ONE lookup of a route: a request sees all of a table's routes or nothing of them."""
+def _front(settings: EdgeSettings, sticky: Sequence[str]) -> str:
+    """Checks in order, then ONE route is looked up: a request sees all of a table's routes or nothing of them."""
     checks = [
         *refuse(
             405,
@@ -225,7 +233,7 @@ if {{ path /v2/health/live }}
     http-request set-var(txn.user) req.fhdr(x-raymaas-user,-1) if api
     http-request set-var(txn.user) var(txn.caller),field(2,/) if known
     http-request set-var(txn.timeout_ms) req.fhdr(x-raymaas-timeout-ms,-1)
-    http-request del-header x-raymaas- -m beg
+{remember_version_header()}    http-request del-header x-raymaas- -m beg
     http-request set-header x-raymaas-timeout-ms %[var(txn.timeout_ms)] if {{ var(txn.timeout_ms) -m found }}
     http-request set-header x-raymaas-user %[var(txn.user)] if {{ var(txn.user) -m found }}
     http-request set-header {KEY_HEADER} %[var(txn.caller),field(1,/)] if known
@@ -235,19 +243,7 @@ if {{ path /v2/health/live }}
     http-request set-header x-forwarded-for %[src]
     http-request wait-for-body time {_ms(settings.body_timeout_s)}
 
-    acl models path_beg /v2/models/
-    acl pinned path,field(5,/) -m str versions
-    http-request set-var(txn.model) path,field(4,/) if models
-    http-request set-var-fmt(txn.key) {quoted(f"%[var(txn.model)]#%[rand({BUCKETS})]")} if models !pinned
-    http-request set-var-fmt(txn.key) {quoted("%[var(txn.model)]/%[path,field(6,/)]")} if models pinned
-    http-request set-var(txn.rest) path,field(5,/,0) if models !pinned
-    http-request set-var(txn.rest) path,field(7,/,0) if models pinned
-    http-request set-var(txn.route) var(txn.key),map_str({MAP_NAME})
-    http-request set-var(txn.version) var(txn.route),field(2,/)
-    acl routed var(txn.route) -m found
-{model_rules()}    http-request set-path {_SERVE_PATH} if routed
-    http-request set-path %[path]/%[var(txn.rest)] if routed {{ var(txn.rest) -m found }}
-
+{choice_rules(sticky)}
     use_backend %[var(txn.route),field(1,/)] if routed
     use_backend control_api if api
     default_backend control
@@ -256,10 +252,6 @@ if {{ path /v2/health/live }}
 
 # Begins with its milliseconds since 1970 in 12 hexadecimal digits: recorded requests are found by that.
 _FRESH_ID = "%[date(0,ms),hex,bytes(4),lower]-%[uuid()]"
-
-_SERVE_PATH = (
-    "/models/%[var(txn.model)]/%[var(txn.version)]/v2/models/%[var(txn.model)]/versions/%[var(txn.version)]"
-)
 
 
 def _control(settings: EdgeSettings) -> str:

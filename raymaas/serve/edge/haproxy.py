@@ -36,6 +36,7 @@ class ProcessRecord(Document):
     started_at: float = Field(description="Seconds since 1970; with the pid, the process's identity.")
     config_digest: str
     slots: int = Field(ge=1)
+    sticky: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class HAProxy:
     process: psutil.Process
     slots: int
     config_digest: str
+    sticky: frozenset[str] = frozenset()
+    """The headers it can know callers by."""
     child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -104,6 +107,7 @@ def start(
     settings: EdgeSettings,
     *,
     slots: int,
+    sticky: frozenset[str],
     servers_of: Callable[[int], Mapping[str, str]],
     replacing: HAProxy | None = None,
 ) -> HAProxy:
@@ -113,7 +117,8 @@ def start(
     finishes its requests and ends by itself. When the new one fails, the old one serves on.
     Raises Refused when the port is taken, and Unavailable with HAProxy's own words when it does not start.
     """
-    replace_file(run_dir.config, render(settings, slots=slots, servers_of=servers_of).encode())
+    config = render(settings, slots=slots, sticky=sticky, servers_of=servers_of)
+    replace_file(run_dir.config, config.encode())
     command = [str(binary), "-db", "-f", CONFIG_NAME]
     if replacing is not None:
         command += ["-x", SOCKET_NAME, "-sf", str(replacing.pid)]
@@ -137,10 +142,12 @@ def start(
         child.kill()
         child.wait()
         raise _start_failure(run_dir, settings, log_start=log_start) from None
-    digest = config_digest(settings, slots=slots)
-    record = ProcessRecord(pid=child.pid, started_at=started_at, config_digest=digest, slots=slots)
+    digest = config_digest(settings, slots=slots, sticky=sticky)
+    record = ProcessRecord(
+        pid=child.pid, started_at=started_at, config_digest=digest, slots=slots, sticky=tuple(sorted(sticky))
+    )
     replace_file(run_dir.process, record.seal())
-    return HAProxy(process, slots, digest, child)
+    return HAProxy(process, slots, digest, sticky, child)
 
 
 def adopt(run_dir: RunDir) -> HAProxy | None:
@@ -159,7 +166,7 @@ def adopt(run_dir: RunDir) -> HAProxy | None:
         return None
     if record is None or _process_of(record) != process:
         return HAProxy(process, slots=1, config_digest="")
-    return HAProxy(process, record.slots, record.config_digest)
+    return HAProxy(process, record.slots, record.config_digest, frozenset(record.sticky))
 
 
 def _appended(path: Path) -> BinaryIO:

@@ -1,23 +1,26 @@
 """Routes: the slot of each version and the version of each of 100 traffic buckets, as ONE map file.
 
-A line of the map is `<key> <slot>/<version>`, and a request looks up exactly one key:
+A line of the map is `<key> <slot>/<version>`, and a request is sent where one line says:
 
     digits#7    the bucket a request without a version fell in, 0 to 99
     digits/3    version 3, pinned
     digits/prod the version an alias points at
 
-Names hold neither `#` nor `/` and no alias is a number, so keys cannot collide. Nothing here acts: `plan`
-takes the table and the routes so far, and gives the routes to be.
+The line of a bucket may go on with `/<header>`, where the model knows its callers by that header: who sends it is
+looked up again, under the bucket of its own. And any line with `/<header or nothing>/<version>:<of 10,000>`, where so
+many infer requests are marked to be copied to another version. Names hold neither `#` nor `/` and no alias is a
+number, so keys cannot collide. Nothing here acts: `plan` takes the table and the routes so far, and gives the routes to
+be.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from raymaas.errors import IntegrityError, InvalidInput, Refused
-from raymaas.serve.edge.config import BUCKETS, slot_name
+from raymaas.serve.edge.config import slot_name
+from raymaas.specs.buckets import BUCKETS, Layout, among, in_order
 from raymaas.specs.serving import EdgeTable
 
 Target = tuple[str, int]
@@ -25,20 +28,32 @@ Target = tuple[str, int]
 
 @dataclass(frozen=True)
 class Routes:
-    """What the edge routes: `slots` by (model, version), `buckets` by model, `aliases` by model."""
+    """What the edge routes: `slots` by (model, version), and by model `buckets`, `aliases`, the `sticky` header and the
+    version that `shadows`, with how many of 10,000 requests."""
 
     slots: Mapping[Target, int] = field(default_factory=dict)
-    buckets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    buckets: Mapping[str, Layout] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    sticky: Mapping[str, str] = field(default_factory=dict)
+    shadows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def entries(self) -> dict[str, str]:
         """Key to value of every line of the map."""
-        keys = {f"{model}/{version}": (model, version) for model, version in self.slots}
+        lines = {f"{model}/{version}": self._value(model, version) for model, version in self.slots}
         for model, versions in self.buckets.items():
-            keys |= {f"{model}#{bucket}": (model, version) for bucket, version in enumerate(versions)}
+            known_by = self.sticky.get(model, "")
+            for bucket, version in enumerate(versions):
+                lines[f"{model}#{bucket}"] = self._value(model, version, known_by)
         for model, aliases in self.aliases.items():
-            keys |= {f"{model}/{alias}": (model, version) for alias, version in aliases.items()}
-        return {key: f"{slot_name(self.slots[target])}/{target[1]}" for key, target in sorted(keys.items())}
+            lines |= {f"{model}/{alias}": self._value(model, version) for alias, version in aliases.items()}
+        return dict(sorted(lines.items()))
+
+    def _value(self, model: str, version: int, known_by: str = "") -> str:
+        value = f"{slot_name(self.slots[model, version])}/{version}"
+        shadow, of_10000 = self.shadows.get(model, (version, 0))
+        if shadow != version:
+            return f"{value}/{known_by}/{shadow}:{of_10000}"
+        return f"{value}/{known_by}" if known_by else value
 
     def to_map(self) -> str:
         return "".join(f"{key} {value}\n" for key, value in self.entries().items())
@@ -49,23 +64,34 @@ class Routes:
         slots: dict[Target, int] = {}
         buckets: dict[str, dict[int, int]] = {}
         aliases: dict[str, dict[str, int]] = {}
+        sticky: dict[str, str] = {}
+        shadows: dict[str, tuple[int, int]] = {}
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 key, value = line.split(" ")
-                slot_text, version_text = value.split("/")
+                slot_text, version_text, *more = value.split("/")
                 slot, version = int(slot_text.removeprefix("slot")), int(version_text)
                 model, hash_, bucket = key.partition("#")
+                pointer = ""
+                if not hash_:
+                    model, pointer = key.split("/")
+                if more[:1] not in ([], [""]):
+                    sticky[model] = more[0]
+                if more[1:]:
+                    shadow, of_10000 = more[1].split(":")
+                    shadows[model] = int(shadow), int(of_10000)
                 if hash_:
                     buckets.setdefault(model, {})[int(bucket)] = version
                     continue
-                model, pointer = key.split("/")
             except ValueError:
                 raise IntegrityError(f"line {number} of the edge's map is not a route: {line!r}") from None
             if pointer.isdigit():
                 slots[model, version] = slot
             else:
                 aliases.setdefault(model, {})[pointer] = version
-        routes = cls(slots, {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()}, aliases)
+        routes = cls(
+            slots, {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()}, aliases, sticky, shadows
+        )
         pointed = [(m, v) for m, vs in routes.buckets.items() for v in vs]
         pointed += [(m, v) for m, named in aliases.items() for v in named.values()]
         complete = all(len(versions) == BUCKETS for versions in routes.buckets.values())
@@ -94,10 +120,9 @@ def slots_for(table: EdgeTable, *, have: int, at_most: int) -> int:
 def plan(table: EdgeTable, current: Routes, *, slots: int) -> Routes:
     """The routes that `table` asks for, changing as little of `current` as it can.
 
-    A version keeps its slot, and a slot that was free already is given out first. A model's buckets follow
-    its weights exactly, and no more buckets change version than the weights demand. The share of a version
-    that is not among the targets goes to those that are, in proportion. A model or alias without a live
-    version has no route.
+    A version keeps its slot, and a slot that was free already is given out first. A model's buckets are as the
+    table lays them out, whatever they were; those of a version that is not among the targets go to those that
+    are. A model or alias without a live version has no route.
 
     Raises InvalidInput for a target with another path prefix than the edge writes, and Refused when the
     slots do not suffice.
@@ -106,35 +131,20 @@ def plan(table: EdgeTable, current: Routes, *, slots: int) -> Routes:
     assigned = _assign(targets, current.slots, slots=slots)
     buckets = {}
     for model, weights in sorted(table.traffic.items()):
-        live = {v: weight for v, weight in weights.items() if weight > 0 and (model, v) in assigned}
-        if live:
-            buckets[model] = fill_buckets(share_out(live), current.buckets.get(model, ()))
+        layout = table.buckets.get(model) or in_order(weights)
+        if live := among(layout, [version for version in layout if (model, version) in assigned]):
+            buckets[model] = live
     aliases = {
         model: {alias: version for alias, version in named.items() if (model, version) in assigned}
         for model, named in sorted(table.aliases.items())
     }
-    return Routes(assigned, buckets, {model: named for model, named in aliases.items() if named})
-
-
-def share_out(weights: Mapping[int, int]) -> dict[int, int]:
-    """Positive weights as whole buckets: unchanged if they sum to 100, else by largest remainder."""
-    total = sum(weights.values())
-    shares = {version: weight * BUCKETS // total for version, weight in weights.items()}
-    left = BUCKETS - sum(shares.values())
-    by_remainder = sorted(weights, key=lambda version: (-(weights[version] * BUCKETS % total), version))
-    return {version: shares[version] + (version in by_remainder[:left]) for version in weights}
-
-
-def fill_buckets(counts: Mapping[int, int], current: tuple[int, ...]) -> tuple[int, ...]:
-    """100 versions, each as often as `counts` says; a bucket keeps its version while that has any left."""
-    left = Counter(counts)
-    kept: list[int | None] = [None] * BUCKETS
-    for bucket, version in enumerate(current):
-        if left[version] > 0:
-            kept[bucket] = version
-            left[version] -= 1
-    spare = (version for version in sorted(left) for _ in range(left[version]))
-    return tuple(next(spare) if version is None else version for version in kept)
+    sticky = {model: name for model, name in sorted(table.sticky.items()) if model in buckets}
+    shadows = {
+        model: (shadow.version, round(shadow.sample * 10_000))
+        for model, shadow in sorted(table.shadows.items())
+        if (model, shadow.version) in assigned
+    }
+    return Routes(assigned, buckets, {m: named for m, named in aliases.items() if named}, sticky, shadows)
 
 
 def _targets(table: EdgeTable) -> list[Target]:

@@ -145,7 +145,8 @@ def _model_paths() -> dict[str, Any]:
         ("/v2/models/{model}/versions/{version}", "version", ["model", "version"]),
     )
     for path, kind, slot in slots:
-        where = {"parameters": [_parameter(name) for name in slot]}
+        named = [*slot, "asked_version"] if kind == "model" else slot
+        where = {"parameters": [_parameter(name) for name in named]}
         described = (
             ("", "metadata", "Inputs, outputs and methods", "ModelMetadata"),
             ("/ready", "ready", "Whether it answers", "ModelReady"),
@@ -262,6 +263,11 @@ def _parameters() -> dict[str, Any]:
         "model": in_path("model", "A model's name."),
         "version": in_path("version", "The number of a version, or an alias such as `prod`."),
         "method": in_path("method", "A method's name."),
+        "asked_version": in_head(
+            "x-raymaas-version",
+            "The number of a version, or an alias, as it may stand in the path; at an edge.",
+            NAME_SCHEMA,
+        ),
         "timeout": in_head(
             "x-raymaas-timeout-ms",
             "How long the caller waits; what is not computed by then is dropped and answered 504.",
