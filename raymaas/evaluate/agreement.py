@@ -33,14 +33,14 @@ def differing(first: Said, second: Said) -> np.ndarray:
     ours, theirs = _labels(first), _labels(second)
     if ours is not None and theirs is not None:
         _check_rows(len(ours), len(theirs))
-        return np.not_equal(ours, theirs).astype(bool)
+        return np.asarray(ours != theirs, dtype=bool)
     shared = [name for name in first.outputs if name in second.outputs]
     if not shared:
         raise InvalidInput(
             f"the versions have no output in common: {', '.join(first.outputs)}; {', '.join(second.outputs)}"
         )
     found = [_apart(first.outputs[name], second.outputs[name]) for name in shared]
-    return np.stack(found).any(axis=0)
+    return np.asarray(np.stack(found).any(axis=0))
 
 
 def _labels(said: Said) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from raymaas.rollout import decide
 from raymaas.serve.rollouts.conducting import WHO, Conductor
 from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
-from raymaas.specs.requests import RequestChunk
+from raymaas.specs.requests import Compared, RequestChunk
 from raymaas.specs.rollouts import Guards, RolloutPlan, RolloutState, Seen
 from raymaas.specs.serving import Scaling
 from raymaas.store import MemoryStore
@@ -60,7 +60,13 @@ class Site:
         self.counted[version] = before[0] + answered, before[1] + failed
 
     def log(
-        self, version: int, *microseconds: int, replica: str = "r1", statuses: tuple[int, ...] = ()
+        self,
+        version: int,
+        *microseconds: int,
+        replica: str = "r1",
+        statuses: tuple[int, ...] = (),
+        shadows: tuple[int, ...] = (),
+        compared: dict[int, Compared] | None = None,
     ) -> None:
         n = len(microseconds)
         chunk = RequestChunk(
@@ -75,6 +81,8 @@ class Site:
             key_ids=(),
             asked_with=(0,) * n,
             dropped=0,
+            shadows=shadows,
+            compared=compared or {},
         )
         Requests(self.store).append(chunk, at=self.now)
 
@@ -85,6 +93,12 @@ class Site:
     def begin(self, plan: RolloutPlan = PLAN) -> RolloutState:
         self.now += timedelta(seconds=1)
         return self.conductor.begin("digits", version=2, plan=plan, who="ana")
+
+    @property
+    def shadow(self) -> int | None:
+        state = self.states.current("digits")
+        assert state is not None
+        return state.shadow.version if state.shadow else None
 
     @property
     def traffic(self) -> dict[int, int]:
@@ -160,6 +174,33 @@ def test_latencies_come_from_each_replicas_log_once(site: Site) -> None:
     both = site.after(1).whole
     assert both.new.latencies == Seen.model_validate({"latencies": both.new.latencies}).latencies
     assert (both.new.timed, both.old.timed) == (4, 1), "an error is no latency, and nothing is read twice"
+
+
+def test_answers_are_compared_by_shadowing_at_every_step_and_no_longer(site: Site) -> None:
+    site.begin(PLAN.model_copy(update={"guards": Guards(max_disagreement=0.05), "min_pairs": 20}))
+    shadows = [site.shadow]
+    while site.conductor.rollouts.current("digits").under_way:
+        other = 1 if site.traffic == {2: 100} else 2
+        site.now += timedelta(seconds=1)
+        compared = Compared(rows=100, rows_disagreed=1, errors=0, dropped=0)
+        site.log(3 - other, 500, compared={other: compared, 7: compared})
+        site.log(other, 500, shadows=(0,))
+        site.answer(2, 60)
+        ended = site.after(61)
+        shadows.append(site.shadow)
+    assert shadows == [2, 2, 1, None]
+    assert ended.phase == "promoted"
+    assert (ended.whole.new.pairs, ended.whole.new.disagreed) == (300, 3)
+    assert (ended.whole.new.timed, ended.whole.old.timed) == (1, 2), "copies made nobody wait"
+
+
+def test_a_version_that_answers_otherwise_gives_the_traffic_back(site: Site) -> None:
+    site.begin(PLAN.model_copy(update={"guards": Guards(max_disagreement=0.05)}))
+    site.now += timedelta(seconds=1)
+    site.log(1, 500, compared={2: Compared(rows=50, rows_disagreed=20, errors=0, dropped=0)})
+    ended = site.after(1)
+    assert (ended.phase, site.traffic, site.shadow) == ("rolled_back", {1: 100}, None)
+    assert "20 of 50" in ended.decision.summary
 
 
 def test_a_decision_whose_move_was_lost_is_carried_out_by_the_next_round(site: Site) -> None:

@@ -4,6 +4,9 @@ Nothing is remembered from one round to the next: where a rollout stands is in i
 between, the next round begins with what that says. First a decision is written, then the model is moved; a round that
 finds the traffic otherwise than the newest decision wants it moves it then.
 
+Where disagreement is a guard, the one of the two versions that has less of the traffic shadows the other: it gets
+copies of a fifth of its requests, so that there are answers to compare, also when all traffic is the new version's.
+
 Who else moves the traffic meanwhile is not fought: the rollout is paused, and says so.
 """
 
@@ -23,12 +26,14 @@ from raymaas.registry.states import States, Step
 from raymaas.rollout import decide
 from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.specs.rollouts import RolloutPlan, RolloutState
-from raymaas.specs.serving import ModelState
+from raymaas.specs.serving import ModelState, Shadow
 
 log = logging.getLogger("raymaas.rollouts")
 
 WHO = "rollout"
 """Who moves the traffic of a model that is rolled out."""
+SAMPLE = 0.2
+"""Of the requests that are copied where disagreement is a guard."""
 _LOOKED_BACK = 50
 _ROUTING = ("alias", "traffic", "promote", "rollback")
 
@@ -103,7 +108,10 @@ class Conductor:
         if state is None or _as_wanted(state, rollout) or self._moved_by_another(rollout):
             return rollout
         try:
-            self.states.move(rollout.model, _step(rollout), who=WHO, why=rollout.decision.summary)
+            while not _as_wanted(state, rollout):  # at most twice: promoted, and without a shadow
+                state = self.states.move(
+                    rollout.model, _step(state, rollout), who=WHO, why=rollout.decision.summary
+                )
         except (Refused, NotFound, InvalidInput) as error:
             if not rollout.under_way:
                 raise
@@ -168,11 +176,27 @@ def _wanted(rollout: RolloutState) -> dict[int, int]:
 
 def _as_wanted(state: ModelState, rollout: RolloutState) -> bool:
     weights = {version: weight for version, weight in state.traffic.items() if weight}
-    promoted = rollout.phase != "promoted" or state.aliases.get(moves.PROMOTED_ALIAS) == rollout.new
-    return weights == _wanted(rollout) and promoted
+    return (
+        weights == _wanted(rollout) and not _must_promote(state, rollout) and _shadow(state, rollout) is None
+    )
 
 
-def _step(rollout: RolloutState) -> Step:
-    if rollout.phase == "promoted":
+def _must_promote(state: ModelState, rollout: RolloutState) -> bool:
+    return rollout.phase == "promoted" and state.aliases.get(moves.PROMOTED_ALIAS) != rollout.new
+
+
+def _shadow(state: ModelState, rollout: RolloutState) -> Shadow | str | None:
+    """What is to become of the model's shadow; None: what it is."""
+    if rollout.plan.guards.max_disagreement is None:
+        return None
+    if not rollout.under_way:
+        ours = state.shadow is not None and state.shadow.version in (rollout.new, rollout.old)
+        return moves.OFF if ours else None
+    wanted = Shadow(version=rollout.new if rollout.percent <= 50 else rollout.old, sample=SAMPLE)
+    return None if state.shadow == wanted else wanted
+
+
+def _step(state: ModelState, rollout: RolloutState) -> Step:
+    if _must_promote(state, rollout):
         return partial(moves.promote, version=rollout.new)
-    return partial(moves.set_traffic, weights=_wanted(rollout))
+    return partial(moves.set_traffic, weights=_wanted(rollout), shadow=_shadow(state, rollout))

@@ -57,10 +57,11 @@ class Measuring:
         """What was seen after `cursor` until now, and the cursor of now. Raises as the store does."""
         place = Place.model_validate_json(cursor)
         edges = _edges(self.heard(), model)
-        both, logs = {}, {}
-        for version in (new, old):
-            timed, logs[version] = self._timed(model, version, place)
+        both, logs, pairs = {}, {}, Seen()
+        for version, other in ((new, old), (old, new)):
+            timed, compared, logs[version] = self._logged(model, version, place, beside=other)
             both[version] = timed + _ended(place.edges, edges, version)
+            pairs += compared
         read = [moment for of_version in logs.values() for moment in of_version.values()]
         since = max([place.since, *(moment - _LATEST_AFTER for moment in read)])
         later = Place(
@@ -69,21 +70,28 @@ class Measuring:
             edges=place.edges | edges,
             logs={v: {r: moment for r, moment in of.items() if moment > since} for v, of in logs.items()},
         )
-        return SeenBoth(new=both[new], old=both[old]), later.model_dump_json()
+        return SeenBoth(new=both[new] + pairs, old=both[old]), later.model_dump_json()
 
-    def _timed(self, model: str, version: int, place: Place) -> tuple[Seen, dict[str, Moment]]:
-        """What the logs say of a version after `place`, and until when each replica's is read now."""
+    def _logged(
+        self, model: str, version: int, place: Place, *, beside: int
+    ) -> tuple[Seen, Seen, dict[str, Moment]]:
+        """Of a version's logs after `place`: how long it took, its answers that were compared with those that `beside`
+        gave to copies, and until when each replica's is read now.
+        """
         until = dict(place.logs.get(version, {}))
-        latencies: Counter[int] = Counter()
+        latencies, pairs = Counter[int](), Seen()
         for at, chunk in self.requests.after(model, version, since=place.since, read=until):
             latencies.update(_latencies(chunk))
+            if compared := chunk.compared.get(beside):
+                pairs += Seen(pairs=compared.rows, disagreed=compared.rows_disagreed)
             until[chunk.replica] = max(at, until.get(chunk.replica, at))
-        return Seen(latencies=dict(latencies)), until
+        return Seen(latencies=dict(latencies)), pairs, until
 
 
 def _latencies(chunk: RequestChunk) -> Iterable[int]:
-    for status, microseconds in zip(chunk.statuses, chunk.microseconds, strict=True):
-        if status < _FIRST_ERROR:
+    copies = frozenset(chunk.shadows)  # Who got nothing did not wait.
+    for place, (status, microseconds) in enumerate(zip(chunk.statuses, chunk.microseconds, strict=True)):
+        if status < _FIRST_ERROR and place not in copies:
             yield bucket_of(microseconds)
 
 

@@ -1,0 +1,122 @@
+"""Rollouts of real versions under load: a good one, past a killed controller, and one that answers otherwise."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from journey_home import Home, running, wait_until
+
+from raymaas.client import Client
+from raymaas.errors import RaymaasError
+from raymaas.specs.rollouts import RolloutState
+
+pytestmark = [pytest.mark.journey]
+
+_CALLERS = 3
+
+
+@pytest.fixture(scope="module")
+def wrong(home: Home, digits: str) -> Iterator[int]:
+    """`digits@1` with all traffic, and a version deployed that has learned next to nothing; gives its number."""
+    with home.client() as client:
+        settings = ["training.epochs=1", "training.learning_rate=0.00001", "training.early_stopping=null"]
+        run = client.train("jobs/train_digits.yaml", settings=settings)
+        version = run.wait(timeout_s=170).version
+        assert version is not None
+        client.deploy(f"digits@{version}", timeout_s=120)
+        client.promote("digits@1")
+        yield version
+        client.promote("digits@1")
+        client.undeploy(f"digits@{version}")
+
+
+@contextmanager
+def asked(home: Home, rows: np.ndarray) -> Iterator[list[str]]:
+    """What failed of what some callers ask meanwhile."""
+    failures, stop = list[str](), threading.Event()
+
+    def ask() -> None:
+        with home.client() as client:
+            model, place = client.model("digits"), 0
+            while not stop.is_set():
+                try:
+                    model.predict(rows[place % len(rows)][None])
+                except RaymaasError as error:
+                    failures.append(str(error))
+                place += 1
+                time.sleep(0.01)
+
+    callers = [threading.Thread(target=ask) for _ in range(_CALLERS)]
+    for caller in callers:
+        caller.start()
+    try:
+        yield failures
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+
+
+def ended(client: Client) -> RolloutState:
+    state = client.rollouts.get("digits")
+    deadline = time.monotonic() + 120
+    while state.under_way and time.monotonic() < deadline:
+        time.sleep(0.5)
+        try:
+            state = client.rollouts.get("digits")
+        except RaymaasError:
+            continue  # the control plane is away while its controller is killed
+    return state
+
+
+def test_a_version_that_answers_otherwise_goes_back_by_itself_and_nothing_fails(
+    home: Home, wrong: int, rows: np.ndarray
+) -> None:
+    plan = {"steps": [20, 100], "every_s": 5, "min_requests": 50, "guards": {"max_disagreement": 0.05}}
+    with home.client() as client, asked(home, rows) as failures:
+        client.rollouts.begin(f"digits@{wrong}", plan)
+        state = ended(client)
+    assert state.phase == "rolled_back", state.decision.summary
+    assert state.whole.new.disagreed > 0
+    assert failures == []
+    with home.client() as client:
+        wanted = client.models.state("digits")
+    assert (wanted.traffic[1], wanted.shadow, wanted.aliases["prod"]) == (100, None, 1)
+
+
+def test_a_good_version_is_promoted_past_a_killed_controller_and_nothing_fails(
+    home: Home, wrong: int, rows: np.ndarray
+) -> None:
+    """Version 1 is the good one here: it takes the traffic over from the other, which answers as surely."""
+    with home.client() as client:
+        client.promote(f"digits@{wrong}")
+    plan = {"steps": [20, 50, 100], "every_s": 6, "min_requests": 50, "guards": {"max_error_rate": 0.02}}
+    with home.client() as client, asked(home, rows) as failures:
+        client.rollouts.begin("digits@1", plan)
+        wait_until(
+            lambda: client.rollouts.get("digits").whole.new.requests > 0, timeout_s=30, what="it is measured"
+        )
+        (controller,) = [
+            pid for pid, command in running(home).items() if "raymaas.services controller" in command
+        ]
+        os.kill(controller, signal.SIGKILL)
+        state = ended(client)
+    assert state.phase == "promoted", state.decision.summary
+    assert failures == []
+    with home.client() as client:
+        wanted = client.models.state("digits")
+        steps = [s.decision.action for s in client.rollouts.history("digits", limit=1000) if s.new == 1]
+    assert (wanted.traffic[1], wanted.aliases["prod"]) == (100, 1)
+    assert [action for action in reversed(steps) if action != "measure"] == [
+        "begin",
+        "advance",
+        "advance",
+        "promote",
+    ]
