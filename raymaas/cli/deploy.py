@@ -160,6 +160,18 @@ def traffic(
     no_sticky: Annotated[
         bool, typer.Option("--no-sticky", help="Chance decides of each request again.")
     ] = False,
+    shadow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL@VERSION",
+            help="Send copies of requests to this version too; its answers are compared and given to nobody.",
+        ),
+    ] = None,
+    sample: Annotated[
+        float | None,
+        typer.Option(min=0.0001, max=1, help="Share of the infer requests that are copied; default 0.1."),
+    ] = None,
+    no_shadow: Annotated[bool, typer.Option("--no-shadow", help="Send no more copies.")] = False,
     why: Why = "",
     as_json: AsJson = False,
 ) -> None:
@@ -170,10 +182,19 @@ def traffic(
       raymaas traffic digits 1=90 2=10
 
       raymaas traffic digits 1=80 2=20 --sticky header:x-user
+
+      raymaas traffic digits --shadow digits@3 --sample 0.2
     """
     division = weights_from(shares) if shares else None
     with client_of(context) as client:
-        state = client.traffic(model, division, sticky=_or_off("sticky", sticky, no_sticky), why=why)
+        state = client.traffic(
+            model,
+            division,
+            sticky=_or_off("sticky", sticky, no_sticky),
+            shadow=_or_off("shadow", shadow, no_shadow),
+            sample=sample,
+            why=why,
+        )
     _print_state(state, as_json=as_json, done=f"{model}: {state.change.summary}")
 
 

@@ -182,7 +182,7 @@ def _request(request: RequestRecord) -> Text:
         ("request ", "dim"),
         (request.request_id, "bold"),
         f"  {moment(request.at)}  status {request.status}{rows}, {request.milliseconds:.1f} ms,"
-        f" by replica {request.replica}",
+        f" by replica {request.replica}{', a copy that was answered to nobody' if request.shadow else ''}",
     )
 
 

@@ -191,6 +191,11 @@ def _show_model(client: Client, model: str, *, limit: int, as_json: bool) -> Non
         typer.echo(f"aliases: {aliases(summary.aliases)}")
     if summary.sticky:
         typer.echo(f"sticky: {summary.sticky}")
+    if summary.shadow:
+        shadow = summary.shadow
+        typer.echo(
+            f"shadow: {model}@{shadow.version} gets copies of {100 * shadow.sample:g} % of the requests"
+        )
     rows = []
     for version in versions:
         deployed = deployments.get(version.version)

@@ -174,11 +174,34 @@ def alias_set(name: str, alias: str, slot: int | str, *, why: str) -> Call[Model
 
 
 def traffic(
-    name: str, weights: Mapping[int, int] | None, *, sticky: str | None, why: str
+    name: str,
+    weights: Mapping[int, int] | None,
+    *,
+    sticky: str | None,
+    shadow: str | None,
+    sample: float | None,
+    why: str,
 ) -> Call[ModelState]:
-    given = {"weights": None if weights is None else dict(weights), "sticky": sticky, "why": why}
+    given = {
+        "weights": None if weights is None else dict(weights),
+        "sticky": sticky,
+        "shadow": _shadow(name, shadow, sample),
+        "why": why,
+    }
     body = TrafficRequest.parse(given, source="traffic")
     return _write("PUT", f"{_model_path(name)}/traffic", ModelState, body)
+
+
+def _shadow(name: str, shadow: str | None, sample: float | None) -> dict[str, Any] | str | None:
+    if shadow is None or shadow == "off":
+        if sample is not None:
+            raise InvalidInput(f"a sample is of what is copied; say to which version, such as {name}@3")
+        return shadow
+    target = Reference.parse(shadow)
+    pointer = target.alias if target.version is None else target.version
+    if target.model != name or pointer is None:
+        raise InvalidInput(f"{shadow!r} is no version of {name!r} to send copies to; write it as {name}@3")
+    return {"version": pointer} | ({} if sample is None else {"sample": sample})
 
 
 def promote(name: str, slot: int | str, *, why: str) -> Call[ModelState]:

@@ -158,14 +158,18 @@ class Client:
         weights: Mapping[int, int] | None = None,
         *,
         sticky: str | None = None,
+        shadow: str | None = None,
+        sample: float | None = None,
         why: str = "",
     ) -> ModelState:
         """Divide the model's unpinned requests: version to percent, summing to 100.
 
-        With `sticky`, `header:x-user`, the same version answers whoever sends the same value in that header; "off"
-        ends that. What is None stays as it is.
+        With `sticky`, `header:x-user`, the same version answers whoever sends the same value in that header.
+        `shadow`, `digits@3`, gets copies of a `sample` of the infer requests that others answer; what it says is
+        compared and returned to nobody. "off" ends either. What is None stays as it is.
         """
-        return self._link.call(calls.traffic(model, weights, sticky=sticky, why=why))
+        call = calls.traffic(model, weights, sticky=sticky, shadow=shadow, sample=sample, why=why)
+        return self._link.call(call)
 
     def promote(self, reference: str, *, why: str = "") -> ModelState:
         """Point `prod` at a version, `digits@2`, and give it all traffic. Raises Refused unless it is deployed."""

@@ -22,7 +22,7 @@ from datetime import datetime
 from raymaas.errors import InvalidInput, NotFound, Refused
 from raymaas.specs.buckets import Layout, in_order, moved
 from raymaas.specs.names import check_alias
-from raymaas.specs.serving import Action, Change, Deletion, ModelState, Scaling
+from raymaas.specs.serving import Action, Change, Deletion, ModelState, Scaling, Shadow
 
 PROMOTED_ALIAS = "prod"
 OFF = "off"
@@ -64,9 +64,9 @@ def deploy(
 def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: bool = False) -> ModelState:
     """No longer want `version` running.
 
-    Raises NotFound when it is not deployed, and Refused when it has traffic or an alias points at it: move
-    those to another version first. Only the last deployed version may be taken with `force`; its aliases
-    stay, naming a version that is not running.
+    Raises NotFound when it is not deployed, and Refused when it has traffic, an alias points at it, or it
+    shadows the others: move those to another version first. Only the last deployed version may be taken with
+    `force`; its aliases stay, naming a version that is not running.
     """
     now = _Wanted.of(state)
     if version not in now.scaling:
@@ -86,10 +86,17 @@ def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: boo
         raise Refused(
             f"alias {aliases[0]!r} of {stamp.model!r} points at version {version}; point it at another first"
         )
+    shadows = now.shadow is not None and now.shadow.version == version
+    if shadows and not last:
+        raise Refused(
+            f"version {version} of {stamp.model!r} gets copies of the others' requests; first"
+            f" `raymaas traffic {stamp.model} --no-shadow`"
+        )
     remaining = {v: s for v, s in now.scaling.items() if v != version}
     traffic = {v: w for v, w in now.traffic.items() if v != version}
     summary = f"{version}: {_scaling_text(now.scaling[version])}, weight {weight} -> not deployed"
-    return _next(state, stamp, "undeploy", summary, replace(now.divided(traffic), scaling=remaining))
+    wanted = replace(now.divided(traffic), scaling=remaining, shadow=None if shadows else now.shadow)
+    return _next(state, stamp, "undeploy", summary, wanted)
 
 
 def delete(state: ModelState | None, stamp: Stamp, *, version: int) -> ModelState:
@@ -133,20 +140,34 @@ def set_traffic(
     *,
     weights: Mapping[int, int] | None = None,
     sticky: str | None = None,
+    shadow: Shadow | str | None = None,
 ) -> ModelState:
     """Divide the model's unpinned requests by `weights`, version to percent; versions not named get none.
 
-    `sticky` is the header that callers are known by, `header:x-user`, or "off". What is None stays as it is.
-    Raises InvalidInput when the weights are negative or do not sum to 100, and Refused for a version not
-    deployed.
+    `sticky` is the header that callers are known by, `header:x-user`, and `shadow` which version gets copies of
+    requests; "off" ends either. What is None stays as it is. Raises InvalidInput when the weights are negative
+    or do not sum to 100, and Refused for a version not deployed.
     """
     now = _Wanted.of(state)
     wanted = now if weights is None else now.divided(_checked(weights, now, stamp.model))
     if sticky is not None:
         wanted = replace(wanted, sticky=None if sticky == OFF else sticky)
+    if shadow is not None:
+        wanted = replace(wanted, shadow=_deployed_shadow(shadow, now, stamp.model))
     if state is not None and wanted == now:
         return state
     return _next(state, stamp, "traffic", _moved_text(now, wanted), wanted)
+
+
+def _deployed_shadow(shadow: Shadow | str, now: _Wanted, model: str) -> Shadow | None:
+    if not isinstance(shadow, Shadow):
+        return None
+    if shadow.version not in now.scaling:
+        raise Refused(
+            f"version {shadow.version} of {model!r} cannot shadow, it is not deployed; first"
+            f" `raymaas deploy {model}@{shadow.version}` ({_deployed_text(now)})"
+        )
+    return shadow
 
 
 def _checked(weights: Mapping[int, int], now: _Wanted, model: str) -> dict[int, int]:
@@ -213,6 +234,9 @@ def rollback(state: ModelState | None, stamp: Stamp, *, past: Past, to: int | No
         # Where weights stay as they are, nobody is to see another version.
         layout = now.layout if traffic == now.traffic else then.layout
         wanted = replace(wanted, traffic=traffic, layout=layout, sticky=then.sticky)
+        # An emergency does not wait for who only gets copies.
+        kept = then.shadow is not None and then.shadow.version in now.scaling
+        wanted = replace(wanted, shadow=then.shadow if kept else None)
     if to is not None and wanted == now:
         return state
     which = f"undoes {undoes}" if to is None else f"as of {to}"
@@ -250,12 +274,13 @@ class _Wanted:
     scaling: dict[int, Scaling]
     layout: Layout
     sticky: str | None
+    shadow: Shadow | None
 
     @classmethod
     def of(cls, state: ModelState | None) -> _Wanted:
         if state is None:
-            return cls({}, {}, {}, (), None)
-        return cls(state.aliases, state.traffic, state.scaling, state.layout, state.sticky)
+            return cls({}, {}, {}, (), None, None)
+        return cls(state.aliases, state.traffic, state.scaling, state.layout, state.sticky, state.shadow)
 
     def divided(self, traffic: dict[int, int]) -> _Wanted:
         """With other weights, and as few buckets moved as they ask for."""
@@ -280,6 +305,7 @@ def _next(
         traffic=wanted.traffic,
         scaling=wanted.scaling,
         sticky=wanted.sticky,
+        shadow=wanted.shadow,
         buckets=None if wanted.layout == in_order(wanted.traffic) else wanted.layout,
         deletion=state.deletion if state else None,
         change=Change(
@@ -299,7 +325,13 @@ def _moved_text(old: _Wanted, new: _Wanted) -> str:
         parts.append(f"traffic: {_traffic_text(old.traffic)} -> {_traffic_text(new.traffic)}")
     if old.sticky != new.sticky:
         parts.append(f"sticky: {old.sticky or 'none'} -> {new.sticky or 'none'}")
+    if old.shadow != new.shadow:
+        parts.append(f"shadow: {_shadow_text(old.shadow)} -> {_shadow_text(new.shadow)}")
     return "; ".join(parts) or "nothing differs any more"
+
+
+def _shadow_text(shadow: Shadow | None) -> str:
+    return f"{shadow.version} of {100 * shadow.sample:g}%" if shadow else "none"
 
 
 def _scaling_text(scaling: Scaling | None) -> str:

@@ -171,4 +171,5 @@ def record_of(chunk: RequestChunk, request_id: str) -> RequestRecord:
         milliseconds=chunk.microseconds[row] / 1000,
         rows=chunk.rows[row],
         key_id=chunk.key_of(row),
+        shadow=row in chunk.shadows,
     )

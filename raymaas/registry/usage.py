@@ -69,8 +69,9 @@ class Usages:
 
 
 def _by_key(chunk: RequestChunk, *, since: datetime) -> Iterator[tuple[str | None, Figures]]:
-    """The figures of each key that has requests in `chunk` since then."""
+    """The figures of each key that has requests in `chunk` since then. Nobody asked for copies."""
     late_N = np.array(chunk.at_ms) >= since.timestamp() * 1000
+    late_N[list(chunk.shadows)] = False
     with_N = np.array(chunk.asked_with)[late_N]
     errors_N = np.array(chunk.statuses)[late_N] >= _FIRST_ERROR
     rows_N = np.array([rows or 0 for rows in chunk.rows])[late_N]

@@ -42,5 +42,14 @@ def withdraw(announcements: Iterable[Announcement]) -> None:
 
 def announced() -> list[Announcement]:
     """All of this cluster, also of replicas that were killed."""
-    keys = internal_kv._internal_kv_list(_PREFIX, namespace=_NAMESPACE)
+    return _listed(_PREFIX)
+
+
+def announced_of(app: str) -> list[Announcement]:
+    """Those of one application."""
+    return _listed(_PREFIX + f"{app} ".encode())
+
+
+def _listed(prefix: bytes) -> list[Announcement]:
+    keys = internal_kv._internal_kv_list(prefix, namespace=_NAMESPACE)
     return sorted(Announcement(*key.removeprefix(_PREFIX).decode().split(" ")) for key in keys)

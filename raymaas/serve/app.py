@@ -12,7 +12,7 @@ import hmac
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -47,7 +47,11 @@ from raymaas.specs.versions import Signature
 EDGE_HEADER = b"x-raymaas-edge"
 REQUEST_ID_HEADER = b"x-request-id"
 KEY_HEADER = b"x-raymaas-key"  # the id of the caller's key, which the edge has checked; never the key
+SHADOW_HEADER = b"x-raymaas-shadow"  # the version that is to get a copy of this request; only edges set it
+COPY_HEADER = b"x-raymaas-copy"  # this request is a copy of one that the version of this number answered
 INFER = "infer"
+
+Arrays = Mapping[str, np.ndarray]
 
 _HEALTH = ("/v2/health/live", "/v2/health/ready")
 _DESCRIPTIONS = ("", "ready", "config", "stats")
@@ -62,8 +66,19 @@ class Recorder(Protocol):
     """Told of each finished request. It is called between two others, so it must not wait for anything."""
 
     def __call__(
-        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str, shadow: bool
     ) -> None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Copy:
+    """An infer request that was answered, and what it was answered: `version` is to answer it as well."""
+
+    version: int
+    secret: bytes
+    request_id: bytes
+    inputs: Mapping[str, np.ndarray]
+    outputs: Mapping[str, np.ndarray]
 
 
 class Compute(Protocol):
@@ -110,7 +125,8 @@ class InferenceApp:
 
     `secret_sha256` is the hex digest of the edge's secret: knowing it does not let anybody in. Every request but the
     two health checks must carry the secret in `x-raymaas-edge`, or is answered 401. Applications of one replica may
-    share their `statistics` and their `cache`, without which nothing is cached.
+    share their `statistics` and their `cache`, without which nothing is cached. `shadow` gets copies of the requests
+    that the edge marked, once they are answered; those answered from the cache are not among them.
     """
 
     def __init__(
@@ -122,7 +138,9 @@ class InferenceApp:
         record: Recorder,
         statistics: Statistics | None = None,
         cache: ResultCache[Answer] | None = None,
+        shadow: Callable[[Copy], None] | None = None,
     ) -> None:
+        self._shadow = shadow
         self._served = served
         self._compute = compute
         self._secret_sha256 = secret_sha256
@@ -134,9 +152,15 @@ class InferenceApp:
         self._heads = {method: Heads() for method in (INFER, *served.methods)}
 
     async def predict(
-        self, body: bytes, method: str = INFER, head: Head = JSON, *, timeout_s: float | None = None
+        self,
+        body: bytes,
+        method: str = INFER,
+        head: Head = JSON,
+        *,
+        timeout_s: float | None = None,
+        copying: Callable[[Arrays, Arrays], None] | None = None,
     ) -> Answer:
-        """Decode, check against the method's signature, run, encode."""
+        """Decode, check against the method's signature, run, encode. `copying` gets inputs and outputs afterwards."""
         served = self._served
         signature = served.signature_of(method)
         began = time.perf_counter()
@@ -157,23 +181,36 @@ class InferenceApp:
             computing_s=computed - read,
             writing_s=time.perf_counter() - computed,
         )
+        if copying is not None:
+            # Its turn comes when this coroutine has next to wait: by then the answer is written.
+            asyncio.get_running_loop().call_soon(copying, inputs, outputs)
         return Answer(200, answer.body, answer.headers, rows)
 
     async def _predicted(self, asked: Asked, method: str) -> Answer:
         """The answer to a request: from the cache, or predicted."""
         body, headers = _body(asked), asked.headers
         head, timeout_s = _head(headers), timeout_of_header(headers.get(TIMEOUT_HEADER))
+        copying = self._copying(headers) if SHADOW_HEADER in headers and method == INFER else None
         if self._cache is None:
-            return await self.predict(body, method, head, timeout_s=timeout_s)
+            return await self.predict(body, method, head, timeout_s=timeout_s, copying=copying)
         began = time.perf_counter()
         key = key_of(f"{self._served.model}@{self._served.version}", method, body, head)
         kept = self._cache.get(key)
         if kept is not None:
             self._statistics.repeated(time.perf_counter() - began)
             return kept
-        answer = await self.predict(body, method, head, timeout_s=timeout_s)
+        answer = await self.predict(body, method, head, timeout_s=timeout_s, copying=copying)
         self._cache.put(key, answer)
         return answer
+
+    def _copying(self, headers: Mapping[bytes, bytes]) -> Callable[[Arrays, Arrays], None] | None:
+        """Makes a copy of an answered request, of what came in and went out, for the version that the edge named."""
+        shadow = self._shadow
+        if shadow is None:
+            return None
+        version, secret = int(headers[SHADOW_HEADER]), headers.get(EDGE_HEADER, b"")
+        request_id = headers.get(REQUEST_ID_HEADER, b"")
+        return lambda inputs, outputs: shadow(Copy(version, secret, request_id, inputs, outputs))
 
     async def answer(self, asked: Asked) -> Reply:
         """The reply, whatever was asked; recorded. When this is cancelled, the caller has gone."""
@@ -206,6 +243,7 @@ class InferenceApp:
             request_id=request_id.decode("latin-1"),
             rows=rows,
             key_id=asked.headers.get(KEY_HEADER, b"").decode("latin-1"),
+            shadow=COPY_HEADER in asked.headers,
         )
 
     async def _route(self, asked: Asked) -> Answer:
@@ -284,9 +322,18 @@ def _actions(served: Served) -> dict[str, str]:
 def all_of(*recorders: Recorder) -> Recorder:
     """One recorder that tells each, in order."""
 
-    def record(*, status: int, seconds: float, request_id: str, rows: int | None, key_id: str) -> None:
+    def record(
+        *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str, shadow: bool
+    ) -> None:
         for each in recorders:
-            each(status=status, seconds=seconds, request_id=request_id, rows=rows, key_id=key_id)
+            each(
+                status=status,
+                seconds=seconds,
+                request_id=request_id,
+                rows=rows,
+                key_id=key_id,
+                shadow=shadow,
+            )
 
     return record
 

@@ -160,6 +160,11 @@ def edge_table(
         traffic=traffic,
         buckets={model: layout for model, layout in layouts.items() if layout != in_order(traffic[model])},
         sticky={state.model: state.sticky.removeprefix("header:") for state in states if state.sticky},
+        shadows={
+            state.model: state.shadow
+            for state in states
+            if state.shadow and Target(state.model, state.shadow.version) in live
+        },
         keys=tuple(keys),
     )
     digest = hashlib.sha256(canonical_json(body.model_dump(mode="json"))).hexdigest()[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.serve import metrics
@@ -11,6 +11,7 @@ from ray.serve import metrics
 from raymaas.serve.answers import Answers
 from raymaas.serve.load import LoadFigures
 from raymaas.serve.plan import Target
+from raymaas.specs.requests import Compared
 
 # Latencies of small models are tenths of a millisecond; Ray's default buckets begin far above.
 _BOUNDS_MS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
@@ -21,10 +22,17 @@ class RayMetrics:
     """Calling it remembers an answer, for the next time Ray is told.
 
     The latencies are a histogram as Prometheus has one, but of counters, since Ray can only be told of each value:
-    `raymaas_request_latency_ms_bucket` by the label `le`, `..._sum` and `..._count`.
+    `raymaas_request_latency_ms_bucket` by the label `le`, `..._sum` and `..._count`. `compared` says what is new of
+    shadowing since it was last asked; the label `shadow` is the other version.
     """
 
-    def __init__(self, target: Target, load: Callable[[], LoadFigures]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        load: Callable[[], LoadFigures],
+        compared: Callable[[], Mapping[int, Compared]] = dict,
+    ) -> None:
+        self._compared = compared
         self._answers = Answers([bound_ms / 1e3 for bound_ms in _BOUNDS_MS])
         self._load = load
         tags = {"model": target.model, "version": str(target.version)}
@@ -42,6 +50,10 @@ class RayMetrics:
         )
         self._count = _counter(f"{latency}_count", "Requests whose latency is counted.", tags, "status")
         self._sum = _counter(f"{latency}_sum", "Their milliseconds.", tags, "status")
+        self._shadow = {
+            field: _counter(f"raymaas_shadow_{field}", f"{about.description}", tags, "shadow")
+            for field, about in Compared.model_fields.items()
+        }
         keys: Any = tuple(tags)  # as below
         self._queued = metrics.Gauge(
             "raymaas_queue_requests", description="Requests that wait for the model.", tag_keys=keys
@@ -55,7 +67,7 @@ class RayMetrics:
         self._thread.start()
 
     def __call__(
-        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str, shadow: bool
     ) -> None:
         self._answers(status=status, seconds=seconds)
 
@@ -82,6 +94,10 @@ class RayMetrics:
             self._count.inc(sums.count, tags=dict(tags))
             if sums.seconds > 0:
                 self._sum.inc(sums.seconds * 1e3, tags=dict(tags))
+        for version, compared in self._compared().items():
+            for field, count in compared:
+                if count:
+                    self._shadow[field].inc(count, tags={"shadow": str(version)})
         self._queued.set(self._load().waiting)
 
 

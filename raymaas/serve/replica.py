@@ -6,7 +6,7 @@ import gc
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ from raymaas.bundle.runtimes.opening import open_runtime
 from raymaas.priority import give_way
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.versions import Versions
-from raymaas.serve.announcing import Announcement, announce, withdraw
+from raymaas.serve.announcing import Announcement, announce, announced_of, withdraw
 from raymaas.serve.app import InferenceApp, Recorder, Served, all_of
 from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.autoscaling import BUSY, Busy, ByLoad
@@ -35,6 +35,8 @@ from raymaas.serve.plan import Target
 from raymaas.serve.ray_metrics import RayMetrics
 from raymaas.serve.request_log import RequestLog
 from raymaas.serve.result_cache import ResultCache
+from raymaas.serve.shadowing import Shadowing, SinceLast
+from raymaas.specs.requests import Compared
 from raymaas.specs.serving import Scaling
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import Store, open_store
@@ -66,17 +68,25 @@ class Replica:
     _lane: FastLane | None = None
     _announcement: Announcement | None = None
     _metrics: RayMetrics | None = None
+    _shadowing: Shadowing | None = None
 
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
-        self._request_log = _request_log(spec, store)
         versions = Versions(store, cache=spec.cache)
         manifest = versions.manifest(spec.target.model, spec.target.version)
         self._runtime, self._queue = _loaded(manifest, partial(versions.read_file, manifest), spec.scaling)
         self._busy = Busy(time.monotonic())
-        self._metrics = RayMetrics(spec.target, self._queue.figures)
+        self._shadowing = Shadowing(
+            spec.target,
+            classes=manifest.signature.classes,
+            addresses=lambda other: [each.address for each in announced_of(other.app_name)],
+            waiting=lambda: self._queue.figures().waiting,
+        )
+        self._shadowing.start()
+        self._metrics = RayMetrics(spec.target, self._queue.figures, SinceLast(self._shadowing.totals))
         self._metrics.start()
         recorders: list[Recorder] = [self._metrics]
+        self._request_log = _request_log(spec, store, SinceLast(self._shadowing.totals))
         if self._request_log:
             self._request_log.start()
             recorders.append(self._request_log)
@@ -94,6 +104,7 @@ class Replica:
             record=all_of(*recorders),
             statistics=Statistics(self._queue.figures),
             cache=ResultCache(spec.scaling.result_cache_mb << 20) if spec.scaling.result_cache_mb else None,
+            shadow=self._shadowing,
         )
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._lane = FastLane(
@@ -114,6 +125,8 @@ class Replica:
             withdraw([self._announcement])
         if self._lane:
             self._lane.leave(quiet_s=_QUIET_S, at_most_s=_LEAVE_S)
+        if self._shadowing:
+            self._shadowing.close()
         if self._metrics:
             self._metrics.close()
         if self._request_log:
@@ -190,12 +203,14 @@ def _loaded(
     return runtime, queue
 
 
-def _request_log(spec: ReplicaSpec, store: Store) -> RequestLog | None:
+def _request_log(
+    spec: ReplicaSpec, store: Store, compared: Callable[[], Mapping[int, Compared]]
+) -> RequestLog | None:
     if spec.scaling.request_log == "off":
         return None
     replica = serve.get_replica_context().replica_id.unique_id
     least_status = 400 if spec.scaling.request_log == "errors" else 0
-    return RequestLog(store, spec.target, replica=replica, least_status=least_status)
+    return RequestLog(store, spec.target, replica=replica, least_status=least_status, compared=compared)
 
 
 def _reserved(scaling: Scaling) -> dict[str, Any]:

@@ -6,8 +6,9 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from raymaas.errors import RaymaasError
 from raymaas.registry.requests import Requests
 from raymaas.serve.plan import Target
 from raymaas.specs.keys import KEY_ID
-from raymaas.specs.requests import RequestChunk
+from raymaas.specs.requests import Compared, RequestChunk
 from raymaas.store import Store
 
 EVERY_S = 5.0
@@ -28,11 +29,22 @@ _LONGEST_ID = 128  # The edge replaces longer ones.
 log = logging.getLogger("raymaas.replica")
 
 
+class _Answered(NamedTuple):
+    request_id: str
+    at_s: float
+    status: int
+    seconds: float
+    rows: int | None
+    key_id: str
+    shadow: bool
+
+
 class RequestLog:
     """The requests of one replica with `least_status` or more. Calling it costs half a microsecond and never waits.
 
     When the store is behind, `_MOST_WAITING` requests are remembered; those beyond are counted, and the next
-    chunk says how many. What a killed replica had not written yet, at most `EVERY_S` of it, is lost.
+    chunk says how many. What a killed replica had not written yet, at most `EVERY_S` of it, is lost. Each chunk has
+    what `compared` says is new of shadowing.
     """
 
     def __init__(
@@ -43,12 +55,14 @@ class RequestLog:
         replica: str,
         least_status: int = 0,
         clock: Callable[[], float] = time.time,
+        compared: Callable[[], Mapping[int, Compared]] = dict,
     ) -> None:
+        self._compared = compared
         self._store, self._requests = store, Requests(store)
         self._target, self._replica = target, replica
         self._least_status = least_status
         self._clock = clock
-        self._waiting: deque[tuple[str, float, int, float, int | None, str]] = deque()
+        self._waiting: deque[_Answered] = deque()
         self._dropped = self._dropped_said = 0
         self._written_until = datetime(1970, 1, 1, tzinfo=UTC)
         self._unwritten: tuple[RequestChunk, datetime] | None = None
@@ -61,7 +75,14 @@ class RequestLog:
         self._thread.start()
 
     def __call__(
-        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str = ""
+        self,
+        *,
+        status: int,
+        seconds: float,
+        request_id: str,
+        rows: int | None,
+        key_id: str = "",
+        shadow: bool = False,
     ) -> None:
         """Remember one answer. Those without an id did not come through an edge, nor did those denied."""
         if status < self._least_status or status == _DENIED or not 0 < len(request_id) <= _LONGEST_ID:
@@ -69,7 +90,7 @@ class RequestLog:
         if len(self._waiting) >= _MOST_WAITING:
             self._dropped += 1
             return
-        self._waiting.append((request_id, self._clock(), status, seconds, rows, key_id))
+        self._waiting.append(_Answered(request_id, self._clock(), status, seconds, rows, key_id, shadow))
         if len(self._waiting) == PER_CHUNK:
             self._wake.set()
 
@@ -82,11 +103,14 @@ class RequestLog:
 
     def write(self) -> None:
         """Write all that is remembered. Raises as the store does; then write again, nothing is forgotten."""
-        while self._unwritten or self._waiting:
+        while True:
             if self._unwritten is None:
+                compared = self._compared()
+                if not self._waiting and not compared:
+                    return
                 # The clock of a store may stand still for milliseconds, and two chunks need two keys.
                 self._written_until = max(self._store.now(), self._written_until + _TICK)
-                self._unwritten = self._chunk(), self._written_until
+                self._unwritten = self._chunk(compared), self._written_until
             chunk, at = self._unwritten
             self._requests.append(chunk, at=at)
             self._unwritten = None
@@ -104,10 +128,11 @@ class RequestLog:
             except Exception:
                 log.exception("requests are not recorded at the moment")
 
-    def _chunk(self) -> RequestChunk:
+    def _chunk(self, compared: Mapping[int, Compared]) -> RequestChunk:
         # One by one: the event loop appends meanwhile, to the same deque.
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), PER_CHUNK))]
-        request_ids, at_s, statuses, seconds, rows, asked_by = zip(*taken, strict=True)
+        columns = zip(*taken, strict=True) if taken else ((),) * len(_Answered._fields)
+        request_ids, at_s, statuses, seconds, rows, asked_by, shadow = columns
         # Whoever reaches a replica's health may write what it likes there: a chunk must not fail of it.
         key_ids = tuple(sorted(key_id for key_id in set(asked_by) if KEY_ID.fullmatch(key_id)))
         number_of = {key_id: number for number, key_id in enumerate(key_ids, start=1)}
@@ -125,6 +150,8 @@ class RequestLog:
             key_ids=key_ids,
             asked_with=tuple(number_of.get(key_id, 0) for key_id in asked_by),
             dropped=newly,
+            shadows=tuple(place for place, is_copy in enumerate(shadow) if is_copy),
+            compared=dict(compared),
         )
 
 

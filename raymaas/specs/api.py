@@ -12,7 +12,7 @@ from raymaas.specs.names import AliasName, Name
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
 from raymaas.specs.search import Trial
-from raymaas.specs.serving import Change, Scaling, StickyBy
+from raymaas.specs.serving import Change, Sample, Scaling, Shadow, StickyBy
 from raymaas.specs.versions import ModelVersion
 
 VersionSlot = int | str
@@ -34,6 +34,13 @@ class AliasRequest(Spec):
     why: OneLine = ""
 
 
+class ShadowRequest(Spec):
+    """Send copies of requests to `version` as well."""
+
+    version: VersionSlot
+    sample: Sample = 0.1
+
+
 class TrafficRequest(Spec):
     """Divide the model's unpinned requests. What is absent stays as it is."""
 
@@ -42,12 +49,15 @@ class TrafficRequest(Spec):
         default=None,
         description="header:NAME: always the same version answers whoever sends the same value; off: chance decides.",
     )
+    shadow: Literal["off"] | ShadowRequest | None = Field(
+        default=None, description="Which version is to get copies of what others answer; off: none."
+    )
     why: OneLine = ""
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> TrafficRequest:
-        if self.weights is None and self.sticky is None:
-            raise ValueError("nothing is to change; give weights such as 1=90 2=10, or sticky")
+        if self.weights is None and self.sticky is None and self.shadow is None:
+            raise ValueError("nothing is to change; give weights such as 1=90 2=10, sticky or shadow")
         return self
 
 
@@ -126,6 +136,7 @@ class ModelSummary(Spec):
     aliases: dict[AliasName, int]
     traffic: dict[int, int]
     sticky: StickyBy | None = Field(default=None, description="By which header a caller is known.")
+    shadow: Shadow | None = Field(default=None, description="Which version gets copies of requests.")
 
 
 class ModelList(Spec):

@@ -23,6 +23,25 @@ class RequestRecord(Spec):
     milliseconds: float = Field(description="From the replica's first look at the request to its answer.")
     rows: int | None = Field(description="Rows that were asked about; null when none were read.")
     key_id: KeyId | None = Field(default=None, description="The API key it was asked with.")
+    shadow: bool = Field(
+        default=False,
+        description="A copy of a request that another version answered; this answer went to nobody.",
+    )
+
+
+class Compared(Spec):
+    """Answers to copies of requests, compared with those that were given."""
+
+    rows: int = Field(ge=0, description="Rows that both answered.")
+    rows_disagreed: int = Field(ge=0, description="Those of them on which they differ.")
+    errors: int = Field(ge=0, description="Copies that got no answer.")
+    dropped: int = Field(ge=0, description="Copies that were not sent, since the replica was busy.")
+
+    def since(self, before: Compared | None) -> Compared:
+        """What came after `before`."""
+        if before is None:
+            return self
+        return Compared(**{name: value - getattr(before, name) for name, value in self})
 
 
 class RequestChunk(Document):
@@ -48,6 +67,14 @@ class RequestChunk(Document):
     dropped: int = Field(
         ge=0, description="Requests not recorded since the chunk before: the store was behind."
     )
+    shadows: tuple[int, ...] = Field(
+        default=(),
+        description="Which requests, by their place, were copies of what another version answered.",
+    )
+    compared: dict[int, Compared] = Field(
+        default_factory=dict,
+        description="By the version that got copies of this one's requests, since the chunk before.",
+    )
 
     @model_validator(mode="after")
     def _columns_of_one_length(self) -> RequestChunk:
@@ -63,6 +90,8 @@ class RequestChunk(Document):
             raise ValueError("the columns of a request log have different lengths")
         if self.asked_with and not 0 <= min(self.asked_with) <= max(self.asked_with) <= len(self.key_ids):
             raise ValueError("a request names a key that the request log does not have")
+        if self.shadows and not 0 <= min(self.shadows) <= max(self.shadows) < len(self.request_ids):
+            raise ValueError("a copy is named that the request log does not have")
         return self
 
     @classmethod

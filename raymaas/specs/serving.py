@@ -118,6 +118,16 @@ StickyBy = Annotated[
 ]
 
 
+Sample = Annotated[float, Field(ge=0.0001, le=1)]
+
+
+class Shadow(Spec):
+    """A version that gets copies of requests which others answer; what it says is compared and never returned."""
+
+    version: int = Field(ge=1)
+    sample: Sample = Field(0.1, description="Share of the infer requests that are copied, chosen by chance.")
+
+
 class Deletion(Spec):
     """Which version was deleted, by whom and why."""
 
@@ -149,6 +159,7 @@ class ModelState(Document):
         description="The version of each of 100 buckets that callers fall in; null: versions ascending, each with one "
         "stretch of them.",
     )
+    shadow: Shadow | None = Field(default=None, description="Which version gets copies of requests.")
     scaling: dict[int, Scaling] = Field(
         default_factory=dict, description="Version to how it runs; its keys run."
     )
@@ -166,6 +177,10 @@ class ModelState(Document):
         missing = sorted(v for v, weight in self.traffic.items() if weight and v not in self.scaling)
         if missing:
             raise ValueError(f"version {missing[0]} has traffic but is not deployed; deploy it first")
+        if self.shadow is not None and self.shadow.version not in self.scaling:
+            raise ValueError(
+                f"version {self.shadow.version} is to shadow but is not deployed; deploy it first"
+            )
         if self.buckets is not None and (
             len(self.buckets) != BUCKETS or Counter(self.buckets) != +Counter(self.traffic)
         ):
@@ -227,6 +242,9 @@ class EdgeTable(Document):
     )
     sticky: dict[Name, str] = Field(
         default_factory=dict, description="Model to the name of the header that a caller is known by."
+    )
+    shadows: dict[Name, Shadow] = Field(
+        default_factory=dict, description="Model to the version that gets copies of the others' requests."
     )
     keys: tuple[EdgeKey, ...] = Field(
         (),

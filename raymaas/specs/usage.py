@@ -25,7 +25,8 @@ class Usage(Spec):
     """What was asked from one moment to another: sums over the request logs of replicas.
 
     Edges answer without a replica when a key is unknown, has not the scope, or is over its limit: not counted. Nor are
-    the requests of a version that is deployed with request_log off, nor those without errors where it is `errors`.
+    copies for a version that shadows another, nor the requests of a version that is deployed with request_log off, nor
+    those without errors where it is `errors`.
     """
 
     since: Moment

@@ -182,6 +182,10 @@ def test_deploy_move_traffic_and_undeploy(world: World, raymaas: Type) -> None:
     assert (status, "contradict" in err) == (1, True)
     assert raymaas("traffic", "digits", "--no-sticky")[1] == "digits: sticky: header:x-user -> none\n"
     assert "nothing is to change" in raymaas("traffic", "digits")[2]
+    _, out, _ = raymaas("traffic", "digits", "--shadow", "digits@2", "--sample", "0.2")
+    assert out == "digits: shadow: none -> 2 of 20%\n"
+    assert "digits@2 gets copies of 20 % of the requests" in raymaas("models", "show", "digits")[1]
+    assert raymaas("traffic", "digits", "--no-shadow")[1] == "digits: shadow: 2 of 20% -> none\n"
     status, _, err = raymaas("undeploy", "digits@2")
     assert status == 1
     assert "10 % of the traffic" in err

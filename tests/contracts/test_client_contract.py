@@ -33,7 +33,7 @@ from raymaas.registry.checkpoints import CheckpointFiles, Checkpoints
 from raymaas.specs.budget import Spent
 from raymaas.specs.kinds import parse_job
 from raymaas.specs.runs import EpochMetrics, Resumes, RunProgress, Stopped, Succeeded
-from raymaas.specs.serving import Scaling
+from raymaas.specs.serving import Scaling, Shadow
 
 ROWS = [[1.0, 2.0], [-3.0, 0.5]]
 Connect = Callable[..., Any]
@@ -413,6 +413,29 @@ def test_what_callers_are_known_by_is_told_kept_and_ended(world: World, client: 
             client.traffic("digits", sticky=wrong)
     with pytest.raises(InvalidInput, match="nothing is to change"):
         client.traffic("digits")
+
+
+def test_a_version_is_asked_to_shadow_and_no_longer(world: World, client: Any) -> None:
+    for version in (1, 2):
+        world.publish()
+        client.deploy(f"digits@{version}")
+    client.alias_set("digits@next", 2)
+    shadow = Shadow(version=2, sample=0.2)
+    assert client.traffic("digits", shadow="digits@next", sample=0.2).shadow == shadow
+    assert client.models.get("digits").shadow == shadow
+    assert client.traffic("digits", {1: 90, 2: 10}).shadow == shadow
+    assert client.traffic("digits", shadow="off").shadow is None
+    assert client.traffic("digits", shadow="digits@2").shadow == Shadow(version=2, sample=0.1)
+    for wrong in ("digits", "churn@2"):
+        with pytest.raises(InvalidInput, match="write it as digits@3"):
+            client.traffic("digits", shadow=wrong)
+    with pytest.raises(InvalidInput, match="sample"):
+        client.traffic("digits", shadow="digits@2", sample=2)
+    with pytest.raises(InvalidInput, match="say to which version"):
+        client.traffic("digits", sample=0.5)
+    world.publish()
+    with pytest.raises(Refused, match="first `raymaas deploy digits@3`"):
+        client.traffic("digits", shadow="digits@3")
 
 
 def test_promote_and_rollback_move_what_answers_and_repeat_further_back(world: World, client: Any) -> None:

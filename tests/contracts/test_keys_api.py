@@ -50,12 +50,20 @@ def key_for(world: World, name: str, **grant: Any) -> str:
 
 
 def record(
-    world: World, key: str, *, version: int = 1, rows: int | None = 2, status: int = 200, times: int = 1
+    world: World,
+    key: str,
+    *,
+    version: int = 1,
+    rows: int | None = 2,
+    status: int = 200,
+    times: int = 1,
+    shadow: bool = False,
 ) -> None:
     """What a replica records of requests with `key`; an empty one is none."""
     log = RequestLog(world.store, Target("digits", version), replica="r4x")
     for number in range(times):
-        log(status=status, seconds=0.001, request_id=f"r-{number}", rows=rows, key_id=key[4:12])
+        request_id = f"r-{number}"
+        log(status=status, seconds=0.001, request_id=request_id, rows=rows, key_id=key[4:12], shadow=shadow)
     log.write()
 
 
@@ -212,6 +220,8 @@ def test_usage_is_summed_by_key_and_version_since_then(world: World, http: httpx
     record(world, shop, version=2)
     record(world, shop_2)
     record(world, "")
+    record(world, shop, version=3, shadow=True)
+    record(world, "", shadow=True)
 
     def lines(**query: str) -> list[tuple[Any, ...]]:
         answer = http.get("/api/v1/usage", params=query, headers=bearer(admin)).json()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raymaas.errors import IntegrityError, InvalidInput, Refused
 from raymaas.serve.edge.routes import Routes, plan, slots_for
-from raymaas.specs.serving import EdgeTable, EdgeTarget
+from raymaas.specs.serving import EdgeTable, EdgeTarget, Shadow
 
 
 def table(
@@ -59,7 +59,12 @@ def test_the_map_reads_back_as_it_was_written(targets: dict[str, list[int]], per
     traffic = {m: {versions[0]: percent, versions[-1]: 100} for m, versions in targets.items() if versions}
     aliases = {m: {"prod": versions[0], "v2": versions[-1]} for m, versions in targets.items() if versions}
     sticky = {"digits": "x-user", "absent": "x-user"}
-    routes = plan(table(targets, traffic=traffic, aliases=aliases, sticky=sticky), Routes(), slots=32)
+    # One that has a line of another version to stand in.
+    shadows = {
+        m: Shadow(version=versions[-1], sample=0.25) for m, versions in targets.items() if len(versions) > 1
+    }
+    wanted = table(targets, traffic=traffic, aliases=aliases, sticky=sticky, shadows=shadows)
+    routes = plan(wanted, Routes(), slots=32)
     assert Routes.from_map(routes.to_map()) == routes
 
 
@@ -110,6 +115,20 @@ def test_only_the_line_of_a_bucket_says_which_header_knows_a_caller() -> None:
     }
 
 
+def test_the_lines_of_all_others_say_which_version_gets_copies() -> None:
+    wanted = table(
+        {"digits": [1, 3]},
+        traffic={"digits": {1: 100}},
+        aliases={"digits": {"prod": 1, "next": 3}},
+        shadows={"digits": Shadow(version=3, sample=0.2)},
+    )
+    entries = plan(wanted, Routes(), slots=4).entries()
+    assert (entries["digits/1"], entries["digits#5"], entries["digits/prod"]) == ("slot00/1//3:2000",) * 3
+    assert (entries["digits/3"], entries["digits/next"]) == ("slot01/3", "slot01/3")
+    gone = wanted.model_copy(update={"targets": wanted.targets[:1]})
+    assert plan(gone, Routes(), slots=4).entries()["digits/1"] == "slot00/1"
+
+
 def test_what_points_at_no_live_version_has_no_route() -> None:
     wanted = table(
         {"digits": [1]},
@@ -145,6 +164,8 @@ def test_a_target_under_another_prefix_is_refused_by_name() -> None:
         "digits#0 slot00/3",
         "digits/prod slot00/3",
         "a/b/c slot00/1",
+        "digits/3 slot00/3//4",
+        "digits/3 slot00/3//4:x",
     ],
 )
 def test_a_damaged_map_is_refused(text: str) -> None:

@@ -17,7 +17,7 @@ from raymaas.errors import InvalidInput, NotFound, RaymaasError, Refused
 from raymaas.registry import moves
 from raymaas.registry.moves import deploy, promote, rollback, set_alias, set_traffic, undeploy
 from raymaas.registry.states import States
-from raymaas.specs.serving import Change, ModelState, Scaling
+from raymaas.specs.serving import Change, ModelState, Scaling, Shadow
 
 
 @dataclass
@@ -63,6 +63,17 @@ def test_a_rollback_shows_every_caller_the_version_it_had() -> None:
     assert history.move(rollback).layout == split.layout
     history.move(set_traffic, weights={1: 34, 2: 33, 3: 33})
     assert history.move(rollback, to=split.revision).layout == split.layout
+
+
+def test_a_rollback_is_not_refused_for_a_version_that_only_got_copies() -> None:
+    history = running(1, 2)
+    history.move(set_traffic, shadow=Shadow(version=2))
+    history.move(set_alias, alias="prod", version=1)
+    history.move(set_traffic, shadow="off")
+    assert history.move(rollback).shadow == Shadow(version=2)
+    history.move(set_traffic, shadow="off")
+    history.move(undeploy, version=2)
+    assert history.move(rollback).shadow is None
 
 
 def test_promote_moves_prod_and_all_traffic_in_one_revision() -> None:

@@ -17,7 +17,7 @@ from raymaas.registry.resolve import resolve
 from raymaas.registry.states import States, Step
 from raymaas.registry.versions import Versions
 from raymaas.specs.names import Reference
-from raymaas.specs.serving import ModelState, Scaling
+from raymaas.specs.serving import ModelState, Scaling, Shadow
 from raymaas.store import LocalStore, MemoryStore, Store
 
 
@@ -108,6 +108,21 @@ def test_what_callers_are_known_by_is_set_kept_and_ended() -> None:
     ended = set_traffic(kept, stamp(), sticky="off")
     assert (ended.sticky, ended.traffic) == (None, {1: 80, 2: 20})
     assert ended.change.summary == "sticky: header:x-user -> none"
+
+
+def test_a_version_that_shadows_must_be_deployed_and_need_not_carry_traffic() -> None:
+    with pytest.raises(Refused, match="cannot shadow, it is not deployed; first `raymaas deploy digits@3`"):
+        set_traffic(deployed(1, 2), stamp(), shadow=Shadow(version=3))
+    state = set_traffic(deployed(1, 2), stamp(), shadow=Shadow(version=2, sample=0.2))
+    assert (state.shadow, state.traffic) == (Shadow(version=2, sample=0.2), {1: 100, 2: 0})
+    assert state.change.summary == "shadow: none -> 2 of 20%"
+    with pytest.raises(Refused, match="first `raymaas traffic digits --no-shadow`"):
+        undeploy(state, stamp(), version=2)
+    ended = set_traffic(state, stamp(), shadow="off")
+    assert (ended.shadow, ended.change.summary) == (None, "shadow: 2 of 20% -> none")
+    undeploy(ended, stamp(), version=2)
+    alone = set_traffic(deployed(1), stamp(), shadow=Shadow(version=1))
+    assert undeploy(alone, stamp(), version=1, force=True).shadow is None
 
 
 def test_traffic_to_a_version_that_is_not_deployed_is_refused() -> None:

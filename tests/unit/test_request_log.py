@@ -17,7 +17,7 @@ from raymaas.serve import request_log
 from raymaas.serve.plan import Target
 from raymaas.serve.request_log import PER_CHUNK, RequestLog
 from raymaas.specs.base import canonical_json, sha256_hex
-from raymaas.specs.requests import RequestChunk
+from raymaas.specs.requests import Compared, RequestChunk
 from raymaas.store import LocalStore, MemoryStore, Store
 
 DIGITS_2 = Target("digits", 2)
@@ -98,6 +98,23 @@ def test_a_request_is_found_with_the_key_it_was_asked_with() -> None:
         Requests(store).find("digits", 2, request_id).key_id for request_id in ("a-1", "b-2", "c-3", "d-4")
     ]
     assert found == ["0123abcd", None, None, "0000000f"]
+
+
+def test_copies_are_marked_and_what_was_compared_is_written_once() -> None:
+    store = memory_store()
+    sums = {3: Compared(rows=5, rows_disagreed=1, errors=0, dropped=2)}
+    news = [{}, sums, {}]
+    log = RequestLog(store, DIGITS_2, replica="r4x", compared=lambda: news.pop() if news else {})
+    log(status=200, seconds=0.001, request_id="a-1", rows=1, shadow=True)
+    log(status=200, seconds=0.001, request_id="b-2", rows=1)
+    log.write()
+    assert [Requests(store).find("digits", 2, each).shadow for each in ("a-1", "b-2")] == [True, False]
+    log.write()
+    chunks = [RequestChunk.unseal(store.read(key), source=key) for key in store.list("requests/")]
+    assert sorted((chunk.request_ids, chunk.compared) for chunk in chunks) == [
+        ((), sums),
+        (("a-1", "b-2"), {}),
+    ]
 
 
 def test_a_chunk_of_before_there_were_keys_is_read() -> None:

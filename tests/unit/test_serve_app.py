@@ -26,14 +26,16 @@ class Recorded:
         self.statuses: list[int] = []
         self.requests: list[tuple[str, int | None]] = []
         self.key_ids: list[str] = []
+        self.shadows: list[bool] = []
 
     def __call__(
-        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str
+        self, *, status: int, seconds: float, request_id: str, rows: int | None, key_id: str, shadow: bool
     ) -> None:
         assert seconds >= 0
         self.statuses.append(status)
         self.requests.append((request_id, rows))
         self.key_ids.append(key_id)
+        self.shadows.append(shadow)
 
 
 class Caller:

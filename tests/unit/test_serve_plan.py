@@ -19,7 +19,7 @@ from raymaas.serve.plan import (
     target_of,
     wanted_apps,
 )
-from raymaas.specs.serving import Change, EdgeTable, ModelState, Scaling
+from raymaas.specs.serving import Change, EdgeTable, ModelState, Scaling, Shadow
 
 ONE, TWO = Target("digits", 1), Target("digits", 2)
 RELEASE = "r1"
@@ -143,6 +143,12 @@ def test_edges_learn_the_buckets_and_lend_those_of_a_version_that_is_away() -> N
     assert told(ONE, TWO) == told(TWO, ONE)
     in_order = edge_table([state({1: 90, 2: 10})], {ONE, TWO}, proxies=[])
     assert (in_order.buckets, in_order.sticky) == ({}, {})
+
+
+def test_edges_mark_copies_only_for_a_version_that_is_live() -> None:
+    wanted = state({1: 100}).model_copy(update={"shadow": Shadow(version=2, sample=0.2)})
+    assert edge_table([wanted], {ONE, TWO}, proxies=[]).shadows == {"digits": wanted.shadow}
+    assert edge_table([wanted], {ONE}, proxies=[]).shadows == {}
 
 
 def test_the_revision_names_the_content() -> None:

@@ -27,12 +27,13 @@ from raymaas.specs.api import (
     ModelSummary,
     PromoteRequest,
     RollbackRequest,
+    ShadowRequest,
     TrafficRequest,
     VersionList,
 )
 from raymaas.specs.names import Reference
 from raymaas.specs.reports import RecordedComparison
-from raymaas.specs.serving import ModelState
+from raymaas.specs.serving import ModelState, Shadow
 from raymaas.specs.versions import ModelVersion
 
 Who = Annotated[str, Depends(caller)]
@@ -59,6 +60,7 @@ def models_router(parts: ControlParts) -> APIRouter:
             aliases=state.aliases if state else {},
             traffic=state.traffic if state else {},
             sticky=state.sticky if state else None,
+            shadow=state.shadow if state else None,
         )
 
     def resolved(model: str, slot: int | str) -> int:
@@ -156,7 +158,12 @@ def models_router(parts: ControlParts) -> APIRouter:
     @router.put("/{model}/traffic")
     def set_traffic(model: str, body: TrafficRequest, who: Who) -> ModelState:
         versions.list(model, limit=1)
-        step = partial(moves.set_traffic, weights=body.weights, sticky=body.sticky)
+        shadow: Shadow | str | None
+        if isinstance(body.shadow, ShadowRequest):
+            shadow = Shadow(version=resolved(model, body.shadow.version), sample=body.shadow.sample)
+        else:
+            shadow = body.shadow
+        step = partial(moves.set_traffic, weights=body.weights, sticky=body.sticky, shadow=shadow)
         return moved(model, step, who=who, why=body.why)
 
     @router.post("/{model}/promote")

@@ -2,7 +2,8 @@
 
 A path that names a version or an alias comes before the header x-raymaas-version, and that before the traffic. There,
 chance chooses one of 100 buckets, unless the line that it meets says that the model knows its callers by a header: then
-a hash of model and value chooses, so that it is not always the same callers who see new versions first.
+a hash of model and value chooses, so that it is not always the same callers who see new versions first. A line may also
+ask for some infer requests to be marked with the version that is to get a copy of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from raymaas.serve.edge.rundir import MAP_NAME
 from raymaas.specs.buckets import BUCKETS
 
 VERSION_HEADER = "x-raymaas-version"
+SHADOW_HEADER = "x-raymaas-shadow"
 
 _SERVE_PATH = (
     "/models/%[var(txn.model)]/%[var(txn.version)]/v2/models/%[var(txn.model)]/versions/%[var(txn.version)]"
@@ -30,8 +32,7 @@ def remember_version_header() -> str:
 def choice_rules(sticky: Sequence[str]) -> str:
     """For the frontend, after admission: sets txn.route, a value of the map, and rewrites the path by it.
 
-    `sticky` are the names of headers by which models may know their callers. Each is two rules, none of which is there
-    without it.
+    `sticky` are the names of headers by which models may know their callers. Without any, no rule is about that.
     """
     of_version = "/v2/models/%[var(txn.model)]/versions/%[var(txn.asked)]"
     return _lines(
@@ -52,6 +53,11 @@ def choice_rules(sticky: Sequence[str]) -> str:
         *(_sticky_rules(sticky) if sticky else ()),
         "http-request set-var(txn.version) var(txn.route),field(2,/)",
         "acl routed var(txn.route) -m found",
+        "acl shadowed var(txn.route),field(4,/) -m found",
+        "http-request set-var(txn.of_10000) var(txn.route),field(4,/),field(2,:)"
+        " if shadowed { var(txn.rest) -m str infer }",
+        f"http-request set-header {SHADOW_HEADER} %[var(txn.route),field(4,/),field(1,:)]"
+        " if { var(txn.of_10000) -m found } { rand(10000),sub(txn.of_10000) lt 0 }",
         *model_rules().splitlines(),
         # What answers for a version that is not served is to see it in the path; which is pinned from then on.
         f"http-request set-path {of_version}/%[var(txn.rest)] if asked models !pinned !routed"

@@ -6,9 +6,11 @@ A line of the map is `<key> <slot>/<version>`, and a request is sent where one l
     digits/3    version 3, pinned
     digits/prod the version an alias points at
 
-The line of a bucket ends in `/<header>` where the model knows its callers by that header: who sends it is looked up
-again, under the bucket of its own. Names hold neither `#` nor `/` and no alias is a number, so keys cannot collide.
-Nothing here acts: `plan` takes the table and the routes so far, and gives the routes to be.
+The line of a bucket may go on with `/<header>`, where the model knows its callers by that header: who sends it is
+looked up again, under the bucket of its own. And any line with `/<header or nothing>/<version>:<of 10,000>`, where so
+many infer requests are marked to be copied to another version. Names hold neither `#` nor `/` and no alias is a
+number, so keys cannot collide. Nothing here acts: `plan` takes the table and the routes so far, and gives the routes to
+be.
 """
 
 from __future__ import annotations
@@ -26,26 +28,32 @@ Target = tuple[str, int]
 
 @dataclass(frozen=True)
 class Routes:
-    """What the edge routes: `slots` by (model, version), `buckets`, `aliases` and the `sticky` header by model."""
+    """What the edge routes: `slots` by (model, version), and by model `buckets`, `aliases`, the `sticky` header and the
+    version that `shadows`, with how many of 10,000 requests."""
 
     slots: Mapping[Target, int] = field(default_factory=dict)
     buckets: Mapping[str, Layout] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sticky: Mapping[str, str] = field(default_factory=dict)
+    shadows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def entries(self) -> dict[str, str]:
         """Key to value of every line of the map."""
         lines = {f"{model}/{version}": self._value(model, version) for model, version in self.slots}
         for model, versions in self.buckets.items():
-            known_by = f"/{self.sticky[model]}" if model in self.sticky else ""
+            known_by = self.sticky.get(model, "")
             for bucket, version in enumerate(versions):
-                lines[f"{model}#{bucket}"] = self._value(model, version) + known_by
+                lines[f"{model}#{bucket}"] = self._value(model, version, known_by)
         for model, aliases in self.aliases.items():
             lines |= {f"{model}/{alias}": self._value(model, version) for alias, version in aliases.items()}
         return dict(sorted(lines.items()))
 
-    def _value(self, model: str, version: int) -> str:
-        return f"{slot_name(self.slots[model, version])}/{version}"
+    def _value(self, model: str, version: int, known_by: str = "") -> str:
+        value = f"{slot_name(self.slots[model, version])}/{version}"
+        shadow, of_10000 = self.shadows.get(model, (version, 0))
+        if shadow != version:
+            return f"{value}/{known_by}/{shadow}:{of_10000}"
+        return f"{value}/{known_by}" if known_by else value
 
     def to_map(self) -> str:
         return "".join(f"{key} {value}\n" for key, value in self.entries().items())
@@ -57,25 +65,33 @@ class Routes:
         buckets: dict[str, dict[int, int]] = {}
         aliases: dict[str, dict[str, int]] = {}
         sticky: dict[str, str] = {}
+        shadows: dict[str, tuple[int, int]] = {}
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 key, value = line.split(" ")
-                slot_text, version_text, *known_by = value.split("/")
+                slot_text, version_text, *more = value.split("/")
                 slot, version = int(slot_text.removeprefix("slot")), int(version_text)
                 model, hash_, bucket = key.partition("#")
+                pointer = ""
+                if not hash_:
+                    model, pointer = key.split("/")
+                if more[:1] not in ([], [""]):
+                    sticky[model] = more[0]
+                if more[1:]:
+                    shadow, of_10000 = more[1].split(":")
+                    shadows[model] = int(shadow), int(of_10000)
                 if hash_:
                     buckets.setdefault(model, {})[int(bucket)] = version
-                    if known_by:
-                        sticky[model] = known_by[0]
                     continue
-                model, pointer = key.split("/")
             except ValueError:
                 raise IntegrityError(f"line {number} of the edge's map is not a route: {line!r}") from None
             if pointer.isdigit():
                 slots[model, version] = slot
             else:
                 aliases.setdefault(model, {})[pointer] = version
-        routes = cls(slots, {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()}, aliases, sticky)
+        routes = cls(
+            slots, {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()}, aliases, sticky, shadows
+        )
         pointed = [(m, v) for m, vs in routes.buckets.items() for v in vs]
         pointed += [(m, v) for m, named in aliases.items() for v in named.values()]
         complete = all(len(versions) == BUCKETS for versions in routes.buckets.values())
@@ -123,7 +139,12 @@ def plan(table: EdgeTable, current: Routes, *, slots: int) -> Routes:
         for model, named in sorted(table.aliases.items())
     }
     sticky = {model: name for model, name in sorted(table.sticky.items()) if model in buckets}
-    return Routes(assigned, buckets, {model: named for model, named in aliases.items() if named}, sticky)
+    shadows = {
+        model: (shadow.version, round(shadow.sample * 10_000))
+        for model, shadow in sorted(table.shadows.items())
+        if (model, shadow.version) in assigned
+    }
+    return Routes(assigned, buckets, {m: named for m, named in aliases.items() if named}, sticky, shadows)
 
 
 def _targets(table: EdgeTable) -> list[Target]:
