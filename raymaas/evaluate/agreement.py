@@ -33,7 +33,7 @@ def differing(first: Said, second: Said) -> np.ndarray:
     ours, theirs = _labels(first), _labels(second)
     if ours is not None and theirs is not None:
         _check_rows(len(ours), len(theirs))
-        return np.asarray(ours != theirs, dtype=bool)
+        return np.array([one != other for one, other in zip(ours, theirs, strict=True)], bool)
     shared = [name for name in first.outputs if name in second.outputs]
     if not shared:
         raise InvalidInput(
@@ -43,12 +43,11 @@ def differing(first: Said, second: Said) -> np.ndarray:
     return np.asarray(np.stack(found).any(axis=0))
 
 
-def _labels(said: Said) -> np.ndarray | None:
+def _labels(said: Said) -> list[str] | None:
     scores = next((said.outputs[name] for name in _SCORES if name in said.outputs), None)
     if scores is None or scores.ndim != 2 or not said.classes or scores.shape[1] != len(said.classes):
         return None
-    named = [said.classes[place] for place in scores.argmax(axis=1)]
-    return np.array(named, dtype=object)
+    return [said.classes[place] for place in scores.argmax(axis=1)]
 
 
 def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -61,7 +60,7 @@ def _apart(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     else:
         finite = np.abs(first[np.isfinite(first)], dtype=np.float64)
         same = np.isclose(second, first, rtol=WITHIN, atol=WITHIN * finite.max(initial=0), equal_nan=True)
-    return np.logical_not(same.reshape(len(first), -1).all(axis=1))
+    return np.asarray(~same.reshape(len(first), -1).all(axis=1))
 
 
 def _check_rows(first: int, second: int) -> None:

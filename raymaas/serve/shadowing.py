@@ -16,10 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-import numpy as np
-
-from raymaas.client.predictions import Prediction, infer_request, read_prediction
-from raymaas.client.wire import Answer
 from raymaas.errors import RaymaasError, Unavailable
 from raymaas.evaluate.agreement import Said, differing
 from raymaas.serve.app import COPY_HEADER, EDGE_HEADER, INFER, REQUEST_ID_HEADER, Copy
@@ -113,6 +109,10 @@ class Shadowing:
 
     def _asked(self, copy: Copy) -> Said:
         """What the version that shadows says. Raises OSError, HTTPException or RaymaasError when it does not."""
+        # The client brings httpx and more, which a replica that copies nothing need not hold.
+        from raymaas.client.predictions import infer_request, read_prediction
+        from raymaas.client.wire import Answer
+
         to = Target(self._own.model, copy.version)
         request = infer_request(Reference(to.model, version=to.version), copy.inputs, INFER)
         headers = {
@@ -122,8 +122,8 @@ class Shadowing:
             REQUEST_ID_HEADER.decode(): copy.request_id.decode("latin-1"),
             COPY_HEADER.decode(): str(self._own.version),
         }
-        answer = self._peers.ask(to, to.route_prefix + request.path, request.body or b"", headers)
-        found: Prediction[np.ndarray] = read_prediction(answer, arrays=True)
+        told, body = self._peers.ask(to, to.route_prefix + request.path, request.body or b"", headers)
+        found = read_prediction(Answer(http.client.OK, told, body), arrays=True)
         return Said(found.outputs, found.classes)
 
     def _count(self, version: int, **more: int) -> None:
@@ -158,8 +158,11 @@ class _Peers:
         self._known: dict[Target, tuple[float, list[str]]] = {}
         self._connections: dict[str, http.client.HTTPConnection] = {}
 
-    def ask(self, to: Target, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """POST to the replicas of `to` in turns. One that fails is not asked again before the next look.
+    def ask(
+        self, to: Target, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[dict[str, str], bytes]:
+        """POST to the replicas of `to` in turns; headers and body of a success. One that fails is not asked again
+        before the next look.
 
         Raises OSError, HTTPException, or Unavailable when there is none or its answer is no success.
         """
@@ -181,7 +184,7 @@ class _Peers:
         self._connections[address] = connection
         if response.status != http.client.OK:
             raise Unavailable(f"{to.app_name} answered {response.status}")
-        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, raw)
+        return {name.lower(): value for name, value in response.getheaders()}, raw
 
     def close(self) -> None:
         while self._connections:
