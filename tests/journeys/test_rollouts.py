@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from journey_home import Home, running, wait_until
+from journey_home import Home, wait_until
 
 from raymaas.client import Client
 from raymaas.errors import RaymaasError
@@ -103,10 +103,7 @@ def test_a_good_version_is_promoted_past_a_killed_controller_and_nothing_fails(
         wait_until(
             lambda: client.rollouts.get("digits").whole.new.requests > 0, timeout_s=30, what="it is measured"
         )
-        (controller,) = [
-            pid for pid, command in running(home).items() if "raymaas.services controller" in command
-        ]
-        os.kill(controller, signal.SIGKILL)
+        os.kill(home.table().processes["controller"].pid, signal.SIGKILL)
         state = ended(client)
     assert state.phase == "promoted", state.decision.summary
     assert failures == []
