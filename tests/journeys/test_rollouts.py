@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ import pytest
 from journey_home import Home, wait_until
 
 from raymaas.client import Client
-from raymaas.errors import RaymaasError
+from raymaas.errors import RaymaasError, Unavailable
 from raymaas.specs.rollouts import RolloutState
 
 pytestmark = [pytest.mark.journey]
@@ -65,14 +66,13 @@ def asked(home: Home, rows: np.ndarray) -> Iterator[list[str]]:
 
 
 def ended(client: Client) -> RolloutState:
-    state = client.rollouts.get("digits")
+    state: RolloutState | None = None
     deadline = time.monotonic() + 120
-    while state.under_way and time.monotonic() < deadline:
+    while (state is None or state.under_way) and time.monotonic() < deadline:
         time.sleep(0.5)
-        try:
+        with contextlib.suppress(Unavailable):  # while its controller is started again
             state = client.rollouts.get("digits")
-        except RaymaasError:
-            continue  # the control plane is away while its controller is killed
+    assert state is not None
     return state
 
 
