@@ -12,7 +12,7 @@ quickstart: $(SETUP)  ## the main job: one real model from data to a served answ
 	$(BIN)/raymaas quickstart $(ARGS)
 
 test: $(SETUP)  ## unit and contract tests, then everything that needs a Ray cluster
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 	$(BIN)/pytest -m "cluster and not soak" $(NODES)
 	$(BIN)/pytest -m "(cluster or journey) and not soak" --ignore $(NODES) $(ARGS)
 

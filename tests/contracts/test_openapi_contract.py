@@ -27,6 +27,7 @@ KNOWN = {
     "model": "digits",
     "slot": "1",
     "alias": "prod",
+    "action": "pause",
     "run_id": "ended",
     "name": "report/report.md",
     "which": "ana",
@@ -171,6 +172,7 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
 ) -> None:
     server[1].app = build_app(known_world().parts())
     policy = {"metrics": {"accuracy": {"at_least": 0.5}}}
+    plan = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.01}}
     model = "/api/v1/models/{model}"
     changes: list[tuple[str, dict[str, str], dict[str, Any]]] = [
         (f"POST {model}/deployments", {}, {"version": 1}),
@@ -178,6 +180,8 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
         (f"PUT {model}/traffic", {}, {"weights": {"1": 100, "2": 0}}),
         (f"POST {model}/promote", {}, {"version": 2}),
         (f"POST {model}/rollback", {}, {}),
+        (f"POST {model}/rollouts", {}, {"version": 2, "plan": plan}),
+        (f"POST {model}/rollout/{{action}}", {"action": "abort"}, {}),
         (f"PUT {model}/policies/{{alias}}", {}, {"policy": policy}),
         ("POST /api/v1/runs", {}, {"job": JOB}),
         ("POST /api/v1/runs/{run_id}/resume", {"run_id": "failed"}, {}),

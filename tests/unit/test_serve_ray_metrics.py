@@ -61,7 +61,7 @@ class Told:
 
 def answered(metrics: Any, *answers: tuple[int, float]) -> None:
     for status, seconds in answers:
-        metrics(status=status, seconds=seconds, request_id="r", rows=1, key_id="")
+        metrics(status=status, seconds=seconds, request_id="r", rows=1, key_id="", shadow=False)
 
 
 def test_each_answer_is_told_once_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
