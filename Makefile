@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.installed
 PEERS := .venv/.peers
+KSERVE := .venv/kserve/.installed
 # A process that spoke to a Ray with tokens cannot speak to one without: the simulated nodes have one of their own.
 NODES := tests/cluster/test_train_nodes.py
 
@@ -11,7 +12,7 @@ NODES := tests/cluster/test_train_nodes.py
 quickstart: $(SETUP)  ## the main job: one real model from data to a served answer
 	$(BIN)/raymaas quickstart $(ARGS)
 
-test: $(SETUP)  ## unit and contract tests, then everything that needs a Ray cluster
+test: $(SETUP) $(KSERVE)  ## unit and contract tests, then everything that needs a Ray cluster
 	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 	$(BIN)/pytest -m "cluster and not soak" $(NODES)
 	$(BIN)/pytest -m "(cluster or journey) and not soak" --ignore $(NODES) $(ARGS)
@@ -43,6 +44,12 @@ $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[server,dev]"
+	touch $@
+
+# A client of the inference protocol that is not ours and does not fit beside what we run on.
+$(KSERVE): tests/kserve-constraints.txt $(SETUP)
+	test -x .venv/kserve/bin/python || $(BIN)/python -m venv .venv/kserve
+	.venv/kserve/bin/pip install --quiet --constraint tests/kserve-constraints.txt kserve
 	touch $@
 
 $(PEERS): $(SETUP)
