@@ -8,6 +8,7 @@
     probes.safetensors       a few real inputs and the outputs they must give: see raymaas.bundle.probes
     transforms.json          what makes the network's input of raw columns: see raymaas.bundle.transforming
     evaluation.safetensors   what each test row came to: see raymaas.bundle.correctness
+    reference.json           how those rows and the answers look, to tell drift from: see raymaas.specs.drift
 
 The manifest's `weights_file` says which of the two weights it is. The graphs of a compressed version are hollow: what
 the coded file holds is not in them again (`raymaas.bundle.hollow`).
@@ -22,6 +23,7 @@ from raymaas.specs.runtimes import RuntimeName
 
 WEIGHTS, CODED = "model.safetensors", "model.rmz"
 ARCHITECTURE = "architecture.json"
+REFERENCE = "reference.json"
 GRAPHS: Mapping[str, str] = {
     "onnx": "model.onnx",
     "onnx-int8": "model.int8.onnx",
