@@ -26,6 +26,7 @@
     leases/<what>/<counter>.json                    who may do it, and until when; see `registry.leases`
     lineage/data/<8 digits>/<fingerprint>/<model>/<counter>-<run>  versions made from a data set
     requests/<model>/<version>/<time>-<replica>.json  what a version answered, newest first
+    drift/<model>/<version>/<time>-<replica>.json   how what it was asked looked, in counts, newest first
     keys/<counter>.json                             the ring of API keys, one log
 
 Counters (see `registry.log`) and times are inverted, so the first key of a folder is its newest. Both have a '/'
@@ -51,6 +52,7 @@ _DAY_DIGITS = 6  # Of those, the leading ones: they change every 28 hours.
 
 BLOBS = "blobs/sha256/"
 REQUESTS = "requests/"
+DRIFT = "drift/"
 KEYS = "keys/"
 _FINGERPRINT_HEAD = 8  # So many characters of one find it.
 _FINGERPRINT = re.compile(r"[0-9a-z][0-9a-z._-]{0,127}")
@@ -158,6 +160,12 @@ def requests_key(model: str, version: int, until: datetime, replica: str) -> str
     """The whole time stands in the last segment, for `time_of`; the folders above it split it every 17 minutes."""
     time = inverted_time(until)
     return f"{requests_folder(model, version)}{time[:6]}/{time[6:8]}/{time}-{_name(replica)}.json"
+
+
+def drift_key(model: str, version: int, until: datetime, replica: str) -> str:
+    """As `requests_key`, split every 28 hours: there is one a minute."""
+    time = inverted_time(until)
+    return f"{DRIFT}{_name(model)}/{version}/{time[:_DAY_DIGITS]}/{time}-{_name(replica)}.json"
 
 
 def ring_key(revision: int) -> str:
