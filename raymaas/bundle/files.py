@@ -19,11 +19,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from raymaas.bundle.probes import PROBES
+from raymaas.specs.drift import REFERENCE_FILE
 from raymaas.specs.runtimes import RuntimeName
 
 WEIGHTS, CODED = "model.safetensors", "model.rmz"
 ARCHITECTURE = "architecture.json"
-REFERENCE = "reference.json"
+REFERENCE = REFERENCE_FILE
 GRAPHS: Mapping[str, str] = {
     "onnx": "model.onnx",
     "onnx-int8": "model.int8.onnx",

@@ -39,6 +39,7 @@ from raymaas.specs.api import (
     VersionList,
 )
 from raymaas.specs.base import Spec, canonical_json
+from raymaas.specs.drift import DriftReport
 from raymaas.specs.keys import Grant, KeyFacts, without_secret
 from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
@@ -105,6 +106,11 @@ def card(name: str, slot: int | str) -> Call[str]:
 def comparison(name: str, slot: int | str, *, other: str) -> Call[RecordedComparison]:
     path = f"{_model_path(name)}/versions/{_segment(slot)}/comparison"
     return _get(path, RecordedComparison, {"other": other})
+
+
+def drift(name: str, slot: int | str, *, since: datetime | None) -> Call[DriftReport]:
+    query = {"since": since.astimezone(UTC).isoformat()} if since else {}
+    return _get(f"{_model_path(name)}/versions/{_segment(slot)}/drift", DriftReport, query)
 
 
 def policies(name: str) -> Call[tuple[PolicyRevision, ...]]:

@@ -69,9 +69,16 @@ def judged(
         reference_rows=reference.rows,
         rows=rows,
         verdict=next((verdict for verdict in _WORST if verdict in verdicts), "unknown"),
+        psi=max((feature.psi for feature in marked), default=0.0),
         features=tuple(sorted(marked, key=lambda feature: -feature.psi)),
         left_out=reference.left_out,
     )
+
+
+def beyond_chance(report: DriftReport) -> float:
+    """The index of the feature that is furthest of those that shift or drift; 0 while none does."""
+    moving = ("shifting", "drifted")
+    return max((feature.psi for feature in report.features if feature.verdict in moving), default=0.0)
 
 
 def _found(feature: Feature, live: Sequence[int]) -> FeatureDrift:

@@ -15,6 +15,9 @@ the length of a text, the text itself, or of probabilities the likeliest class o
 
 Source = Literal["input", "prediction"]
 Verdict = Literal["steady", "shifting", "drifted", "unknown"]
+REFERENCE_FILE = "reference.json"
+"""What a version's reference is called among its files."""
+
 _CATEGORIES = ("word", "class")
 
 
@@ -99,10 +102,6 @@ class DriftReport(Spec):
     reference_rows: int
     rows: int = Field(description="Live rows that were counted.")
     verdict: Verdict
+    psi: float = Field(description="That of the feature that is furthest.")
     features: tuple[FeatureDrift, ...] = Field(description="The furthest first.")
-    left_out: int = 0
-
-    @property
-    def psi(self) -> float:
-        """That of the feature that is furthest; 0 when there is none."""
-        return max((feature.psi for feature in self.features), default=0.0)
+    left_out: int = Field(0, ge=0, description="Numbers of a row that are looked at only in sums over it.")
