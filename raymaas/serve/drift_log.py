@@ -17,6 +17,7 @@ import numpy as np
 from raymaas.bundle.files import REFERENCE
 from raymaas.errors import RaymaasError
 from raymaas.monitor.counts import Counting, Counts, added
+from raymaas.monitor.drift import beyond_chance, judged
 from raymaas.monitor.looking import Tensors
 from raymaas.registry.drifts import Drifts
 from raymaas.serve.app import INFER, Compute
@@ -29,6 +30,7 @@ COUNT_EVERY_S = 1.0
 WRITE_EVERY_S = 60.0  # A day of one replica is 1,440 documents of some kilobytes each.
 MOST_ROWS = 200
 _MOST_BYTES = 16 << 20
+_RECENT = 60  # Writes: about an hour.
 _TICK = timedelta(microseconds=1)
 
 Arrays = Mapping[str, np.ndarray]
@@ -63,10 +65,21 @@ class DriftLog:
     """Counts at most `MOST_ROWS` rows a second, those that come first; of a larger request, evenly spread ones.
 
     What a killed replica had not written yet, at most `WRITE_EVERY_S` of it, is lost. While the store is behind, counts
-    add up.
+    add up. `tell` hears once a minute how far the rows of about the last hour have drifted: the stability index of the
+    feature that is furthest beyond chance, 0 while none is.
     """
 
-    def __init__(self, store: Store, target: Target, *, replica: str, bins: Bins) -> None:
+    def __init__(
+        self,
+        store: Store,
+        target: Target,
+        *,
+        replica: str,
+        bins: Bins,
+        tell: Callable[[float], None] = lambda psi: None,
+    ) -> None:
+        self._tell = tell
+        self._recent: deque[DriftCounts] = deque(maxlen=_RECENT)
         self._store, self._drifts = store, Drifts(store)
         self._target, self._replica, self._bins = target, replica, bins
         self._counting = Counting(bins.reference.features)
@@ -142,9 +155,23 @@ class DriftLog:
                 counts=self._counts,
             )
             self._rows, self._counts, self._since = 0, None, until
+            self._recent.append(self._unwritten)
+            self._tell(self._furthest())
         if self._unwritten is not None:
             self._drifts.append(self._unwritten)
             self._unwritten = None
+
+    def _furthest(self) -> float:
+        report = judged(
+            self._bins.reference,
+            sum(counts.rows for counts in self._recent),
+            added(counts.counts for counts in self._recent),
+            model=self._target.model,
+            version=self._target.version,
+            since=self._recent[0].since,
+            until=self._recent[-1].until,
+        )
+        return beyond_chance(report)
 
     def close(self, *, timeout_s: float = 5.0) -> None:
         """Count and write what is left and stop. Returns after `timeout_s` at the latest; may be called twice."""

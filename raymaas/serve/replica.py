@@ -28,6 +28,7 @@ from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.autoscaling import BUSY, Busy, ByLoad
 from raymaas.serve.batching import keeps_rows_apart
 from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
+from raymaas.serve.drift_gauge import drift_gauge
 from raymaas.serve.drift_log import Bins, DriftLog
 from raymaas.serve.fast_lane import FastLane
 from raymaas.serve.oip.limits import MAX_BODY_BYTES
@@ -213,7 +214,9 @@ def _drift_log(
 ) -> DriftLog | None:
     bins = None if spec.scaling.request_log == "off" else Bins.of_version(manifest, read)
     replica = serve.get_replica_context().replica_id.unique_id
-    return DriftLog(store, spec.target, replica=replica, bins=bins) if bins else None
+    if bins is None:
+        return None
+    return DriftLog(store, spec.target, replica=replica, bins=bins, tell=drift_gauge(spec.target))
 
 
 def _reserved(scaling: Scaling) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,6 +204,27 @@ def test_a_store_that_fails_loses_and_doubles_no_count(bins: Bins) -> None:
     assert [counts.rows for counts in kept(inner)] == [3, 2]
 
 
+def test_it_is_told_how_far_the_rows_of_the_last_hour_are_beyond_chance(bins: Bins) -> None:
+    told: list[float] = []
+    log = DriftLog(memory_store(), DIGITS_2, replica="r4x", bins=bins, tell=told.append)
+
+    def answered(minutes: int, *, moved: float) -> None:
+        for minute in range(minutes):
+            inputs, outputs = rows(50, seed=minute + 10)
+            log.hear({"x": inputs["x"] + moved}, outputs)
+            log.count()
+            log.write()
+
+    answered(20, moved=0)
+    assert told[-1] == 0
+    answered(60, moved=2)
+    assert told[-1] > 1
+    answered(60, moved=0)
+    assert told[-1] == 0
+    log.write()
+    assert len(told) == 140
+
+
 def test_closing_counts_and_writes_what_is_left(bins: Bins) -> None:
     store = memory_store()
     log = log_to(store, bins)
@@ -270,3 +294,25 @@ def test_a_flipped_count_is_damage(bins: Bins) -> None:
     store.create(key, sealed.replace(b'"rows":2', b'"rows":3'))
     with pytest.raises(IntegrityError):
         kept(store)
+
+
+def test_ray_is_told_by_model_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, dict[str, str], float]] = []
+
+    class Gauge:
+        def __init__(self, name: str, *, description: str, tag_keys: tuple[str, ...]) -> None:
+            self.name, self.keys = name, tag_keys
+
+        def set_default_tags(self, tags: dict[str, str]) -> None:
+            assert set(tags) == set(self.keys)
+            self.tags = tags
+
+        def set(self, value: float) -> None:
+            told.append((self.name, self.tags, value))
+
+    # The real one takes seconds to import, and tells nobody what it was told.
+    monkeypatch.setitem(sys.modules, "ray.serve", SimpleNamespace(metrics=SimpleNamespace(Gauge=Gauge)))
+    monkeypatch.delitem(sys.modules, "raymaas.serve.drift_gauge", raising=False)
+    importlib.import_module("raymaas.serve.drift_gauge").drift_gauge(DIGITS_2)(0.3)
+    monkeypatch.delitem(sys.modules, "raymaas.serve.drift_gauge")
+    assert told == [("raymaas_drift_psi", {"model": "digits", "version": "2"}, 0.3)]
