@@ -25,7 +25,7 @@ def drift_of(
     if REFERENCE not in manifest.files:
         raise NotFound(
             f"{name} has no {REFERENCE}, to tell drift from: it was published without, as all were before raymaas made"
-            " them; train, compress or import it again, and the new version has one"
+            " them; train or compress again, and the new version has one"
         )
     raw = versions.read_file(manifest, REFERENCE)
     reference = Reference.unseal(raw, source=f"{REFERENCE} of {name}")

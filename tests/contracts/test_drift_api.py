@@ -117,7 +117,7 @@ def test_a_version_without_a_reference_says_how_to_get_one(world: World, server:
     world.publish()
     with (
         Client(server[0]) as client,
-        pytest.raises(NotFound, match=r"digits@1 has no .*; train, compress or import"),
+        pytest.raises(NotFound, match=r"digits@1 has no .*; train or compress again"),
     ):
         client.models.drift("digits@1")
 
