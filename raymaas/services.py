@@ -64,6 +64,7 @@ def control(run_dir: Path) -> None:
     from raymaas.cluster.status import PlanView
     from raymaas.cluster.submission import RayJobs
     from raymaas.data.cards import find_card
+    from raymaas.registry.drifts import Drifts
     from raymaas.registry.lineage import Lineages
     from raymaas.registry.provenance import source_sha256
     from raymaas.registry.reports import Reports
@@ -116,6 +117,7 @@ def control(run_dir: Path) -> None:
             reports=Reports(registry.store),
             keys=registry.keys,
             usages=Usages(registry.store, registry.keys),
+            drifts=Drifts(registry.store),
             submitter=jobs,
             deployments=controller,
             cluster=PlanView(plan),

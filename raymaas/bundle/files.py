@@ -8,6 +8,7 @@
     probes.safetensors       a few real inputs and the outputs they must give: see raymaas.bundle.probes
     transforms.json          what makes the network's input of raw columns: see raymaas.bundle.transforming
     evaluation.safetensors   what each test row came to: see raymaas.bundle.correctness
+    reference.json           how those rows and the answers look, to tell drift from: see raymaas.specs.drift
 
 The manifest's `weights_file` says which of the two weights it is. The graphs of a compressed version are hollow: what
 the coded file holds is not in them again (`raymaas.bundle.hollow`).
@@ -18,10 +19,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from raymaas.bundle.probes import PROBES
+from raymaas.specs.drift import REFERENCE_FILE
 from raymaas.specs.runtimes import RuntimeName
 
 WEIGHTS, CODED = "model.safetensors", "model.rmz"
 ARCHITECTURE = "architecture.json"
+REFERENCE = REFERENCE_FILE
 GRAPHS: Mapping[str, str] = {
     "onnx": "model.onnx",
     "onnx-int8": "model.int8.onnx",

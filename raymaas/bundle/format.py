@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from raymaas.bundle.correctness import EVALUATION, write_outcomes
-from raymaas.bundle.files import ARCHITECTURE, CODED, GRAPH, WEIGHTS
+from raymaas.bundle.files import ARCHITECTURE, CODED, GRAPH, REFERENCE, WEIGHTS
 from raymaas.bundle.graph import export_onnx, reason_of
 from raymaas.bundle.probes import PROBES, write_probes
 from raymaas.bundle.rmz.container import read
@@ -21,6 +21,7 @@ from raymaas.errors import InvalidInput
 from raymaas.models import catalogue
 from raymaas.models.networks import Network
 from raymaas.specs.base import canonical_json
+from raymaas.specs.drift import Reference
 from raymaas.specs.jobs import Component
 from raymaas.specs.versions import Signature
 
@@ -41,6 +42,10 @@ class BuiltBundle:
     def with_evaluation(self, *, row_N: np.ndarray, values: Mapping[str, np.ndarray]) -> Self:
         """The same bundle with what each test row came to beside it."""
         return replace(self, files={**self.files, EVALUATION: write_outcomes(row_N, values)})
+
+    def with_reference(self, reference: Reference) -> Self:
+        """The same bundle with what its live rows are held against beside it."""
+        return replace(self, files={**self.files, REFERENCE: reference.seal()})
 
 
 def build(

@@ -20,6 +20,7 @@ _SAYS = {
     "checkpoints": "checkpoints, by run",
     "logs": "logs, by run",
     "requests": "request log, by part",
+    "drift": "counts for drift, by part",
 }
 
 
@@ -40,7 +41,7 @@ def gc(
     once older than the grace period. And of runs that ended some days ago: Ray's
     checkpoints, a sweep's trial files, the log (settings keep_checkpoints_days,
     keep_trial_files_days, keep_logs_days). And which requests were answered longer
-    ago than keep_requests_days.
+    ago than keep_requests_days, and the counts for drift made of them.
 
     Never deleted: versions and their files, data sets, and all history: manifests,
     states, policies, run specs, statuses, metrics, trials.
@@ -76,6 +77,7 @@ def gc(
         "checkpoints": plan.checkpoints,
         "logs": plan.logs,
         "requests": plan.requests,
+        "drift": plan.drift,
     }
     if as_json:
         counts = {what: {"delete": len(part.delete), "keep": dict(part.kept)} for what, part in parts.items()}

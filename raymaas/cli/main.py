@@ -13,6 +13,7 @@ from raymaas.cli import (
     compress,
     data,
     deploy,
+    drift,
     edge,
     evaluate,
     exchange,
@@ -55,6 +56,7 @@ app.add_typer(rollouts.rollouts_app, name="rollouts")
 app.add_typer(predict.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app)
+app.add_typer(drift.app)
 app.add_typer(schema.app)
 app.add_typer(init.app)
 app.add_typer(gc.app)

@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 
 from raymaas.cli import policies
+from raymaas.cli.drift import in_words
 from raymaas.cli.evaluate import Data, Part, component_of
 from raymaas.cli.findings import print_comparison
 from raymaas.cli.show import AsJson, aliases, client_of, moment, notes, print_json, print_table, weights
@@ -17,6 +18,7 @@ from raymaas.errors import InvalidInput
 from raymaas.specs.accounting import BATCH
 from raymaas.specs.api import HistoryEntry
 from raymaas.specs.cards import licence_text
+from raymaas.specs.drift import REFERENCE_FILE
 from raymaas.specs.evaluating import Where
 from raymaas.specs.names import Reference
 from raymaas.specs.versions import ModelVersion, TensorSpec
@@ -67,7 +69,11 @@ def show(
         if target.version is None and target.alias is None:
             return _show_model(client, target.model, limit=limit, as_json=as_json)
         version = client.models.version(reference)
-    return print_json(version) if as_json else _show_version(version)
+        if as_json:
+            return print_json(version)
+        told = REFERENCE_FILE in version.files
+        drift = client.models.drift(f"{version.model}@{version.version}") if told else None
+    return _show_version(version, drift=f"{in_words(drift)}, in the last day" if drift else "")
 
 
 @app.command()
@@ -209,7 +215,7 @@ def _show_model(client: Client, model: str, *, limit: int, as_json: bool) -> Non
     return None
 
 
-def _show_version(version: ModelVersion) -> None:
+def _show_version(version: ModelVersion, *, drift: str) -> None:
     lineage, evaluation = version.lineage, version.evaluation
     facts = (
         ("version", f"{version.model}@{version.version}"),
@@ -224,6 +230,7 @@ def _show_version(version: ModelVersion) -> None:
         ("runtimes", " ".join(version.runtimes)),
         ("speed", _speed(version)),
         ("weights", f"{version.weights_bytes} bytes"),
+        ("drift", drift),
         ("run", version.run_id),
         ("data", f"{lineage.dataset} {lineage.data_fingerprint}"),
         (

@@ -42,6 +42,7 @@ from raymaas.specs.api import (
     VersionList,
 )
 from raymaas.specs.base import Spec, canonical_json
+from raymaas.specs.drift import DriftReport
 from raymaas.specs.keys import Grant, KeyFacts, without_secret
 from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
@@ -130,6 +131,11 @@ def rollout_move(name: str, action: RolloutMove, *, why: str) -> Call[RolloutSta
 def rollouts(name: str, *, limit: int, before: int | None) -> Call[tuple[RolloutState, ...]]:
     found = _get(f"{_model_path(name)}/rollouts", RolloutHistory, _page(limit, before))
     return _then(found, lambda page: page.states)
+
+
+def drift(name: str, slot: int | str, *, since: datetime | None) -> Call[DriftReport]:
+    query = {"since": since.astimezone(UTC).isoformat()} if since else {}
+    return _get(f"{_model_path(name)}/versions/{_segment(slot)}/drift", DriftReport, query)
 
 
 def policies(name: str) -> Call[tuple[PolicyRevision, ...]]:

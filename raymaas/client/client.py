@@ -25,6 +25,7 @@ from raymaas.client.wire import key_to_send, server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.comparison import RunComparison
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.drift import DriftReport
 from raymaas.specs.evaluating import EvaluateJob, Where
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.lineage import DataTrace, VersionTrace
@@ -266,6 +267,14 @@ class Models:
             url=self._link.url,
         )
         return self._link.run(flow, on_event=on_event)
+
+    def drift(self, reference: str, *, since: datetime | None = None) -> DriftReport:
+        """How far what a version, `digits@3`, was asked and answered is from what it was evaluated on.
+
+        Of the last day, unless `since` says otherwise. Raises NotFound for a version without a reference.
+        """
+        target = Reference.parse(reference)
+        return self._link.call(calls.drift(target.model, waiting.pinned(target), since=since))
 
     def policies(self, name: str) -> tuple[PolicyRevision, ...]:
         """The promotion policies in force, by alias."""

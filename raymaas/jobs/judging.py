@@ -20,7 +20,10 @@ from raymaas.evaluate import adversarial, classification, density, language, reg
 from raymaas.evaluate.answers import answers
 from raymaas.evaluate.scored import Scored
 from raymaas.models import catalogue
+from raymaas.monitor.looking import Tensors
+from raymaas.monitor.reference import MOST_ROWS, reference_of
 from raymaas.registry.versions import Versions
+from raymaas.specs.drift import Reference
 from raymaas.specs.evaluation import Evaluation, Metric
 from raymaas.specs.jobs import Component
 from raymaas.specs.tasks import Task
@@ -34,6 +37,7 @@ _OUTPUTS: Mapping[Task, str] = {
     "adversarial": "real",
 }
 
+_MOST_BYTES = 64 << 20
 
 Inputs = Mapping[str, np.ndarray]
 Change = Callable[[Inputs], Inputs]
@@ -122,14 +126,16 @@ class Subject:
 def judged(
     bundle: BuiltBundle, signature: Signature, *, dataset: str, rows: Parts, test: Blocks | None = None
 ) -> tuple[Evaluation, BuiltBundle]:
-    """The evaluation of `bundle` on the test rows in its first runtime, and the bundle with it inside.
+    """The evaluation of `bundle` on the test rows in its first runtime, and the bundle with it inside, and with what
+    drift is told from: how those rows and the answers look.
 
     `test` brings those rows where `rows` does not hold them whole.
     """
-    evaluation, scored = on_test_rows(
-        bundle.files, signature, runtime=bundle.runtimes[0], dataset=dataset, rows=rows, test=test
-    )
-    return evaluation, bundle.with_evaluation(row_N=rows.test.id_N, values=scored.per_row)
+    blocks = HeldBlocks(rows.test) if test is None else test
+    subject, found_N = _asked(bundle.files, signature, runtime=bundle.runtimes[0], blocks=blocks)
+    evaluation, scored = _evaluated(subject, found_N, blocks, dataset=dataset, rows=rows)
+    whole = bundle.with_evaluation(row_N=rows.test.id_N, values=scored.per_row)
+    return evaluation, whole.with_reference(_reference(found_N, blocks, subject))
 
 
 def on_test_rows(
@@ -142,10 +148,24 @@ def on_test_rows(
     test: Blocks | None = None,
 ) -> tuple[Evaluation, Scored]:
     """The evaluation of verified `files` in `runtime`, after its probes, and all that was found."""
+    blocks = HeldBlocks(rows.test) if test is None else test
+    subject, found_N = _asked(files, signature, runtime=runtime, blocks=blocks)
+    return _evaluated(subject, found_N, blocks, dataset=dataset, rows=rows)
+
+
+def _asked(
+    files: Mapping[str, bytes], signature: Signature, *, runtime: str, blocks: Blocks
+) -> tuple[Subject, np.ndarray]:
+    """What was loaded of `files`, after its probes, and its answers for all rows."""
     subject = Subject.of_files(files, signature, runtime=runtime)
     check_probes(subject.runtime, files)
-    blocks = HeldBlocks(rows.test) if test is None else test
-    scored = subject.score(subject.answers(blocks), blocks, constant=float(rows.train.y_N.mean()))
+    return subject, subject.answers(blocks)
+
+
+def _evaluated(
+    subject: Subject, found_N: np.ndarray, blocks: Blocks, *, dataset: str, rows: Parts
+) -> tuple[Evaluation, Scored]:
+    scored = subject.score(found_N, blocks, constant=float(rows.train.y_N.mean()))
     evaluation = evaluation_of(
         scored,
         dataset=dataset,
@@ -154,6 +174,22 @@ def on_test_rows(
         runtime=subject.runtime.name,
     )
     return evaluation, scored
+
+
+def _reference(found_N: np.ndarray, blocks: Blocks, subject: Subject) -> Reference:
+    """What live rows will be held against: these, or so many of them, evenly spread, as memory allows."""
+    specs, output = subject.signature.inputs, _OUTPUTS[subject.task]
+    every, seen, kept = 1, 0, list[Inputs]()
+    for rows in blocks:
+        if not seen:
+            row_bytes = sum(array[:1].nbytes for array in rows.inputs(specs).values())
+            most = max(1, min(MOST_ROWS, _MOST_BYTES // max(1, row_bytes)))
+            every = -(-len(found_N) // most)
+        kept.append(rows.take(np.arange(-seen % every, len(rows), every)).inputs(specs))
+        seen += len(rows)
+    asked = {spec.name: np.concatenate([piece[spec.name] for piece in kept]) for spec in specs}
+    looked_at: Tensors = {"input": asked, "prediction": {output: found_N[::every]}}
+    return reference_of(looked_at, subject.signature, output=output)
 
 
 def evaluation_of(

@@ -41,19 +41,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes: of `files` and `requests` keys, of the other two ids of runs. `files_bytes` are those of the files."""
+    """What goes: of `checkpoints` and `logs` the ids of runs, else keys. `files_bytes` are those of the files."""
 
     files: Part
     files_bytes: int
     checkpoints: Part
     logs: Part
     requests: Part
+    drift: Part
 
     def __str__(self) -> str:
         return (
             f"files: {len(self.files.delete)} ({self.files_bytes} bytes); checkpoints of runs:"
             f" {len(self.checkpoints.delete)}; logs of runs: {len(self.logs.delete)};"
-            f" parts of the request log: {len(self.requests.delete)}"
+            f" parts of the request log: {len(self.requests.delete)}; counts for drift: {len(self.drift.delete)}"
         )
 
 

@@ -20,6 +20,7 @@ from typing import TypeVar
 from raymaas.errors import IntegrityError, NotFound
 from raymaas.registry.blobs import GRACE
 from raymaas.registry.collection import Part, Plan, candidates, expired_runs, unnamed
+from raymaas.registry.drifts import Drifts
 from raymaas.registry.layout import BLOBS, log_folder
 from raymaas.registry.leases import Lease, Leases
 from raymaas.registry.leftovers import delete_ray_folders, ray_folders
@@ -64,13 +65,14 @@ class Collector:
         files = unnamed(found, self._marks(kept_trials, now, alive))
         checkpoints = expired_runs(runs, days=keep.keep_checkpoints_days, now=now)
         logs = expired_runs(runs, days=keep.keep_logs_days, now=now)
-        over = Requests(self._store).older_than(now - timedelta(days=keep.keep_requests_days))
+        answered_before = now - timedelta(days=keep.keep_requests_days)
         return Plan(
             files=files,
             files_bytes=sum(size for batch in self._each(self._size, files.delete, alive) for size in batch),
             checkpoints=_only(checkpoints, lambda run_id: bool(ray_folders(self._store, run_id))),
             logs=_only(logs, lambda run_id: self._store.first(log_folder(run_id)) is not None),
-            requests=Part(tuple(over), {}),
+            requests=Part(tuple(Requests(self._store).older_than(answered_before)), {}),
+            drift=Part(tuple(Drifts(self._store).older_than(answered_before)), {}),
         )
 
     def collect(self, *, on_deleted: OnDeleted = lambda what, gone, of: None) -> Plan:
@@ -91,6 +93,7 @@ class Collector:
                 list(self._each(self._store.delete, chunks, lease.keep))
                 on_deleted("logs", gone, len(plan.logs.delete))
             self._delete("requests", plan.requests.delete, lease, on_deleted)
+            self._delete("drift", plan.drift.delete, lease, on_deleted)
         return plan
 
     def collect_if_due(self, every: timedelta) -> Plan | None:

@@ -27,6 +27,7 @@
     leases/<what>/<counter>.json                    who may do it, and until when; see `registry.leases`
     lineage/data/<8 digits>/<fingerprint>/<model>/<counter>-<run>  versions made from a data set
     requests/<model>/<version>/<time>-<replica>.json  what a version answered, newest first
+    drift/<model>/<version>/<time>-<replica>.json   how what it was asked looked, in counts, newest first
     keys/<counter>.json                             the ring of API keys, one log
 
 Counters (see `registry.log`) and times are inverted, so the first key of a folder is its newest. Both have a '/'
@@ -52,6 +53,7 @@ _DAY_DIGITS = 6  # Of those, the leading ones: they change every 28 hours.
 
 BLOBS = "blobs/sha256/"
 REQUESTS = "requests/"
+DRIFT = "drift/"
 KEYS = "keys/"
 _FINGERPRINT_HEAD = 8  # So many characters of one find it.
 _FINGERPRINT = re.compile(r"[0-9a-z][0-9a-z._-]{0,127}")
@@ -172,6 +174,12 @@ def requests_key(model: str, version: int, until: datetime, replica: str) -> str
 def replica_of(key: str) -> str:
     """The replica in a key of its request log."""
     return key.rpartition("/")[2].partition("-")[2].removesuffix(".json")
+
+
+def drift_key(model: str, version: int, until: datetime, replica: str) -> str:
+    """As `requests_key`, split every 28 hours: there is one a minute."""
+    time = inverted_time(until)
+    return f"{DRIFT}{_name(model)}/{version}/{time[:_DAY_DIGITS]}/{time}-{_name(replica)}.json"
 
 
 def ring_key(revision: int) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from raymaas.errors import IntegrityError, InvalidInput, NotFound
-from raymaas.registry.layout import REQUESTS, replica_of, requests_folder, requests_key, time_of
+from raymaas.registry.chunks import Chunks
+from raymaas.registry.layout import REQUESTS, replica_of, requests_key, time_of
 from raymaas.registry.once import write_bytes
 from raymaas.specs.requests import RequestChunk, RequestRecord
 from raymaas.store import Store
@@ -25,8 +25,7 @@ _TIMED_ID = re.compile(r"([0-9a-f]{8})-?([0-9a-f]{4}).*")
 _SKEW = timedelta(minutes=2)
 _LATEST_CHUNK_AFTER = timedelta(minutes=10)
 _CHUNKS_PER_SEARCH = 5000
-_READ_AT_ONCE = 16
-_PAGE = 1000
+_READ_IN_A_ROW = 64
 
 
 class Requests:
@@ -34,6 +33,7 @@ class Requests:
 
     def __init__(self, store: Store, *, chunks_per_search: int = _CHUNKS_PER_SEARCH) -> None:
         self._store = store
+        self._chunks = Chunks(store, REQUESTS, requests_key)
         self._chunks_per_search = chunks_per_search
 
     def append(self, chunk: RequestChunk, *, at: datetime) -> None:
@@ -57,11 +57,11 @@ class Requests:
             )
         told = time_in(request_id)
         if told is not None:
-            around = self._chunks(model, version, before=told + _LATEST_CHUNK_AFTER, since=told - _SKEW)
+            around = self._chunks.keys(model, version, before=told + _LATEST_CHUNK_AFTER, since=told - _SKEW)
             found = self._search(around, model, version, request_id)
             if found is not None:
                 return found
-        newest_first = self._chunks(model, version, before=before and before + _SKEW)
+        newest_first = self._chunks.keys(model, version, before=before and before + _SKEW)
         looked = list(islice(newest_first, self._chunks_per_search))
         found = self._search(looked, model, version, request_id)
         if found is None:
@@ -79,10 +79,8 @@ class Requests:
                 f"more than {self._chunks_per_search} pieces of the request log are younger than"
                 f" {moment.isoformat(timespec='seconds')}; ask for a shorter time, or for one model"
             )
-        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
-            for key, raw in zip(found, pool.map(self._read, found), strict=True):
-                if raw:
-                    yield RequestChunk.unseal(raw, source=key)
+        for key, raw in self._chunks.read(found):
+            yield RequestChunk.unseal(raw, source=key)
 
     def after(
         self, model: str, version: int, *, since: datetime, read: Mapping[str, datetime]
@@ -90,65 +88,35 @@ class Requests:
         """The chunks of a version after `since`, newest first, with their times; of a replica in `read` after that."""
         keys = [
             key
-            for key in self._chunks(model, version, since=since)
+            for key in self._chunks.keys(model, version, since=since)
             if time_of(key) > max(since, read.get(replica_of(key), since))
         ]
-        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
-            for key, raw in zip(keys, pool.map(self._read, keys), strict=True):
-                if raw:
-                    yield time_of(key), RequestChunk.unseal(raw, source=key)
+        for key, raw in self._chunks.read(keys):
+            yield time_of(key), RequestChunk.unseal(raw, source=key)
 
     def older_than(self, moment: datetime) -> Iterator[str]:
         """Keys of the chunks of all versions whose requests were answered before `moment`."""
-        for model, version in self._versions():
-            yield from self._chunks(model, version, before=moment)
+        return self._chunks.older_than(moment)
 
     def _keys_since(self, moment: datetime, only: str | None) -> Iterator[str]:
-        for model, version in self._versions():
+        for model, version in self._chunks.versions():
             if only in (None, model):
-                yield from self._chunks(model, version, since=moment)
-
-    def _versions(self) -> Iterator[tuple[str, int]]:
-        for model in self._store.children(REQUESTS):
-            for version in self._store.children(f"{REQUESTS}{model}/"):
-                yield model, int(version)
+                yield from self._chunks.keys(model, version, since=moment)
 
     def _search(self, keys: Iterable[str], model: str, version: int, request_id: str) -> RequestRecord | None:
         wanted = request_id.encode()
         pending = iter(keys)
-        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
-            while batch := list(islice(pending, 4 * _READ_AT_ONCE)):
-                for key, raw in zip(batch, pool.map(self._read, batch), strict=True):
-                    # Most chunks are other requests': only one that holds the id is worth parsing.
-                    if wanted not in raw:
-                        continue
-                    chunk = RequestChunk.unseal(raw, source=key)
-                    if (chunk.model, chunk.version) != (model, version):
-                        raise IntegrityError(f"{key} holds requests of {chunk.model}@{chunk.version}")
-                    if request_id in chunk.request_ids:
-                        return record_of(chunk, request_id)
+        while batch := list(islice(pending, _READ_IN_A_ROW)):
+            for key, raw in self._chunks.read(batch):
+                # Most chunks are other requests': only one that holds the id is worth parsing.
+                if wanted not in raw:
+                    continue
+                chunk = RequestChunk.unseal(raw, source=key)
+                if (chunk.model, chunk.version) != (model, version):
+                    raise IntegrityError(f"{key} holds requests of {chunk.model}@{chunk.version}")
+                if request_id in chunk.request_ids:
+                    return record_of(chunk, request_id)
         return None
-
-    def _read(self, key: str) -> bytes:
-        try:
-            return self._store.read(key)
-        except NotFound:
-            return b""  # Its time was over between listing and reading.
-
-    def _chunks(
-        self, model: str, version: int, *, before: datetime | None = None, since: datetime | None = None
-    ) -> Iterator[str]:
-        """Keys of chunks, newest first."""
-        after = None if before is None else requests_key(model, version, before, "0")
-        while True:
-            page = self._store.list(requests_folder(model, version), after=after, limit=_PAGE)
-            for key in page:
-                if since is not None and time_of(key) < since:
-                    return
-                yield key
-            if len(page) < _PAGE:
-                return
-            after = page[-1]
 
     def _unknown(self, model: str, version: int, request_id: str, *, more: str | None) -> NotFound:
         sentence = f"no request {request_id!r} is recorded of {model}@{version}"

@@ -7,6 +7,7 @@ from fastapi import APIRouter, FastAPI
 from raymaas import __version__
 from raymaas.serve.api.border import add_border
 from raymaas.serve.api.description import DescribedApp
+from raymaas.serve.api.drift import drift_router
 from raymaas.serve.api.edges import edges_router
 from raymaas.serve.api.gate import Gate
 from raymaas.serve.api.keys import keys_router
@@ -51,6 +52,7 @@ def build_app(parts: ControlParts) -> FastAPI:
     api.include_router(policies_router(parts))
     api.include_router(rollouts_router(parts))
     api.include_router(lineage_router(parts))
+    api.include_router(drift_router(parts))
     api.include_router(runs_router(parts))
     api.include_router(keys_router(parts))
     app.include_router(api)

@@ -23,11 +23,13 @@ from raymaas.priority import give_way
 from raymaas.registry.cache import BlobCache
 from raymaas.registry.versions import Versions
 from raymaas.serve.announcing import Announcement, announce, announced_of, withdraw
-from raymaas.serve.app import InferenceApp, Recorder, Served, all_of
+from raymaas.serve.app import Compute, InferenceApp, Recorder, Served, all_of
 from raymaas.serve.asgi import AsgiApp
 from raymaas.serve.autoscaling import BUSY, Busy, ByLoad
 from raymaas.serve.batching import keeps_rows_apart
 from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
+from raymaas.serve.drift_gauge import drift_gauge
+from raymaas.serve.drift_log import Bins, DriftLog
 from raymaas.serve.fast_lane import FastLane
 from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.serve.oip.statistics import Statistics
@@ -69,12 +71,19 @@ class Replica:
     _announcement: Announcement | None = None
     _metrics: RayMetrics | None = None
     _shadowing: Shadowing | None = None
+    _drift_log: DriftLog | None = None
 
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
         versions = Versions(store, cache=spec.cache)
         manifest = versions.manifest(spec.target.model, spec.target.version)
-        self._runtime, self._queue = _loaded(manifest, partial(versions.read_file, manifest), spec.scaling)
+        read = partial(versions.read_file, manifest)
+        self._runtime, self._queue = _loaded(manifest, read, spec.scaling)
+        self._compute: Compute = self._queue
+        self._drift_log = _drift_log(spec, store, manifest, read)
+        if self._drift_log:
+            self._drift_log.start()
+            self._compute = self._drift_log.watched(self._queue)
         self._busy = Busy(time.monotonic())
         self._shadowing = Shadowing(
             spec.target,
@@ -108,7 +117,7 @@ class Replica:
         )
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._lane = FastLane(
-            app(compute=self._queue).answer,
+            app(compute=self._compute).answer,
             host=host,
             prefix=spec.target.route_prefix,
             max_body_bytes=MAX_BODY_BYTES,
@@ -131,6 +140,8 @@ class Replica:
             self._metrics.close()
         if self._request_log:
             self._request_log.close()
+        if self._drift_log:
+            self._drift_log.close()
 
     def __serve_build_asgi_app__(self) -> AsgiApp:
         return self._slow_app
@@ -161,7 +172,7 @@ class Replica:
     ) -> dict[str, np.ndarray]:
         """The queue, for requests that came in through Ray Serve, which has an event loop of its own."""
         assert self._lane
-        asked = self._queue(method, inputs, timeout_s=timeout_s)
+        asked = self._compute(method, inputs, timeout_s=timeout_s)
         outputs: dict[str, np.ndarray] = await self._lane.run(asked)
         return outputs
 
@@ -211,6 +222,16 @@ def _request_log(
     replica = serve.get_replica_context().replica_id.unique_id
     least_status = 400 if spec.scaling.request_log == "errors" else 0
     return RequestLog(store, spec.target, replica=replica, least_status=least_status, compared=compared)
+
+
+def _drift_log(
+    spec: ReplicaSpec, store: Store, manifest: ModelVersion, read: Callable[[str], bytes]
+) -> DriftLog | None:
+    bins = None if spec.scaling.request_log == "off" else Bins.of_version(manifest, read)
+    replica = serve.get_replica_context().replica_id.unique_id
+    if bins is None:
+        return None
+    return DriftLog(store, spec.target, replica=replica, bins=bins, tell=drift_gauge(spec.target))
 
 
 def _reserved(scaling: Scaling) -> dict[str, Any]:

@@ -20,5 +20,8 @@ class Retention(Spec):
         90, ge=1, le=36500, description="Days that a run's log is kept after its end."
     )
     keep_requests_days: int = Field(
-        30, ge=1, le=36500, description="Days that it is kept which requests a version answered, and how."
+        30,
+        ge=1,
+        le=36500,
+        description="Days that it is kept which requests a version answered, how, and the counts for drift.",
     )

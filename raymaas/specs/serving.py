@@ -59,7 +59,7 @@ class Scaling(Spec):
     request_log: Literal["all", "errors", "off"] = Field(
         "all",
         description="Which requests are recorded: id, time, status, rows and key, 55 bytes each in the store. Usage is "
-        "summed over them.",
+        "summed over them. With off, nothing is counted for drift either.",
     )
 
     @model_validator(mode="after")

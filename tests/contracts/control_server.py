@@ -27,6 +27,7 @@ from raymaas.bundle.signature import check_inputs
 from raymaas.data.cards import find_card
 from raymaas.errors import InvalidInput, NotFound, RaymaasError
 from raymaas.registry import moves
+from raymaas.registry.drifts import Drifts
 from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
@@ -162,6 +163,7 @@ class World:
             reports=self.reports,
             keys=self.keys,
             usages=Usages(self.store, self.keys),
+            drifts=Drifts(self.store),
             submitter=self,
             deployments=self,
             cluster=self,

@@ -297,6 +297,7 @@ def test_the_description_names_every_path_and_the_shape_of_errors(http: httpx.Cl
         "/models/{model}/versions/{slot}",
         "/models/{model}/versions/{slot}/lineage",
         "/models/{model}/versions/{slot}/card",
+        "/models/{model}/versions/{slot}/drift",
         "/models/{model}/versions/{slot}/comparison",
         "/models/{model}/history",
         "/models/{model}/state",

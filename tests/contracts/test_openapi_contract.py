@@ -194,7 +194,9 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
     for label in control_plane.operations():
         if label.startswith("GET "):
             asked.add(label)
-            assert control_plane.ask(label, KNOWN, params={"other": "digits@2"}).ok, label
+            answer = control_plane.ask(label, KNOWN, params={"other": "digits@2"})
+            # Nothing was measured of these versions when they were made, so there is nothing to have drifted from.
+            assert answer.ok or (label.endswith("/drift") and answer.status_code == 404), label
     ends: list[tuple[str, dict[str, str]]] = [
         (f"DELETE {model}/policies/{{alias}}", {}),
         (f"DELETE {model}/deployments/{{slot}}", {"slot": "2"}),

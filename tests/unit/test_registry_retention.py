@@ -212,8 +212,8 @@ def test_the_command_shows_first_and_then_deletes(
     status, out, _ = gc(capsys, *where, "--dry-run")
     assert status == 0
     assert (
-        "would delete files: 1 (15 bytes); checkpoints of runs: 1; logs of runs: 0; parts of the request log: 0"
-        in out
+        "would delete files: 1 (15 bytes); checkpoints of runs: 1; logs of runs: 0; parts of the request log: 0;"
+        " counts for drift: 0" in out
     )
     assert "1 of trials" in out
     assert "1 runs that ended less than 90 days ago" in out

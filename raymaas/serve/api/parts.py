@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from raymaas.registry.drifts import Drifts
 from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
@@ -78,6 +79,7 @@ class ControlParts:
     reports: Reports
     keys: Keys
     usages: Usages
+    drifts: Drifts
     submitter: JobSubmitter
     deployments: DeploymentView
     cluster: ClusterView

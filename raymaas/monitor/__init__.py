@@ -1,0 +1,1 @@
+"""Watching versions that are served."""
