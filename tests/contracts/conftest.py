@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from both_clients import Awaited, Connect
 from control_server import Switch, Type, World, serving
 from edge_rig import (
     Backend,
@@ -18,6 +20,7 @@ from edge_rig import (
 )
 
 from raymaas.cli.main import main
+from raymaas.client import AsyncClient, Client
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,32 @@ def world(server: tuple[str, Switch]) -> World:
     world = World()
     server[1].app = world.app()
     return world
+
+
+@pytest.fixture(params=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Makes clients of one kind, all closed at the end."""
+    clients: list[Any] = []
+    with asyncio.Runner() as runner:
+
+        def make(url: str, **options: Any) -> Any:
+            client = (
+                Client(url, **options)
+                if request.param == "sync"
+                else Awaited(AsyncClient(url, **options), runner.get_loop())
+            )
+            clients.append(client)
+            return client
+
+        yield make
+        for client in clients:
+            client.close()
+
+
+@pytest.fixture
+def client(world: World, connect: Connect, server: tuple[str, Switch]) -> Any:
+    """Of either kind, before that world."""
+    return connect(server[0])
 
 
 @pytest.fixture
