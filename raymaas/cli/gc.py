@@ -21,6 +21,7 @@ _SAYS = {
     "logs": "logs, by run",
     "requests": "request log, by part",
     "drift": "counts for drift, by part",
+    "samples": "samples and feedback, by part",
 }
 
 
@@ -41,7 +42,8 @@ def gc(
     once older than the grace period. And of runs that ended some days ago: Ray's
     checkpoints, a sweep's trial files, the log (settings keep_checkpoints_days,
     keep_trial_files_days, keep_logs_days). And which requests were answered longer
-    ago than keep_requests_days, and the counts for drift made of them.
+    ago than keep_requests_days, and the counts for drift made of them. And samples
+    and feedback, after the days that `raymaas sampling` gave them.
 
     Never deleted: versions and their files, data sets, and all history: manifests,
     states, policies, run specs, statuses, metrics, trials.
@@ -78,6 +80,7 @@ def gc(
         "logs": plan.logs,
         "requests": plan.requests,
         "drift": plan.drift,
+        "samples": plan.samples,
     }
     if as_json:
         counts = {what: {"delete": len(part.delete), "keep": dict(part.kept)} for what, part in parts.items()}

@@ -33,17 +33,8 @@ class Chunks:
         self, model: str, version: int, *, before: datetime | None = None, since: datetime | None = None
     ) -> Iterator[str]:
         """Of one version, newest first."""
-        folder = f"{self._root}{model}/{version}/"
         after = None if before is None else self._key_at(model, version, before, "0")
-        while True:
-            page = self._store.list(folder, after=after, limit=_PAGE)
-            for key in page:
-                if since is not None and time_of(key) < since:
-                    return
-                yield key
-            if len(page) < _PAGE:
-                return
-            after = page[-1]
+        return keys_between(self._store, f"{self._root}{model}/{version}/", after=after, since=since)
 
     def older_than(self, moment: datetime) -> Iterator[str]:
         """Keys of the chunks of all versions that are from before `moment`."""
@@ -52,14 +43,35 @@ class Chunks:
 
     def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """What lies at each of `keys` that is there still, several being read at a time."""
-        with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
-            listed = list(keys)
-            for key, raw in zip(listed, pool.map(self._raw, listed), strict=True):
-                if raw:
-                    yield key, raw
+        return read_those_left(self._store, keys)
 
-    def _raw(self, key: str) -> bytes:
+
+def keys_between(
+    store: Store, folder: str, *, after: str | None, since: datetime | None = None
+) -> Iterator[str]:
+    """The keys of a folder's chunks, newest first: those behind `after`, and until one is older than `since`."""
+    while True:
+        page = store.list(folder, after=after, limit=_PAGE)
+        for key in page:
+            if since is not None and time_of(key) < since:
+                return
+            yield key
+        if len(page) < _PAGE:
+            return
+        after = page[-1]
+
+
+def read_those_left(store: Store, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """What lies at each of `keys` that is there still, several being read at a time."""
+
+    def raw_of(key: str) -> bytes:
         try:
-            return self._store.read(key)
+            return store.read(key)
         except NotFound:
             return b""  # Its time was over between listing and reading.
+
+    with ThreadPoolExecutor(max_workers=_READ_AT_ONCE) as pool:
+        listed = list(keys)
+        for key, raw in zip(listed, pool.map(raw_of, listed), strict=True):
+            if raw:
+                yield key, raw

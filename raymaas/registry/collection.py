@@ -49,12 +49,14 @@ class Plan:
     logs: Part
     requests: Part
     drift: Part
+    samples: Part
 
     def __str__(self) -> str:
         return (
             f"files: {len(self.files.delete)} ({self.files_bytes} bytes); checkpoints of runs:"
             f" {len(self.checkpoints.delete)}; logs of runs: {len(self.logs.delete)};"
-            f" parts of the request log: {len(self.requests.delete)}; counts for drift: {len(self.drift.delete)}"
+            f" parts of the request log: {len(self.requests.delete)}; counts for drift: {len(self.drift.delete)};"
+            f" samples and feedback: {len(self.samples.delete)}"
         )
 
 

@@ -21,12 +21,15 @@ from raymaas.errors import IntegrityError, NotFound
 from raymaas.registry.blobs import GRACE
 from raymaas.registry.collection import Part, Plan, candidates, expired_runs, unnamed
 from raymaas.registry.drifts import Drifts
+from raymaas.registry.feedback import FeedbackLog
 from raymaas.registry.layout import BLOBS, log_folder
 from raymaas.registry.leases import Lease, Leases
 from raymaas.registry.leftovers import delete_ray_folders, ray_folders
 from raymaas.registry.marks import marks
 from raymaas.registry.requests import Requests
 from raymaas.registry.runs import Runs
+from raymaas.registry.samples import Samples
+from raymaas.registry.sampling import SamplingRules
 from raymaas.specs.retention import Retention
 from raymaas.specs.runs import Run
 from raymaas.store import Store
@@ -73,6 +76,7 @@ class Collector:
             logs=_only(logs, lambda run_id: self._store.first(log_folder(run_id)) is not None),
             requests=Part(tuple(Requests(self._store).older_than(answered_before)), {}),
             drift=Part(tuple(Drifts(self._store).older_than(answered_before)), {}),
+            samples=Part(tuple(self._sampled_too_long_ago(now)), {}),
         )
 
     def collect(self, *, on_deleted: OnDeleted = lambda what, gone, of: None) -> Plan:
@@ -94,6 +98,7 @@ class Collector:
                 on_deleted("logs", gone, len(plan.logs.delete))
             self._delete("requests", plan.requests.delete, lease, on_deleted)
             self._delete("drift", plan.drift.delete, lease, on_deleted)
+            self._delete("samples", plan.samples.delete, lease, on_deleted)
         return plan
 
     def collect_if_due(self, every: timedelta) -> Plan | None:
@@ -108,6 +113,13 @@ class Collector:
         for batch in self._each(self._store.delete, keys, lease.keep):
             gone += len(batch)
             on_deleted(what, gone, len(keys))
+
+    def _sampled_too_long_ago(self, now: datetime) -> Iterator[str]:
+        """Samples and feedback beyond the days of their model's newest sampling rule, also where it was removed."""
+        for revision in SamplingRules(self._store).ever():
+            before = now - timedelta(days=revision.keep_days)
+            yield from Samples(self._store).older_than(before, model=revision.model)
+            yield from FeedbackLog(self._store).older_than(before, model=revision.model)
 
     def _marks(self, trials_of: set[str], now: datetime, alive: Callable[[], None]) -> dict[str, str]:
         try:

@@ -28,6 +28,9 @@
     lineage/data/<8 digits>/<fingerprint>/<model>/<counter>-<run>  versions made from a data set
     requests/<model>/<version>/<time>-<replica>.json  what a version answered, newest first
     drift/<model>/<version>/<time>-<replica>.json   how what it was asked looked, in counts, newest first
+    models/<model>/sampling/<counter>.json          what is kept of its requests, one log
+    samples/<model>/<version>/<time>-<replica>.parquet  what some requests asked and were answered, newest first
+    feedback/<model>/<time>-<writer>.parquet        what turned out to be true of them, newest first
     keys/<counter>.json                             the ring of API keys, one log
 
 Counters (see `registry.log`) and times are inverted, so the first key of a folder is its newest. Both have a '/'
@@ -54,6 +57,8 @@ _DAY_DIGITS = 6  # Of those, the leading ones: they change every 28 hours.
 BLOBS = "blobs/sha256/"
 REQUESTS = "requests/"
 DRIFT = "drift/"
+SAMPLES = "samples/"
+FEEDBACK = "feedback/"
 KEYS = "keys/"
 _FINGERPRINT_HEAD = 8  # So many characters of one find it.
 _FINGERPRINT = re.compile(r"[0-9a-z][0-9a-z._-]{0,127}")
@@ -180,6 +185,30 @@ def drift_key(model: str, version: int, until: datetime, replica: str) -> str:
     """As `requests_key`, split every 28 hours: there is one a minute."""
     time = inverted_time(until)
     return f"{DRIFT}{_name(model)}/{version}/{time[:_DAY_DIGITS]}/{time}-{_name(replica)}.json"
+
+
+def sampling_folder(model: str) -> str:
+    return f"{_model_folder(model)}sampling/"
+
+
+def sampling_key(model: str, revision: int) -> str:
+    return f"{sampling_folder(model)}{sequence_key(revision)}.json"
+
+
+def samples_key(model: str, version: int, until: datetime, replica: str) -> str:
+    """As `drift_key`."""
+    time = inverted_time(until)
+    return f"{SAMPLES}{_name(model)}/{version}/{time[:_DAY_DIGITS]}/{time}-{_name(replica)}.parquet"
+
+
+def feedback_folder(model: str) -> str:
+    return f"{FEEDBACK}{_name(model)}/"
+
+
+def feedback_key(model: str, at: datetime, writer: str) -> str:
+    """As `requests_key`: there may be many a second."""
+    time = inverted_time(at)
+    return f"{feedback_folder(model)}{time[:6]}/{time[6:8]}/{time}-{_name(writer)}.parquet"
 
 
 def ring_key(revision: int) -> str:

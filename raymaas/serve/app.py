@@ -12,9 +12,9 @@ import hmac
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -81,6 +81,13 @@ class Copy:
     outputs: Mapping[str, np.ndarray]
 
 
+class Keeper(Protocol):
+    """Keeps some of the answers to infer requests. Both are called between two others, so they must not wait."""
+
+    def wants(self, request_id: str) -> bool: ...
+    def hear(self, request_id: str, inputs: Arrays, outputs: Arrays) -> None: ...
+
+
 class Compute(Protocol):
     """Runs the model: arrays in, arrays out. Cancelling it drops what has not begun.
 
@@ -126,7 +133,8 @@ class InferenceApp:
     `secret_sha256` is the hex digest of the edge's secret: knowing it does not let anybody in. Every request but the
     two health checks must carry the secret in `x-raymaas-edge`, or is answered 401. Applications of one replica may
     share their `statistics` and their `cache`, without which nothing is cached. `shadow` gets copies of the requests
-    that the edge marked, once they are answered; those answered from the cache are not among them.
+    that the edge marked, and `keeper` hears the answers it wants, once they are given; those from the cache are not
+    among them.
     """
 
     def __init__(
@@ -139,8 +147,10 @@ class InferenceApp:
         statistics: Statistics | None = None,
         cache: ResultCache[Answer] | None = None,
         shadow: Callable[[Copy], None] | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self._shadow = shadow
+        self._keeper = keeper
         self._served = served
         self._compute = compute
         self._secret_sha256 = secret_sha256
@@ -158,9 +168,9 @@ class InferenceApp:
         head: Head = JSON,
         *,
         timeout_s: float | None = None,
-        copying: Callable[[Arrays, Arrays], None] | None = None,
+        afterwards: Sequence[Callable[[Arrays, Arrays], None]] = (),
     ) -> Answer:
-        """Decode, check against the method's signature, run, encode. `copying` gets inputs and outputs afterwards."""
+        """Decode, check against the method's signature, run, encode. `afterwards` get inputs and outputs."""
         served = self._served
         signature = served.signature_of(method)
         began = time.perf_counter()
@@ -181,27 +191,38 @@ class InferenceApp:
             computing_s=computed - read,
             writing_s=time.perf_counter() - computed,
         )
-        if copying is not None:
+        for act in afterwards:
             # Its turn comes when this coroutine has next to wait: by then the answer is written.
-            asyncio.get_running_loop().call_soon(copying, inputs, outputs)
+            asyncio.get_running_loop().call_soon(act, inputs, outputs)
         return Answer(200, answer.body, answer.headers, rows)
 
     async def _predicted(self, asked: Asked, method: str) -> Answer:
         """The answer to a request: from the cache, or predicted."""
         body, headers = _body(asked), asked.headers
         head, timeout_s = _head(headers), timeout_of_header(headers.get(TIMEOUT_HEADER))
-        copying = self._copying(headers) if SHADOW_HEADER in headers and method == INFER else None
+        afterwards = self._afterwards(headers) if method == INFER else ()
         if self._cache is None:
-            return await self.predict(body, method, head, timeout_s=timeout_s, copying=copying)
+            return await self.predict(body, method, head, timeout_s=timeout_s, afterwards=afterwards)
         began = time.perf_counter()
         key = key_of(f"{self._served.model}@{self._served.version}", method, body, head)
         kept = self._cache.get(key)
         if kept is not None:
             self._statistics.repeated(time.perf_counter() - began)
             return kept
-        answer = await self.predict(body, method, head, timeout_s=timeout_s, copying=copying)
+        answer = await self.predict(body, method, head, timeout_s=timeout_s, afterwards=afterwards)
         self._cache.put(key, answer)
         return answer
+
+    def _afterwards(self, headers: Mapping[bytes, bytes]) -> Sequence[Callable[[Arrays, Arrays], None]]:
+        """What is to be done with an answer once it is given."""
+        acts = []
+        if SHADOW_HEADER in headers and (copying := self._copying(headers)):
+            acts.append(copying)
+        if self._keeper is not None and COPY_HEADER not in headers:
+            request_id = headers.get(REQUEST_ID_HEADER, b"").decode("latin-1")
+            if self._keeper.wants(request_id):
+                acts.append(partial(self._keeper.hear, request_id))
+        return acts
 
     def _copying(self, headers: Mapping[bytes, bytes]) -> Callable[[Arrays, Arrays], None] | None:
         """Makes a copy of an answered request, of what came in and went out, for the version that the edge named."""

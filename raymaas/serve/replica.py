@@ -37,6 +37,7 @@ from raymaas.serve.plan import Target
 from raymaas.serve.ray_metrics import RayMetrics
 from raymaas.serve.request_log import RequestLog
 from raymaas.serve.result_cache import ResultCache
+from raymaas.serve.sample_log import SampleLog
 from raymaas.serve.shadowing import Shadowing, SinceLast
 from raymaas.specs.requests import Compared
 from raymaas.specs.serving import Scaling
@@ -72,6 +73,7 @@ class Replica:
     _metrics: RayMetrics | None = None
     _shadowing: Shadowing | None = None
     _drift_log: DriftLog | None = None
+    _sample_log: SampleLog | None = None
 
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
@@ -99,6 +101,9 @@ class Replica:
         if self._request_log:
             self._request_log.start()
             recorders.append(self._request_log)
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._sample_log = SampleLog(store, spec.target, replica=replica)
+        self._sample_log.start()
         served = Served(
             model=manifest.model,
             version=str(manifest.version),
@@ -114,6 +119,7 @@ class Replica:
             statistics=Statistics(self._queue.figures),
             cache=ResultCache(spec.scaling.result_cache_mb << 20) if spec.scaling.result_cache_mb else None,
             shadow=self._shadowing,
+            keeper=self._sample_log,
         )
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._lane = FastLane(
@@ -123,7 +129,6 @@ class Replica:
             max_body_bytes=MAX_BODY_BYTES,
         )
         self._slow_app = AsgiApp(app(compute=self._compute_on_the_lane).answer, max_body_bytes=MAX_BODY_BYTES)
-        replica = serve.get_replica_context().replica_id.unique_id
         self._announcement = Announcement(spec.target.app_name, replica, self._lane.address)
         _spare_pauses()
         announce(self._announcement)
@@ -142,6 +147,8 @@ class Replica:
             self._request_log.close()
         if self._drift_log:
             self._drift_log.close()
+        if self._sample_log:
+            self._sample_log.close()
 
     def __serve_build_asgi_app__(self) -> AsgiApp:
         return self._slow_app

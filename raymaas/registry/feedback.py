@@ -1,0 +1,74 @@
+"""The feedback log: what turned out to be true of a model's answers, one chunk for each write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymaas.errors import InvalidInput
+from raymaas.registry.chunks import keys_between, read_those_left
+from raymaas.registry.layout import feedback_folder, feedback_key
+from raymaas.registry.once import new_write_id, write_bytes
+from raymaas.registry.tables import from_parquet, joined, to_parquet
+from raymaas.specs.feedback import Feedback
+from raymaas.store import Store
+
+_CHUNKS_PER_TABLE = 200_000
+
+FEEDBACK_COLUMNS = pa.schema(
+    [
+        ("request_id", pa.string()),
+        ("row", pa.int32()),
+        ("label", pa.string()),
+        ("reward", pa.float64()),
+        ("at", pa.timestamp("us", "UTC")),
+    ]
+)
+
+
+class FeedbackLog:
+    """The feedback in a store, on answers of all models."""
+
+    def __init__(self, store: Store, *, chunks_per_table: int = _CHUNKS_PER_TABLE) -> None:
+        self._store = store
+        self._chunks_per_table = chunks_per_table
+
+    def append(self, model: str, items: Sequence[Feedback]) -> None:
+        """Keep `items`, in this order. Raises Unavailable or OutcomeUnknown as the store does; then append again."""
+        at = self._store.now()
+        rows = [{"at": at} | item.model_dump() for item in items]
+        key = feedback_key(model, at, new_write_id())
+        write_bytes(self._store, key, to_parquet(pa.Table.from_pylist(rows, schema=FEEDBACK_COLUMNS)))
+
+    def table(self, model: str, *, since: datetime) -> pa.Table:
+        """What was said after `since`, in FEEDBACK_COLUMNS: of each row of a request the last, its label and its reward
+        each as they were last said.
+
+        Raises InvalidInput when there is too much to read at once, before any is read.
+        """
+        newest_first = keys_between(self._store, feedback_folder(model), after=None, since=since)
+        keys = list(islice(newest_first, self._chunks_per_table + 1))
+        if len(keys) > self._chunks_per_table:
+            raise InvalidInput(
+                f"more than {self._chunks_per_table} pieces of feedback on {model} are younger than"
+                f" {since.isoformat(timespec='seconds')}; ask for a shorter time"
+            )
+        said = read_those_left(self._store, reversed(keys))
+        oldest_first = joined([from_parquet(raw, source=key) for key, raw in said], FEEDBACK_COLUMNS)
+        return _last_said(oldest_first)
+
+    def older_than(self, moment: datetime, *, model: str) -> Iterator[str]:
+        """Keys of the chunks from before `moment`."""
+        return keys_between(self._store, feedback_folder(model), after=feedback_key(model, moment, "0"))
+
+
+def _last_said(oldest_first: pa.Table) -> pa.Table:
+    ordered = oldest_first.group_by(["request_id", "row"], use_threads=False)
+    skipping = pc.ScalarAggregateOptions(skip_nulls=True, min_count=1)
+    last = ordered.aggregate([("label", "last", skipping), ("reward", "last", skipping), ("at", "last")])
+    named = last.rename_columns([name.removesuffix("_last") for name in last.column_names])
+    return named.select(FEEDBACK_COLUMNS.names).cast(FEEDBACK_COLUMNS)
