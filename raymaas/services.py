@@ -65,18 +65,22 @@ def control(run_dir: Path) -> None:
     from raymaas.cluster.submission import RayJobs
     from raymaas.data.cards import find_card
     from raymaas.registry.drifts import Drifts
+    from raymaas.registry.feedback import FeedbackLog
     from raymaas.registry.lineage import Lineages
     from raymaas.registry.provenance import source_sha256
     from raymaas.registry.reports import Reports
     from raymaas.registry.requests import Requests
     from raymaas.registry.resumption import Resumption
     from raymaas.registry.rollouts import Rollouts
+    from raymaas.registry.samples import Samples
+    from raymaas.registry.sampling import SamplingRules
     from raymaas.registry.usage import Usages
     from raymaas.serve.api.parts import utc_now
     from raymaas.serve.control_api import ControlParts, build_app
     from raymaas.serve.controller import Controller
     from raymaas.serve.demand import DemandBook
     from raymaas.serve.demand_board import publish_demand
+    from raymaas.serve.feedback_log import FeedbackWriter
     from raymaas.serve.ray_serve import RayServe
     from raymaas.serve.rollouts.conducting import Conductor
     from raymaas.serve.rollouts.measuring import Measuring
@@ -104,7 +108,8 @@ def control(run_dir: Path) -> None:
     controller = Controller(registry.states, backend, release=release, ring=registry.keys.ring)
     jobs = RayJobs(partial(JobSubmissionClient, plan.dashboard_url), registry.runs, now=registry.store.now)
     demand = DemandBook(publish_demand, now=utc_now)
-    measuring = Measuring(Requests(registry.store), demand.heard)
+    requests, sampling = Requests(registry.store), SamplingRules(registry.store)
+    measuring = Measuring(requests, demand.heard)
     conductor = Conductor(Rollouts(registry.store), registry.states, measuring)
     app = build_app(
         ControlParts(
@@ -123,6 +128,10 @@ def control(run_dir: Path) -> None:
             cluster=PlanView(plan),
             edge_tables=controller,
             hear_demand=demand.hear,
+            requests=requests,
+            sampling=sampling,
+            samples=Samples(registry.store),
+            feedback=FeedbackWriter(FeedbackLog(registry.store), sampling),
             rollouts=conductor.rollouts,
             conductor=conductor,
             edge_secret=secret,

@@ -17,6 +17,7 @@ from raymaas.cli import (
     edge,
     evaluate,
     exchange,
+    feedback,
     gc,
     init,
     keys,
@@ -28,6 +29,7 @@ from raymaas.cli import (
     run_comparison,
     run_files,
     runs,
+    sampling,
     schema,
     sweep,
     train,
@@ -57,6 +59,8 @@ app.add_typer(predict.app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app)
 app.add_typer(drift.app)
+app.add_typer(sampling.app, name="sampling")
+app.add_typer(feedback.app)
 app.add_typer(schema.app)
 app.add_typer(init.app)
 app.add_typer(gc.app)

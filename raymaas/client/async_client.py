@@ -13,6 +13,7 @@ import numpy as np
 
 from raymaas.client import calls, comparing, evaluating, waiting
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
+from raymaas.client.feedback import AsyncFeedbackOnAnswers, AsyncSampling
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.client.jobfile import JobSource
 from raymaas.client.keys import AsyncKeys
@@ -60,6 +61,8 @@ class AsyncClient:
         self.runs = AsyncRuns(self._link)
         self.keys = AsyncKeys(self._link)
         self.rollouts = AsyncRollouts(self._link)
+        self.feedback = AsyncFeedbackOnAnswers(self._link)
+        self.sampling = AsyncSampling(self._link)
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -37,20 +38,24 @@ from raymaas.specs.api import (
     RunFiles,
     RunList,
     RunMetrics,
+    SamplingRequest,
     SubmitRequest,
     TrafficRequest,
     VersionList,
 )
 from raymaas.specs.base import Spec, canonical_json
 from raymaas.specs.drift import DriftReport
+from raymaas.specs.feedback import Feedback, FeedbackBatch, FeedbackKept, FeedbackRequest
 from raymaas.specs.keys import Grant, KeyFacts, without_secret
 from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
 from raymaas.specs.names import Reference, check_name
+from raymaas.specs.outcomes import OutcomeComparison, OutcomeMetric
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.reports import EvaluationReport, RecordedComparison
 from raymaas.specs.rollouts import RolloutPlan, RolloutState
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec
+from raymaas.specs.sampling import SamplingRevision, SamplingRule
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
 from raymaas.specs.usage import Usage
@@ -325,6 +330,44 @@ def usage(*, since: datetime | None, model: str | None, key: str | None) -> Call
         "key": without_secret(key) if key else None,
     }
     return _get(f"{API}/usage", Usage, {name: value for name, value in query.items() if value is not None})
+
+
+def feedback(item: FeedbackRequest) -> Call[FeedbackKept]:
+    return _repeatable(_write("POST", f"{API}/feedback", FeedbackKept, item))
+
+
+def feedback_on_many(name: str, items: Sequence[Feedback]) -> Call[FeedbackKept]:
+    body = FeedbackBatch.parse({"items": tuple(items)}, source="feedback")
+    return _repeatable(_write("POST", f"{_model_path(name)}/feedback", FeedbackKept, body))
+
+
+def outcomes(
+    name: str, first: int | str, second: int | str, *, metric: OutcomeMetric, since: datetime | None
+) -> Call[OutcomeComparison]:
+    query = {"first": str(first), "second": str(second), "metric": metric}
+    if since is not None:
+        query["since"] = since.astimezone(UTC).isoformat()
+    return _get(f"{_model_path(name)}/outcomes", OutcomeComparison, query)
+
+
+def sampling(name: str) -> Call[SamplingRevision]:
+    return _get(f"{_model_path(name)}/sampling", SamplingRevision)
+
+
+def sampling_set(name: str, rule: SamplingRule, *, why: str) -> Call[SamplingRevision]:
+    return _write(
+        "PUT", f"{_model_path(name)}/sampling", SamplingRevision, SamplingRequest(rule=rule, why=why)
+    )
+
+
+def sampling_remove(name: str, *, why: str) -> Call[SamplingRevision]:
+    request = Request("DELETE", f"{_model_path(name)}/sampling", {"why": why} if why else {})
+    return Call(request, _reader(SamplingRevision))
+
+
+def _repeatable(call: Call[A]) -> Call[A]:
+    """`call`, which may be sent again when a connection breaks: said twice it counts once."""
+    return Call(replace(call.request, repeatable=True), call.read)
 
 
 def _get(path: str, cls: type[SpecT], query: Mapping[str, str] | None = None) -> Call[SpecT]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from raymaas.client import calls, comparing, evaluating, waiting
 from raymaas.client.connection import DEFAULT_TIMEOUT_S
+from raymaas.client.feedback import FeedbackOnAnswers, Sampling
 from raymaas.client.flow import LogText, RunEvent
 from raymaas.client.jobfile import JobSource
 from raymaas.client.keys import Keys
@@ -60,6 +61,8 @@ class Client:
         self.runs = Runs(self._link)
         self.keys = Keys(self._link)
         self.rollouts = Rollouts(self._link)
+        self.feedback = FeedbackOnAnswers(self._link)
+        self.sampling = Sampling(self._link)
 
     @property
     def url(self) -> str:

@@ -54,16 +54,16 @@ def mean(values_N: np.ndarray, *, confidence: float, least: float = -math.inf) -
 def student_quantile(probability: float, degrees: int) -> float:
     """The quantile of Student's t with `degrees` >= 1 degrees of freedom, for a probability of 0.5 to below 1."""
     low, high = 0.0, 1.0
-    while _student_cdf(high, degrees) < probability:
+    while student_cdf(high, degrees) < probability:
         low, high = high, 2 * high
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _student_cdf(middle, degrees) < probability else (low, middle)
+        low, high = (middle, high) if student_cdf(middle, degrees) < probability else (low, middle)
     return (low + high) / 2
 
 
-def _student_cdf(t: float, degrees: int) -> float:
-    """For t >= 0; the finite sums of Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4."""
+def student_cdf(t: float, degrees: int) -> float:
+    """The chance to stay below `t` >= 0, by the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
     angle = math.atan(t / math.sqrt(degrees))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = degrees % 2

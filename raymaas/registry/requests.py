@@ -68,6 +68,25 @@ class Requests:
             raise self._unknown(model, version, request_id, more=next(newest_first, None))
         return found
 
+    def model_of(self, request_id: str) -> str:
+        """The model that answered the request of that id, of whichever version.
+
+        Raises InvalidInput for an id that does not begin with its time, and NotFound when it is not recorded (yet).
+        """
+        told = time_in(request_id) if REQUEST_ID.fullmatch(request_id) else None
+        if told is None:
+            raise InvalidInput(
+                f"{request_id[:140]!r} does not begin with its time, as ids that raymaas makes do; say which model"
+            )
+        for model, version in self._chunks.versions():
+            around = self._chunks.keys(model, version, before=told + _LATEST_CHUNK_AFTER, since=told - _SKEW)
+            if self._search(around, model, version, request_id) is not None:
+                return model
+        raise NotFound(
+            f"no model's log has the request {request_id!r}; it is recorded some seconds after its answer: try again,"
+            " or say which model"
+        )
+
     def since(self, moment: datetime, *, model: str | None = None) -> Iterator[RequestChunk]:
         """The chunks, of all versions or of one model's, that may hold requests answered after `moment`.
 

@@ -9,6 +9,7 @@ from raymaas.serve.api.border import add_border
 from raymaas.serve.api.description import DescribedApp
 from raymaas.serve.api.drift import drift_router
 from raymaas.serve.api.edges import edges_router
+from raymaas.serve.api.feedback import feedback_router
 from raymaas.serve.api.gate import Gate
 from raymaas.serve.api.keys import keys_router
 from raymaas.serve.api.lineage import lineage_router
@@ -53,6 +54,7 @@ def build_app(parts: ControlParts) -> FastAPI:
     api.include_router(rollouts_router(parts))
     api.include_router(lineage_router(parts))
     api.include_router(drift_router(parts))
+    api.include_router(feedback_router(parts))
     api.include_router(runs_router(parts))
     api.include_router(keys_router(parts))
     app.include_router(api)

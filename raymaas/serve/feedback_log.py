@@ -27,7 +27,8 @@ class FeedbackWriter:
     """Of the feedback on answers of all models. May be called from any thread."""
 
     def __init__(self, log: FeedbackLog, rules: SamplingRules) -> None:
-        self._log, self._rules = log, rules
+        self.log = log
+        self._rules = rules
         self._changing = threading.Lock()
         self._writing = threading.Lock()
         self._next: dict[str, _Batch] = {}
@@ -63,7 +64,7 @@ class FeedbackWriter:
                 with self._changing:
                     del self._next[model]
                 try:
-                    self._log.append(model, batch.items)
+                    self.log.append(model, batch.items)
                 except Exception as error:
                     batch.error = error
                 batch.done = True

@@ -12,6 +12,7 @@ from raymaas.specs.names import AliasName, Name
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.rollouts import RolloutPlan, RolloutState
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
+from raymaas.specs.sampling import SamplingRule
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Sample, Scaling, Shadow, StickyBy
 from raymaas.specs.versions import ModelVersion
@@ -80,6 +81,13 @@ class PolicyRequest(Spec):
     """Ask `policy` of every version that an alias is pointed at from now on."""
 
     policy: Policy
+    why: OneLine = ""
+
+
+class SamplingRequest(Spec):
+    """Keep what `rule` says of a model's requests and feedback, from now on."""
+
+    rule: SamplingRule
     why: OneLine = ""
 
 

@@ -28,6 +28,7 @@ from raymaas.data.cards import find_card
 from raymaas.errors import InvalidInput, NotFound, RaymaasError
 from raymaas.registry import moves
 from raymaas.registry.drifts import Drifts
+from raymaas.registry.feedback import FeedbackLog
 from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
@@ -37,11 +38,14 @@ from raymaas.registry.resolve import resolve
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
+from raymaas.registry.samples import Samples
+from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.states import States
 from raymaas.registry.usage import Usages
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.serve.comparison import comparison_of
 from raymaas.serve.control_api import ControlParts, build_app
+from raymaas.serve.feedback_log import FeedbackWriter
 from raymaas.serve.oip.answer import encode
 from raymaas.serve.oip.request import Head, decode
 from raymaas.serve.rollouts.conducting import Conductor
@@ -169,6 +173,10 @@ class World:
             cluster=self,
             edge_tables=self,
             hear_demand=self.demands.append,
+            requests=Requests(self.store),
+            sampling=SamplingRules(self.store),
+            samples=Samples(self.store),
+            feedback=FeedbackWriter(FeedbackLog(self.store), SamplingRules(self.store)),
             rollouts=self.conductor.rollouts,
             conductor=self.conductor,
             edge_secret=SECRET,

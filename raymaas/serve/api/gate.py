@@ -56,7 +56,8 @@ def _forbidden(key: ApiKey, path: str) -> str:
     match path.split("/"):
         case ["", "v2", "models", model, *_] if not key.may_ask(model):
             return f"the key of {key.name!r} is not for model {model[:63]!r}; use another key"
-        case ["", "v2", *_]:
+        # Who asks may say how good the answer was; of which models is asked where the model is known.
+        case ["", "v2", *_] | ["", "api", "v1", "feedback"] | ["", "api", "v1", "models", _, "feedback"]:
             wanted = "predict"
         case _:
             wanted = "admin"

@@ -12,12 +12,16 @@ from raymaas.registry.keys import Keys
 from raymaas.registry.lineage import Lineages
 from raymaas.registry.policies import Policies
 from raymaas.registry.reports import Reports
+from raymaas.registry.requests import Requests
 from raymaas.registry.resumption import Resumption
 from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
+from raymaas.registry.samples import Samples
+from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.states import States
 from raymaas.registry.usage import Usages
 from raymaas.registry.versions import Versions
+from raymaas.serve.feedback_log import FeedbackWriter
 from raymaas.serve.rollouts.conducting import Conductor
 from raymaas.specs.api import DeploymentStatus
 from raymaas.specs.demand import EdgeDemand
@@ -86,6 +90,10 @@ class ControlParts:
     edge_tables: TableSource
     hear_demand: Callable[[EdgeDemand], None]
     edge_secret: str
+    requests: Requests
+    sampling: SamplingRules
+    samples: Samples
+    feedback: FeedbackWriter
     rollouts: Rollouts
     conductor: Conductor
     poke: Callable[[], None]

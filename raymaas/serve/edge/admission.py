@@ -76,6 +76,8 @@ def admission_rules() -> str:
         "acl health path /v2/health/live /v2/health/ready",
         "acl data path /v2",
         "acl data path_beg /v2/",
+        # What came of an answer is told by who asked.
+        "acl data path_reg ^/api/v1/(models/[^/]+/)?feedback$",
         "acl bearer req.fhdr(authorization,-1),word(1,' ') -m str -i bearer",
         "http-request set-var(txn.given) req.fhdr(x-api-key,-1)",
         "http-request set-var(txn.given) req.fhdr(authorization,-1),word(2,' ') if bearer",
