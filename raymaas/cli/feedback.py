@@ -45,8 +45,8 @@ def feedback(
 ) -> None:
     """Say what turned out to be true of an answer, or how good it was.
 
-    It is kept if the model's sampling rule keeps that request (`raymaas sampling`).
-    Later feedback on the same row takes the place of earlier.
+    It is kept if the model's sampling rule keeps that request: see `raymaas
+    sampling`. Later feedback on the same row takes the place of earlier.
 
     Examples:
 
@@ -93,10 +93,10 @@ def compare(
 ) -> None:
     """Which of two versions did better, by the feedback on the requests each answered.
 
-    Divide the traffic first (`raymaas traffic`), keep answers (`raymaas sampling`),
-    and say what came of them (`raymaas feedback`). Two intervals are shown: of one
-    look, and one that may be looked at as often as you like, which the verdict is
-    by. To compare on held-out rows instead: `raymaas models compare`.
+    Divide the traffic (`raymaas traffic`), keep answers (`raymaas sampling`), and
+    say what came of them (`raymaas feedback`). Two intervals are shown: of one
+    look, and one that may be looked at again and again, which the verdict is by.
+    To compare on held-out rows instead: `raymaas models compare`.
 
     Example:
 

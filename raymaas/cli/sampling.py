@@ -50,7 +50,7 @@ def set_rule(
     why: Why = "",
     as_json: AsJson = False,
 ) -> None:
-    """Keep some requests' inputs, answers and feedback from now on, as Parquet in the store.
+    """Keep some requests' inputs, answers and feedback from now on, as Parquet.
 
     Nothing is kept until this is said. Fields are in.NAME for an input, out.NAME
     for an output, label of feedback, and request_id. A mask is
@@ -66,7 +66,7 @@ def set_rule(
 
     Example:
 
-      raymaas sampling set churn --rate 10% --keep-days 30 --mask in.email=hash --mask in.age=round:-1
+      raymaas sampling set churn --rate 10% --mask in.email=hash --mask in.age=round:-1
     """
     rule = read_rule(
         {

@@ -75,7 +75,7 @@ class FeedbackOnAnswers:
         return self._link.call(calls.feedback(item))
 
     def give_many(self, model: str, items: Iterable[Item]) -> FeedbackKept:
-        """Up to 10,000 at once: Feedback, or mappings with its fields."""
+        """Up to 5,000 at once: Feedback, or mappings with its fields."""
         return self._link.call(calls.feedback_on_many(model, [read_item(item) for item in items]))
 
     def compare(
@@ -112,7 +112,7 @@ class AsyncFeedbackOnAnswers:
         return await self._link.call(calls.feedback(item))
 
     async def give_many(self, model: str, items: Iterable[Item]) -> FeedbackKept:
-        """Up to 10,000 at once: Feedback, or mappings with its fields."""
+        """Up to 5,000 at once: Feedback, or mappings with its fields."""
         return await self._link.call(calls.feedback_on_many(model, [read_item(item) for item in items]))
 
     async def compare(

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from raymaas.specs.base import Spec
 from raymaas.specs.names import Name
 
-MOST_ITEMS = 10_000
+MOST_ITEMS = 5000  # some half a megabyte of JSON: the control plane reads twice that
 
 
 class Feedback(Spec):

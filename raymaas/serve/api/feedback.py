@@ -40,7 +40,7 @@ def feedback_router(parts: ControlParts) -> APIRouter:
 
     @router.post("/models/{model}/feedback", status_code=201)
     def give_feedback_on_many(model: str, body: FeedbackBatch, request: Request) -> FeedbackKept:
-        """On up to 10,000 rows of answers of one model."""
+        """On up to 5,000 rows of answers of one model."""
         _require_may_ask(request, model)
         return parts.feedback.keep(model, body.items)
 
