@@ -91,7 +91,26 @@ def test_health_needs_no_key(keyed_edge: Edge) -> None:
     assert keyed_edge.ask("/v2/health/ready/x")[0] == 401
 
 
-@pytest.mark.parametrize("path", ["/api/v1/models", "/", "/v2x", "/%61pi/v1/models"])
+@pytest.mark.parametrize("path", ["/api/v1/feedback", "/api/v1/models/digits/feedback"])
+def test_who_may_ask_may_say_what_came_of_it(keyed_edge: Edge, path: str) -> None:
+    assert keyed_edge.ask(path, b"{}", headers=bearer(SHOP))[0] == 200
+    status, body, _ = keyed_edge.ask(path, b"{}", headers=bearer(OPS))
+    assert status == 403
+    assert "no scope predict" in body["detail"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/models",
+        "/",
+        "/v2x",
+        "/%61pi/v1/models",
+        "/api/v1/feedback/x",
+        "/api/v1/models/a/b/feedback",
+        "/x/api/v1/feedback",
+    ],
+)
 def test_all_but_v2_needs_scope_admin(keyed_edge: Edge, path: str) -> None:
     assert keyed_edge.ask(path, headers=bearer(OPS))[0] == 200
     status, body, _ = keyed_edge.ask(path, headers=bearer(SHOP))
