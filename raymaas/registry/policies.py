@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from raymaas.errors import AlreadyExists, NotFound
+from raymaas.errors import NotFound
 from raymaas.registry.layout import policies_folder, policy_folder, policy_key
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id
+from raymaas.registry.revisions import append_next
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.store import Store
 
@@ -56,13 +57,13 @@ class Policies:
         return self._next(model, alias, None, who=who, why=why)
 
     def _next(self, model: str, alias: str, policy: Policy | None, *, who: str, why: str) -> PolicyRevision:
-        log = self._log(model, alias)
+        log, what = self._log(model, alias), f"the policy of {model}@{alias}"
         newest = log.newest()
         if newest is not None and newest.policy == policy:
             return newest
-        revision = newest.revision + 1 if newest else 1
-        entry = PolicyRevision.parse(
-            {
+
+        def entry(revision: int) -> PolicyRevision:
+            fields = {
                 "model": model,
                 "alias": alias,
                 "revision": revision,
@@ -71,18 +72,10 @@ class Policies:
                 "who": who,
                 "why": why,
                 "at": self._store.now(),
-            },
-            source=f"policy of {model}@{alias}",
-        )
-        try:
-            log.append(entry)
-        except AlreadyExists:
-            winner = log.find(revision)
-            raise AlreadyExists(
-                f"the policy of {model}@{alias} was changed first by {winner.who if winner else 'another'};"
-                " read it, and repeat yours if you still want it"
-            ) from None
-        return entry
+            }
+            return PolicyRevision.parse(fields, source=what)
+
+        return append_next(log, newest, entry, what=what)
 
     def _log(self, model: str, alias: str) -> Log[PolicyRevision]:
         return Log(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-from raymaas.errors import AlreadyExists, NotFound
+from raymaas.errors import NotFound
 from raymaas.registry.layout import MODELS, sampling_folder, sampling_key
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id
+from raymaas.registry.revisions import append_next
 from raymaas.specs.sampling import SamplingRevision, SamplingRule
 from raymaas.store import Store
 
@@ -51,13 +52,13 @@ class SamplingRules:
         return self._next(model, None, who=who, why=why)
 
     def _next(self, model: str, rule: SamplingRule | None, *, who: str, why: str) -> SamplingRevision:
-        log = self._log(model)
+        log, what = self._log(model), f"the sampling rule of {model}"
         newest = log.newest()
         if newest is not None and newest.rule == rule:
             return newest
-        revision = newest.revision + 1 if newest else 1
-        entry = SamplingRevision.parse(
-            {
+
+        def entry(revision: int) -> SamplingRevision:
+            fields = {
                 "model": model,
                 "revision": revision,
                 "write_id": new_write_id(),
@@ -68,18 +69,10 @@ class SamplingRules:
                 "who": who,
                 "why": why,
                 "at": self._store.now(),
-            },
-            source=f"sampling rule of {model}",
-        )
-        try:
-            log.append(entry)
-        except AlreadyExists:
-            winner = log.find(revision)
-            raise AlreadyExists(
-                f"the sampling rule of {model} was changed first by {winner.who if winner else 'another'};"
-                " read it, and repeat yours if you still want it"
-            ) from None
-        return entry
+            }
+            return SamplingRevision.parse(fields, source=what)
+
+        return append_next(log, newest, entry, what=what)
 
     def _log(self, model: str) -> Log[SamplingRevision]:
         return Log(

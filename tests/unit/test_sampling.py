@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -73,8 +74,9 @@ def test_models_have_salts_of_their_own() -> None:
 
 def test_of_two_who_change_a_rule_one_is_kept() -> None:
     store = memory_store()
-    # first, read, now: then the other is there.
-    slow = SamplingRules(InterruptedStore(store, 3, lambda: SamplingRules(store).set("churn", ALL, who="bo")))
+    by_bo = partial(SamplingRules(store).set, "churn", ALL, who="bo")
+    # Once it has seen that there is none, the other writes one.
+    slow = SamplingRules(InterruptedStore(store, at=2, interrupt=by_bo))
     with pytest.raises(AlreadyExists, match="changed first by bo"):
         slow.set("churn", SamplingRule(rate=0.2), who="cy")
 
