@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from registry_examples import START, Clock, run_spec
 
@@ -14,17 +15,23 @@ from raymaas.cli.main import main
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.collector import Collector
+from raymaas.registry.feedback import FeedbackLog
 from raymaas.registry.layout import blob_key, log_folder, train_path, tune_path
 from raymaas.registry.requests import Requests
 from raymaas.registry.runs import Runs
+from raymaas.registry.samples import Samples
+from raymaas.registry.sampling import SamplingRules
 from raymaas.settings import load_settings
+from raymaas.specs.feedback import Feedback
 from raymaas.specs.requests import RequestChunk
 from raymaas.specs.retention import Retention
 from raymaas.specs.runs import EpochMetrics, Failed, Pending, Running, RunState, Stopped, Succeeded
+from raymaas.specs.sampling import SamplingRule
 from raymaas.specs.search import Finished, Trial
 from raymaas.store import LocalStore
 
 DAY = timedelta(days=1)
+AT = pa.timestamp("us", "UTC")
 KEEP = Retention(keep_checkpoints_days=7, keep_trial_files_days=30, keep_logs_days=90)
 
 
@@ -181,6 +188,26 @@ def test_requests_are_kept_for_their_days(store: ClockedStore, clock: Clock) -> 
         requests.find("digits", 1, "some-id")
     assert requests.find("digits", 2, "some-id").status == 200
     assert requests.find("other", 1, "some-id").status == 200
+
+
+def test_samples_and_feedback_are_kept_for_the_days_of_their_models_rule(
+    store: ClockedStore, clock: Clock
+) -> None:
+    rules, feedback = SamplingRules(store), FeedbackLog(store)
+    for model, days in (("digits", 7), ("other", 30), ("ended", 7)):
+        rules.set(model, SamplingRule(rate=1, keep_days=days), who="ana")
+    for model in ("digits", "other", "ended"):
+        rows = pa.table({"request_id": ["r"], "row": pa.array([0], pa.int32()), "at": pa.array([START], AT)})
+        Samples(store).append(model, 2, rows, replica="r4x", at=START)
+        feedback.append(model, [Feedback(request_id="r", reward=1)])
+    rules.remove("ended", who="ana")
+    left = []
+    for after in (7 * DAY - timedelta(seconds=1), 7 * DAY, 31 * DAY):
+        clock.now = START + after
+        collect(store)
+        kept = [key.split("/")[:2] for folder in ("samples/", "feedback/") for key in store.list(folder)]
+        left.append([name for _, name in kept])
+    assert left == [["digits", "ended", "other"] * 2, ["other"] * 2, []]
 
 
 def test_days_are_settings(tmp_path: Path) -> None:
