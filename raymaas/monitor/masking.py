@@ -70,7 +70,7 @@ class Masker:
 
 
 def _bytes(value: object) -> bytes:
-    """A row of numbers as it lies in memory, a single value as its text."""
+    """Numbers of a row as they lie in memory, texts of one as a list, and a single value as its text."""
     if isinstance(value, np.ndarray):
-        return repr(value.tolist()).encode()
+        return repr(value.tolist()).encode() if value.dtype.kind in "OU" else value.tobytes()
     return str(value.item() if isinstance(value, np.generic) else value).encode()

@@ -82,7 +82,12 @@ class Copy:
 
 
 class Keeper(Protocol):
-    """Keeps some of the answers to infer requests. Both are called between two others, so they must not wait."""
+    """Keeps some of the answers to infer requests. It is called between two others, so it must not wait."""
+
+    @property
+    def rate(self) -> float:
+        """Which share of the requests it may want; mostly none."""
+        ...
 
     def wants(self, request_id: str) -> bool: ...
     def hear(self, request_id: str, inputs: Arrays, outputs: Arrays) -> None: ...
@@ -218,7 +223,7 @@ class InferenceApp:
         acts = []
         if SHADOW_HEADER in headers and (copying := self._copying(headers)):
             acts.append(copying)
-        if self._keeper is not None and COPY_HEADER not in headers:
+        if self._keeper is not None and self._keeper.rate and COPY_HEADER not in headers:
             request_id = headers.get(REQUEST_ID_HEADER, b"").decode("latin-1")
             if self._keeper.wants(request_id):
                 acts.append(partial(self._keeper.hear, request_id))

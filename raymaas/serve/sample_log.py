@@ -65,7 +65,7 @@ class SampleLog:
         self._store, self._rules = store, SamplingRules(store)
         self._target, self._replica = target, replica
         self._clock = clock
-        self._rate = 0.0
+        self.rate = 0.0
         self._waiting: deque[_Asked] = deque()
         self._room_bytes = _MOST_BYTES
         self._dropped = 0
@@ -79,8 +79,8 @@ class SampleLog:
         self._thread.start()
 
     def wants(self, request_id: str) -> bool:
-        """Whether `hear` is to be told of the answer. Costs next to nothing while nothing is kept."""
-        return bool(self._rate and request_id) and is_sampled(request_id, self._rate)
+        """Whether `hear` is to be told of the answer."""
+        return bool(self.rate and request_id) and is_sampled(request_id, self.rate)
 
     def hear(self, request_id: str, inputs: Arrays, outputs: Arrays) -> None:
         """Remember an answer. The arrays are not copied: nobody may write into them afterwards."""
@@ -95,7 +95,7 @@ class SampleLog:
         """Read the rule, and write what is remembered and may be kept. Raises as the store does; then write again."""
         revision = self._rules.newest(self._target.model)
         masker = Masker.of_revision(revision) if revision else None
-        self._rate = masker.rule.rate if masker else 0.0
+        self.rate = masker.rule.rate if masker else 0.0
         if self._unwritten is not None and self._unwritten[2] != masker:
             self._unwritten = None  # What an older rule let through may not be kept any more.
         if self._unwritten is None:

@@ -183,6 +183,9 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
         (f"POST {model}/rollouts", {}, {"version": 2, "plan": plan}),
         (f"POST {model}/rollout/{{action}}", {"action": "abort"}, {}),
         (f"PUT {model}/policies/{{alias}}", {}, {"policy": policy}),
+        (f"PUT {model}/sampling", {}, {"rule": {"rate": 1}}),
+        (f"POST {model}/feedback", {}, {"items": [{"request_id": "r-1", "reward": 1}]}),
+        ("POST /api/v1/feedback", {}, {"request_id": "r-1", "reward": 1, "model": "digits"}),
         ("POST /api/v1/runs", {}, {"job": JOB}),
         ("POST /api/v1/runs/{run_id}/resume", {"run_id": "failed"}, {}),
         ("POST /api/v1/runs/{run_id}/stop", {"run_id": "going"}, {}),
@@ -194,11 +197,13 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
     for label in control_plane.operations():
         if label.startswith("GET "):
             asked.add(label)
-            answer = control_plane.ask(label, KNOWN, params={"other": "digits@2"})
+            given = {"other": "digits@2", "first": "1", "second": "2"}
+            answer = control_plane.ask(label, KNOWN, params=given)
             # Nothing was measured of these versions when they were made, so there is nothing to have drifted from.
             assert answer.ok or (label.endswith("/drift") and answer.status_code == 404), label
     ends: list[tuple[str, dict[str, str]]] = [
         (f"DELETE {model}/policies/{{alias}}", {}),
+        (f"DELETE {model}/sampling", {}),
         (f"DELETE {model}/deployments/{{slot}}", {"slot": "2"}),
         (f"DELETE {model}/versions/{{slot}}", {"slot": "3"}),
     ]
