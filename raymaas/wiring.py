@@ -11,6 +11,7 @@ from functools import partial
 
 from raymaas.data.sources.base import DataFiles
 from raymaas.errors import Refused
+from raymaas.jobs.answered import labelled_in
 from raymaas.registry.blobs import GRACE
 from raymaas.registry.collector import Collector
 from raymaas.registry.keys import Keys
@@ -54,11 +55,15 @@ def open_collector(store: Store, settings: Settings, *, grace: timedelta) -> Col
     return Collector(store, settings.retention, holder=holder, grace=grace)
 
 
-def data_files(settings: Settings) -> DataFiles:
-    """Where data sets known by name are looked for; what is downloaded is told on standard output."""
+def data_files(settings: Settings, *, store: Store | None = None) -> DataFiles:
+    """Where data sets known by name are looked for; what is downloaded is told on standard output.
+
+    Answers with feedback are those in `store`.
+    """
     return DataFiles(
         folder=settings.datasets.expanduser() if settings.datasets else None,
         cache=settings.datasets_cache,
         mnist_mirror=settings.mnist_mirror,
         say=partial(print, flush=True),
+        labelled=labelled_in(store) if store else None,
     )

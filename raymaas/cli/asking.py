@@ -18,6 +18,7 @@ from raymaas.client import Client
 from raymaas.data.dataset import open_dataset
 from raymaas.data.split import split
 from raymaas.errors import RaymaasError
+from raymaas.serve.oip.describe import PLATFORM_PREFIX
 from raymaas.specs.jobs import Split
 from raymaas.specs.versions import ModelVersion
 from raymaas.wiring import Registry
@@ -47,9 +48,10 @@ class Expected:
     p_NC: np.ndarray
 
     @classmethod
-    def of(cls, registry: Registry, manifest: ModelVersion, x_ND: np.ndarray) -> Self:
-        runtime = open_runtime(manifest, partial(registry.versions.read_file, manifest))
-        return cls(manifest, x_ND, runtime.run({manifest.signature.inputs[0].name: x_ND})["probabilities"])
+    def of(cls, registry: Registry, manifest: ModelVersion, x_ND: np.ndarray, *, runtime: str) -> Self:
+        """Run in `runtime`: left to choose, this process may find another one faster than the replica did."""
+        opened = open_runtime(manifest, partial(registry.versions.read_file, manifest), runtime=runtime)
+        return cls(manifest, x_ND, opened.run({manifest.signature.inputs[0].name: x_ND})["probabilities"])
 
     @property
     def reference(self) -> str:
@@ -61,6 +63,16 @@ class Expected:
             p_BC, self.p_NC[rows], atol=_TOLERANCE, rtol=0
         ):
             raise CheckFailed(f"the answers of {self.reference} over {way} are not the model's own")
+
+
+def served_runtime(url: str, manifest: ModelVersion, *, api_key: str | None) -> str:
+    """The runtime that a replica of the version serves it with, as its metadata names it."""
+    headers = {"x-api-key": api_key} if api_key else {}
+    path = f"/v2/models/{manifest.model}/versions/{manifest.version}"
+    answer = httpx.get(f"{url}{path}", headers=headers, timeout=30, trust_env=False)
+    if answer.status_code != 200:
+        raise CheckFailed(f"HTTP {answer.status_code} for the metadata of {path}: {answer.text[:300]}")
+    return str(answer.json()["platform"]).removeprefix(PLATFORM_PREFIX)
 
 
 def ask_with_client(client: Client, expected: Expected) -> None:

@@ -71,7 +71,7 @@ def carry_out(
     if job is not None and job_file is not None:
         if (packed := code_of(job, folder=job_file.parent)) is not None:
             job = with_code(job, runs.keep_code(packed))
-        job = pinned(job, registry.versions, registry.states)
+        job = pinned(job, registry.versions, registry.states, now=now())
         spec = RunSpec(
             run_id=new_run_id(job.kind, job.model), job=job, who=getpass.getuser(), created_at=now()
         )
@@ -129,7 +129,7 @@ def carry_out(
                     say=say,
                     on_trial=on_trial,
                     on_kept=on_kept,
-                    files=wiring.data_files(settings),
+                    files=wiring.data_files(settings, store=registry.store),
                     resumes=spec.resumes,
                     listener=recorder,
                 )

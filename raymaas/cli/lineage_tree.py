@@ -71,7 +71,14 @@ def _data(origin: DataOrigin) -> Text:
         return text.append("  not in this store", style="dim")
     values = f"{len(card.columns)} columns" if card.columns else f"{card.features} values"
     learned = f"{len(card.classes)} classes" if card.classes else f"target {card.target}"
-    return text.append(f"  {card.rows} rows of {values}, {learned}")
+    text.append(f"  {card.rows} rows of {values}, {learned}")
+    if made := card.feedback:
+        versions = ", ".join(f"{made.model}@{version}" for version in made.versions)
+        text.append(
+            f"  from feedback on {made.requests} requests that {versions} answered, {moment(made.first)} to"
+            f" {moment(made.last)}"
+        )
+    return text
 
 
 def _run(generation: Generation) -> Text:

@@ -24,6 +24,7 @@ from raymaas.cli.asking import (
     count_answers,
     held_out_rows,
     latencies_ms,
+    served_runtime,
 )
 from raymaas.cli.local import stop_cluster, up_options
 from raymaas.client import Client
@@ -104,7 +105,9 @@ class Walk:
         self.say(f"deploying {reference}")
         self._client.deploy(reference, why="quickstart")
         split = read_job_as(TrainJob, TRAIN_JOB).split
-        expected = Expected.of(self._registry, manifest, held_out_rows(self._registry, manifest, split))
+        runtime = served_runtime(self._client.url, manifest, api_key=self._api_key)
+        rows = held_out_rows(self._registry, manifest, split)
+        expected = Expected.of(self._registry, manifest, rows, runtime=runtime)
         self.say(
             f"sending {len(expected.x_ND)} test digits to {reference} through the client and over plain HTTP"
         )

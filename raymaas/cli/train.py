@@ -13,7 +13,7 @@ from raymaas.cli.show import client_of, notes, print_json
 from raymaas.cli.submitting import Settings, Wait, print_accepted
 from raymaas.client import Client
 from raymaas.client.client import RunHandle
-from raymaas.client.jobfile import read_job_as
+from raymaas.client.jobfile import read_job_as, with_origins
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.versions import ModelVersion
 
@@ -25,6 +25,16 @@ def train(
     context: typer.Context,
     job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file; `raymaas init` writes one.")],
     settings: Settings = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="In place of the job's data: a name such as mnist, or feedback:MODEL[@VERSION].",
+        ),
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option(metavar="MODEL@VERSION", help="Start from the weights of this version.")
+    ] = None,
     wait: Wait = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the version, or the run, as JSON.")] = False,
 ) -> None:
@@ -33,11 +43,17 @@ def train(
     The log goes to stderr; the version is printed on stdout. On a terminal a line below the log shows losses, speed and
     the time left. A budget stops the run between two epochs and keeps what was trained: --set budget.hours=0.5.
 
-    Example:
+    With --data feedback:digits@prod a model learns from what prod was asked, as far
+    as `raymaas sampling` kept it and `raymaas feedback` gave it a label.
+
+    Examples:
 
       raymaas train jobs/train_digits.yaml --set training.epochs=3
+
+      raymaas train jobs/train_digits.yaml --data feedback:digits@prod --init-from digits@prod
     """
     document = read_job_as(TrainJob, job, settings=settings or ())
+    document = with_origins(document, data=data, init_from=init_from)
     with client_of(context) as client:
         run = client.train(document, folder=job.parent)
         if not wait:

@@ -11,7 +11,10 @@ import yaml
 from raymaas.client.yamlfile import Place, read_yaml
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Document
+from raymaas.specs.feedback import FEEDBACK_ROWS
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import Job, job_fields, parse_job
+from raymaas.specs.names import Reference
 
 JobSource = Job | Mapping[str, Any] | str | Path
 JobT = TypeVar("JobT", bound=Document)
@@ -51,6 +54,25 @@ def read_job_as(cls: type[JobT], job: JobSource, *, settings: Iterable[str] = ()
             f"this is a {read.kind!r} job, not a {cls.kind!r} job; carry it out with `raymaas {read.kind}`"
         )
     return read
+
+
+def with_origins(job: TrainJob, *, data: str | None, init_from: str | None) -> TrainJob:
+    """`job` with other rows, `mnist` or `feedback:digits@prod`, and with a version to start from; None: its own.
+
+    Raises InvalidInput for what is no version, and for a source whose settings a word cannot give.
+    """
+    update: dict[str, Any] = {}
+    if data is not None:
+        use, colon, of = data.partition(":")
+        if colon and use != FEEDBACK_ROWS:
+            raise InvalidInput(
+                f"--data is a name such as mnist, or {FEEDBACK_ROWS}:MODEL@VERSION, got {data!r}; give other settings"
+                " in the job file, or as --set data.config.path=..."
+            )
+        update["data"] = {"use": use, "config": {"of": str(Reference.parse(of))} if colon else {}}
+    if init_from is not None:
+        update["init_from"] = str(Reference.parse(init_from))
+    return TrainJob.parse(job.model_dump(mode="json") | update, source="job") if update else job
 
 
 def _overridden(data: Any, setting: str, places: dict[Place, str]) -> Any:

@@ -9,9 +9,10 @@ import difflib
 from collections.abc import Mapping
 
 from raymaas.data.sources.arrays import Npz
-from raymaas.data.sources.base import Importer, Source
+from raymaas.data.sources.base import Source
 from raymaas.data.sources.csv_table import Csv
 from raymaas.data.sources.docstrings import Docstrings
+from raymaas.data.sources.feedback import FeedbackRows
 from raymaas.data.sources.idx import Idx
 from raymaas.data.sources.images import Images
 from raymaas.data.sources.lines import Lines
@@ -21,6 +22,7 @@ from raymaas.data.sources.python_help import PythonHelp
 from raymaas.data.sources.scikit import BreastCancer, Diabetes, Digits, Iris, Synthetic, Wine
 from raymaas.errors import InvalidInput
 from raymaas.specs.base import Spec
+from raymaas.specs.feedback import FEEDBACK_ROWS
 from raymaas.specs.jobs import Component
 
 SOURCES: Mapping[str, type[Source]] = {
@@ -39,6 +41,7 @@ SOURCES: Mapping[str, type[Source]] = {
     "idx": Idx,
     "images": Images,
     "lines": Lines,
+    FEEDBACK_ROWS: FeedbackRows,
 }
 
 
@@ -63,8 +66,7 @@ def described(name: str) -> type[Source]:
 
 def dataset_name(component: Component) -> str:
     """What the data set is called in the store: an import may have a name of its own."""
-    source = source_of(component)
-    return (source.name if isinstance(source, Importer) else None) or component.use
+    return source_of(component).called(component.use)
 
 
 def summary_of(settings: type[Spec]) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -194,6 +195,7 @@ def _described(table: pa.Table, learned: Learned, *, name: str) -> dict[str, Any
         "classes": learned.classes,
         "columns": columns,
         "kept": kept,
+        "feedback": orjson.loads((table.schema.metadata or {}).get(b"feedback", b"null")),
     }
 
 

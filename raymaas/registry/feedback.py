@@ -44,13 +44,14 @@ class FeedbackLog:
         key = feedback_key(model, at, new_write_id())
         write_bytes(self._store, key, to_parquet(pa.Table.from_pylist(rows, schema=FEEDBACK_COLUMNS)))
 
-    def table(self, model: str, *, since: datetime) -> pa.Table:
-        """What was said after `since`, in FEEDBACK_COLUMNS: of each row of a request the last, its label and its reward
-        each as they were last said.
+    def table(self, model: str, *, since: datetime, until: datetime | None = None) -> pa.Table:
+        """What was said after `since`, not after `until`, in FEEDBACK_COLUMNS: of each row of a request the last, its
+        label and its reward each as they were last said.
 
         Raises InvalidInput when there is too much to read at once, before any is read.
         """
-        newest_first = keys_between(self._store, feedback_folder(model), after=None, since=since)
+        after = None if until is None else feedback_key(model, until, "0")
+        newest_first = keys_between(self._store, feedback_folder(model), after=after, since=since)
         keys = list(islice(newest_first, self._chunks_per_table + 1))
         if len(keys) > self._chunks_per_table:
             raise InvalidInput(

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import JsonValue
 
 from raymaas.errors import NotFound
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
+from raymaas.specs.base import utc_text
 from raymaas.specs.compression import CompressJob
+from raymaas.specs.feedback import FEEDBACK_ROWS
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.kinds import Job
 from raymaas.specs.names import Reference
@@ -36,21 +42,38 @@ def resolve(ref: Reference, versions: Versions, states: States) -> int:
     return versions.get(ref.model, version).version
 
 
-def pinned(job: Job, versions: Versions, states: States) -> Job:
-    """`job` with a number where it names a version by an alias or by its model, so that it means the same tomorrow."""
+def pinned(job: Job, versions: Versions, states: States, *, now: datetime) -> Job:
+    """`job` with a number where it names a version by an alias or by its model, so that it means the same tomorrow.
+
+    Feedback that it learns from ends `now`.
+    """
 
     def number(reference: Reference) -> str:
         return f"{reference.model}@{resolve(reference, versions, states)}"
 
     match job:
-        case TrainJob(init_from=str(origin)):
-            return job.model_copy(update={"init_from": number(Reference.parse(origin))})
+        case TrainJob():
+            update: dict[str, Any] = {}
+            if job.init_from is not None:
+                update["init_from"] = number(Reference.parse(job.init_from))
+            if job.data.use == FEEDBACK_ROWS:
+                update["data"] = _until(now, job.data, number)
+            return job.model_copy(update=update) if update else job
         case CompressJob():
             recipe = tuple(
                 _with_teacher(step, lambda teacher: number(Reference.parse(teacher))) for step in job.recipe
             )
             return job.model_copy(update={"parent": number(job.reference), "recipe": recipe})
     return job
+
+
+def _until(now: datetime, data: Component, number: Callable[[Reference], str]) -> Component:
+    """Rows of feedback, of a version if one was named, and none that is younger than now."""
+    of = data.config.get("of")
+    config: dict[str, JsonValue] = {"until": utc_text(now), **data.config}
+    if isinstance(of, str) and (reference := Reference.parse(of)).alias is not None:
+        config["of"] = number(reference)
+    return Component(use=data.use, config=config)
 
 
 def _with_teacher(step: Component, number: Callable[[str], str]) -> Component:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from raymaas.specs.base import Document, Spec
+from raymaas.specs.base import Document, Moment, Spec
 from raymaas.specs.names import Name
 from raymaas.specs.tasks import Target
 
@@ -26,6 +26,16 @@ class DataPart(Spec):
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of its content.")
     rows: int = Field(ge=1)
     bytes: int = Field(ge=1, description="Of its rows in memory, before any transforms.")
+
+
+class FeedbackOrigin(Spec):
+    """Of which answers a data set was made that learns from feedback. Its rows keep the id of each request."""
+
+    model: Name
+    versions: tuple[int, ...] = Field(description="Those that answered.")
+    requests: int = Field(ge=1)
+    first: Moment = Field(description="When the first of them was answered.")
+    last: Moment
 
 
 class DatasetCard(Document):
@@ -50,6 +60,9 @@ class DatasetCard(Document):
         description="Rows in each part of the division the set itself brings; `split: {test: given}` takes it.",
     )
 
+    feedback: FeedbackOrigin | None = Field(
+        default=None, description="Of a set made from answers of a model: which. Null: it is no such set."
+    )
     parts: tuple[DataPart, ...] = Field(
         (), description="The files of a set that is too large for one, in order of their rows; else []."
     )

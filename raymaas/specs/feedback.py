@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 from raymaas.specs.base import Spec
 from raymaas.specs.names import Name
 
+FEEDBACK_ROWS = "feedback"
+"""The data source of rows that feedback labelled."""
 MOST_ITEMS = 5000  # some half a megabyte of JSON: the control plane reads twice that
 
 

@@ -105,16 +105,23 @@ def test_an_alias_is_pinned_when_the_job_is_submitted(store):
     trained(store, JOB)
     versions, states = Versions(store), States(store)
     job = TrainJob.parse(JOB | {"init_from": "digits"}, source="job")
-    assert pinned(job, versions, states).init_from == "digits@1"
+    assert pinned(job, versions, states, now=store.now()).init_from == "digits@1"
     with pytest.raises(NotFound, match="digits"):
-        pinned(TrainJob.parse(JOB | {"init_from": "digits@7"}, source="job"), versions, states)
+        pinned(
+            TrainJob.parse(JOB | {"init_from": "digits@7"}, source="job"), versions, states, now=store.now()
+        )
 
 
 def test_parent_and_teacher_of_a_compression_are_pinned_too(store):
     trained(store, JOB)
     versions, states = Versions(store), States(store)
     recipe = [{"use": "distill", "config": {"teacher": "digits", "epochs": 1}}, {"use": "finetune"}]
-    job = pinned(CompressJob.parse({"model": "digits", "recipe": recipe}, source="job"), versions, states)
+    job = pinned(
+        CompressJob.parse({"model": "digits", "recipe": recipe}, source="job"),
+        versions,
+        states,
+        now=store.now(),
+    )
     assert job.parent == "digits@1"
     assert job.recipe[0].config == {"teacher": "digits@1", "epochs": 1}
     assert job.recipe[1].config == {}

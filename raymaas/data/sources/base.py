@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import Field
 
+from raymaas.data.sources.labelled import AskForLabelled
 from raymaas.specs.base import Spec
 from raymaas.specs.names import Name
 
@@ -29,10 +30,16 @@ class DataFiles:
     cache: Path | None = None
     mnist_mirror: str = ""
     say: Callable[[str], None] = say_nothing
+    labelled: AskForLabelled | None = None
+    """Gives answers of models that feedback labelled; absent where there is no store to read them from."""
 
 
 class Source(Spec):
     """Settings of one source. The first line of a source's docstring is what `raymaas data list` says of it."""
+
+    def called(self, use: str) -> str:
+        """What the data set is called in the store."""
+        return use
 
     @abstractmethod
     def table(self, files: DataFiles) -> pa.Table:
@@ -67,3 +74,6 @@ class Importer(Source):
         min_length=2,
         description="The labels in the order of their indices; default those found, sorted. Others are refused.",
     )
+
+    def called(self, use: str) -> str:
+        return self.name or use

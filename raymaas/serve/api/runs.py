@@ -34,7 +34,7 @@ def runs_router(parts: ControlParts) -> APIRouter:
         job = parse_job(body.job, source="job")
         if body.code is not None and own_code(job):
             job = with_code(job, runs.keep_code(body.code))
-        job = pinned(job, parts.versions, parts.states)
+        job = pinned(job, parts.versions, parts.states, now=parts.now())
         return start(
             RunSpec(run_id=new_run_id(job.kind, job.model), job=job, who=who, created_at=parts.now())
         )

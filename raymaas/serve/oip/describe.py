@@ -10,6 +10,8 @@ from typing import Any
 
 from raymaas.specs.versions import Signature, TensorSpec
 
+PLATFORM_PREFIX = "raymaas_"
+"""What a platform begins with; the runtime follows."""
 REPLICA_EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics", "raymaas_arrow_stream")
 SERVER_EXTENSIONS = ("model_repository", *REPLICA_EXTENSIONS)
 
@@ -41,7 +43,7 @@ def metadata(
     answer = {
         "name": model,
         "versions": [version],
-        "platform": f"raymaas_{runtime}",
+        "platform": f"{PLATFORM_PREFIX}{runtime}",
         **tensors(signature),
     }
     if methods:
@@ -63,7 +65,7 @@ def config(*, model: str, version: str, runtime: str, signature: Signature) -> d
 
     return {
         "name": model,
-        "platform": f"raymaas_{runtime}",
+        "platform": f"{PLATFORM_PREFIX}{runtime}",
         "backend": "raymaas",
         "version_policy": {"specific": {"versions": [int(version)]}},
         "max_batch_size": 0,

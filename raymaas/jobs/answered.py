@@ -1,0 +1,76 @@
+"""Answers with labels: the samples of a store joined with the feedback on them, for runs that learn from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+
+from raymaas.data.sources.labelled import AskForLabelled, LabelledAnswers
+from raymaas.errors import InvalidInput, NotFound
+from raymaas.registry.feedback import FeedbackLog
+from raymaas.registry.samples import Samples
+from raymaas.registry.sampling import SamplingRules
+from raymaas.registry.versions import Versions
+from raymaas.specs.names import Reference
+from raymaas.specs.sampling import LABEL
+from raymaas.store import Store
+
+_WRITTEN_AFTER_S = 15.0  # a replica writes every ten
+
+
+def labelled_in(store: Store, *, sleep: Callable[[float], None] = time.sleep) -> AskForLabelled:
+    """From what lies in `store`, once replicas have had the time to write what they answered until then."""
+
+    def ask(of: str, since: datetime, until: datetime) -> LabelledAnswers:
+        # A run that is carried out again must find no more than it did the first time.
+        sleep(max(0.0, _WRITTEN_AFTER_S - (store.now() - until).total_seconds()))
+        return _labelled(store, of, since, until)
+
+    return ask
+
+
+def _labelled(store: Store, of: str, since: datetime, until: datetime) -> LabelledAnswers:
+    """Raises NotFound for a model or version that there is none of, or nothing was ever kept of; InvalidInput for an
+    alias, and while labels are masked.
+    """
+    reference, versions = Reference.parse(of), Versions(store)
+    model = reference.model
+    if reference.alias is not None:
+        raise InvalidInput(f"{of} is not a version; submitting a run makes one of it, so submit the job")
+    numbers = None if reference.version is None else [reference.version]
+    newest = versions.newest(model) if numbers is None else versions.manifest(model, numbers[0])
+    revision = SamplingRules(store).newest(model)
+    if revision is None:
+        raise NotFound(
+            f"nothing was ever kept of what {model!r} was asked: `raymaas sampling set {model} --rate 10%` begins"
+        )
+    masks = revision.rule.masks if revision.rule else {}
+    if masks.get(LABEL, "").startswith(("hash", "drop")):
+        raise InvalidInput(
+            f"the sampling rule of {model} masks labels ({LABEL}={masks[LABEL]}), which a run learns from"
+        )
+    rows = Samples(store).table(model, versions=numbers, since=since, until=until)
+    said = FeedbackLog(store).table(model, since=since, until=until)
+    return LabelledAnswers(
+        model, newest.signature, _joined(rows, said.filter(said["label"].is_valid())), masks
+    )
+
+
+def _joined(rows: pa.Table, said: pa.Table) -> pa.Table:
+    """The rows that have a label, with it, in the order in which they were answered; of an id used twice the last."""
+    rows = rows.sort_by([("at", "ascending"), ("request_id", "ascending"), ("row", "ascending")])
+    places = pa.table(
+        {
+            "request_id": rows["request_id"],
+            "row": rows["row"],
+            "place": pa.array(np.arange(len(rows)), pa.int64()),
+        }
+    )
+    found = places.join(said.select(["request_id", "row", "label"]), ["request_id", "row"], join_type="inner")
+    found = found.sort_by("place").group_by(["request_id", "row"], use_threads=False)
+    found = found.aggregate([("place", "last"), ("label", "last")]).sort_by("place_last")
+    return rows.take(found["place_last"]).append_column("label", found["label_last"])
