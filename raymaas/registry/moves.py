@@ -57,7 +57,8 @@ def deploy(
         return state
     traffic = now.traffic if old else now.traffic | {version: 0 if any(now.traffic.values()) else 100}
     summary = f"{version}: {_scaling_text(old)} -> {_scaling_text(new)}, weight {traffic[version]}"
-    wanted = replace(now.divided(traffic), scaling=now.scaling | {version: new})
+    # Whoever answers for others goes on doing so.
+    wanted = replace(now.divided(traffic), scaling=now.scaling | {version: new}, fallback=now.fallback)
     return _next(state, stamp, "deploy", summary, wanted)
 
 
@@ -95,7 +96,12 @@ def undeploy(state: ModelState | None, stamp: Stamp, *, version: int, force: boo
     remaining = {v: s for v, s in now.scaling.items() if v != version}
     traffic = {v: w for v, w in now.traffic.items() if v != version}
     summary = f"{version}: {_scaling_text(now.scaling[version])}, weight {weight} -> not deployed"
-    wanted = replace(now.divided(traffic), scaling=remaining, shadow=None if shadows else now.shadow)
+    wanted = replace(
+        now.divided(traffic),
+        scaling=remaining,
+        shadow=None if shadows else now.shadow,
+        fallback=None if now.fallback == version else now.fallback,
+    )
     return _next(state, stamp, "undeploy", summary, wanted)
 
 
@@ -141,8 +147,10 @@ def set_traffic(
     weights: Mapping[int, int] | None = None,
     sticky: str | None = None,
     shadow: Shadow | str | None = None,
+    fallback: int | None = None,
 ) -> ModelState:
-    """Divide the model's unpinned requests by `weights`, version to percent; versions not named get none.
+    """Divide the model's unpinned requests by `weights`, version to percent; versions not named get none. Where one of
+    them fails on a request, `fallback` answers; without it nobody does, whatever was said with the weights before.
 
     `sticky` is the header that callers are known by, `header:x-user`, and `shadow` which version gets copies of
     requests; "off" ends either. What is None stays as it is. Raises InvalidInput when the weights are negative
@@ -154,6 +162,8 @@ def set_traffic(
         wanted = replace(wanted, sticky=None if sticky == OFF else sticky)
     if shadow is not None:
         wanted = replace(wanted, shadow=_deployed_shadow(shadow, now, stamp.model))
+    if weights is not None and fallback in now.scaling:
+        wanted = replace(wanted, fallback=fallback)
     if state is not None and wanted == now:
         return state
     return _next(state, stamp, "traffic", _moved_text(now, wanted), wanted)
@@ -237,6 +247,7 @@ def rollback(state: ModelState | None, stamp: Stamp, *, past: Past, to: int | No
         # An emergency does not wait for who only gets copies.
         kept = then.shadow is not None and then.shadow.version in now.scaling
         wanted = replace(wanted, shadow=then.shadow if kept else None)
+        wanted = replace(wanted, fallback=then.fallback if then.fallback in now.scaling else None)
     if to is not None and wanted == now:
         return state
     which = f"undoes {undoes}" if to is None else f"as of {to}"
@@ -275,17 +286,26 @@ class _Wanted:
     layout: Layout
     sticky: str | None
     shadow: Shadow | None
+    fallback: int | None = None
 
     @classmethod
     def of(cls, state: ModelState | None) -> _Wanted:
         if state is None:
             return cls({}, {}, {}, (), None, None)
-        return cls(state.aliases, state.traffic, state.scaling, state.layout, state.sticky, state.shadow)
+        return cls(
+            state.aliases,
+            state.traffic,
+            state.scaling,
+            state.layout,
+            state.sticky,
+            state.shadow,
+            state.fallback,
+        )
 
     def divided(self, traffic: dict[int, int]) -> _Wanted:
-        """With other weights, and as few buckets moved as they ask for."""
+        """With other weights, as few buckets moved as they ask for, and nobody who answers for others."""
         layout = moved(traffic, self.layout) if any(traffic.values()) else ()
-        return replace(self, traffic=traffic, layout=layout)
+        return replace(self, traffic=traffic, layout=layout, fallback=None)
 
 
 def _next(
@@ -306,6 +326,7 @@ def _next(
         scaling=wanted.scaling,
         sticky=wanted.sticky,
         shadow=wanted.shadow,
+        fallback=wanted.fallback,
         buckets=None if wanted.layout == in_order(wanted.traffic) else wanted.layout,
         deletion=state.deletion if state else None,
         change=Change(
@@ -327,6 +348,8 @@ def _moved_text(old: _Wanted, new: _Wanted) -> str:
         parts.append(f"sticky: {old.sticky or 'none'} -> {new.sticky or 'none'}")
     if old.shadow != new.shadow:
         parts.append(f"shadow: {_shadow_text(old.shadow)} -> {_shadow_text(new.shadow)}")
+    if old.fallback != new.fallback:
+        parts.append(f"answers for others: {old.fallback or 'none'} -> {new.fallback or 'none'}")
     return "; ".join(parts) or "nothing differs any more"
 
 

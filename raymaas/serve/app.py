@@ -49,6 +49,10 @@ REQUEST_ID_HEADER = b"x-request-id"
 KEY_HEADER = b"x-raymaas-key"  # the id of the caller's key, which the edge has checked; never the key
 SHADOW_HEADER = b"x-raymaas-shadow"  # the version that is to get a copy of this request; only edges set it
 COPY_HEADER = b"x-raymaas-copy"  # this request is a copy of one that the version of this number answered
+FALLBACK_HEADER = b"x-raymaas-fallback"  # the version that answers should this one fail; only edges set it
+FELL_BACK_HEADER = (
+    b"x-raymaas-fell-back"  # in a reply: the version that failed, where another one's answer is in it
+)
 INFER = "infer"
 
 Arrays = Mapping[str, np.ndarray]
@@ -57,6 +61,7 @@ _HEALTH = ("/v2/health/live", "/v2/health/ready")
 _DESCRIPTIONS = ("", "ready", "config", "stats")
 _LENGTH_HEADER = LENGTH_HEADER.encode()
 _GONE = 503
+_FAULT = 500
 _ANY_OR_JSON = (b"*/*", b"application/json")
 
 log = logging.getLogger("raymaas.replica")
@@ -91,6 +96,14 @@ class Keeper(Protocol):
 
     def wants(self, request_id: str) -> bool: ...
     def hear(self, request_id: str, inputs: Arrays, outputs: Arrays) -> None: ...
+
+
+class Fallback(Protocol):
+    """Has another version answer an infer request on which this one failed."""
+
+    async def __call__(
+        self, asked: Asked, version: int, *, timeout_s: float | None = None
+    ) -> Reply | None: ...
 
 
 class Compute(Protocol):
@@ -139,7 +152,7 @@ class InferenceApp:
     two health checks must carry the secret in `x-raymaas-edge`, or is answered 401. Applications of one replica may
     share their `statistics` and their `cache`, without which nothing is cached. `shadow` gets copies of the requests
     that the edge marked, and `keeper` hears the answers it wants, once they are given; those from the cache are not
-    among them.
+    among them. `fallback` is asked for requests that fail here with a fault of ours, where the edge named a version.
     """
 
     def __init__(
@@ -153,7 +166,9 @@ class InferenceApp:
         cache: ResultCache[Answer] | None = None,
         shadow: Callable[[Copy], None] | None = None,
         keeper: Keeper | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
+        self._fallback = fallback
         self._shadow = shadow
         self._keeper = keeper
         self._served = served
@@ -256,11 +271,33 @@ class InferenceApp:
                 "the model failed on this request; its replica's log has the reason under this request id"
             )
             answer = Answer(500, _error_body(sentence, RaymaasError.code, request_id))
+        if answer.status == _FAULT and FALLBACK_HEADER in asked.headers and self._fallback is not None:
+            reply = await self._answered_elsewhere(asked, self._fallback, started)
+            if reply is not None:
+                self._told(asked, request_id, answer.status, answer.rows, started)
+                return reply
         body, headers = _coded(answer, asked.headers)
         if request_id:
             headers.append((REQUEST_ID_HEADER, request_id))
         self._told(asked, request_id, answer.status, answer.rows, started)
         return Reply(answer.status, headers, body)
+
+    async def _answered_elsewhere(self, asked: Asked, fallback: Fallback, started: float) -> Reply | None:
+        """What the version says that answers for this one, in the time that is left; recorded where it was given."""
+        timeout_s = timeout_of_header(asked.headers.get(TIMEOUT_HEADER))
+        if timeout_s is not None:
+            timeout_s -= time.perf_counter() - started
+            if timeout_s <= 0:
+                return None
+        request_id = asked.headers.get(REQUEST_ID_HEADER, b"")
+        try:
+            reply = await fallback(asked, int(asked.headers[FALLBACK_HEADER]), timeout_s=timeout_s)
+        except asyncio.CancelledError:
+            self._told(asked, request_id, _GONE, None, started)
+            raise
+        if reply is None or not request_id:
+            return reply
+        return Reply(reply.status, [*reply.headers, (REQUEST_ID_HEADER, request_id)], reply.body)
 
     def _told(self, asked: Asked, request_id: bytes, status: int, rows: int | None, started: float) -> None:
         self._record(

@@ -165,6 +165,11 @@ def edge_table(
             for state in states
             if state.shadow and Target(state.model, state.shadow.version) in live
         },
+        fallbacks={
+            state.model: state.fallback
+            for state in states
+            if state.fallback and Target(state.model, state.fallback) in live
+        },
         keys=tuple(keys),
     )
     digest = hashlib.sha256(canonical_json(body.model_dump(mode="json"))).hexdigest()[:16]

@@ -30,6 +30,7 @@ from raymaas.serve.batching import keeps_rows_apart
 from raymaas.serve.compute_queue import ComputeQueue, QueueLimits
 from raymaas.serve.drift_gauge import drift_gauge
 from raymaas.serve.drift_log import Bins, DriftLog
+from raymaas.serve.falling_back import FallingBack
 from raymaas.serve.fast_lane import FastLane
 from raymaas.serve.oip.limits import MAX_BODY_BYTES
 from raymaas.serve.oip.statistics import Statistics
@@ -74,6 +75,7 @@ class Replica:
     _shadowing: Shadowing | None = None
     _drift_log: DriftLog | None = None
     _sample_log: SampleLog | None = None
+    _falling_back: FallingBack | None = None
 
     def __init__(self, spec: ReplicaSpec) -> None:
         store = open_store(spec.store_url)
@@ -90,10 +92,11 @@ class Replica:
         self._shadowing = Shadowing(
             spec.target,
             classes=manifest.signature.classes,
-            addresses=lambda other: [each.address for each in announced_of(other.app_name)],
+            addresses=_announced,
             waiting=lambda: self._queue.figures().waiting,
         )
         self._shadowing.start()
+        self._falling_back = FallingBack(spec.target, addresses=_announced)
         self._metrics = RayMetrics(spec.target, self._queue.figures, SinceLast(self._shadowing.totals))
         self._metrics.start()
         recorders: list[Recorder] = [self._metrics]
@@ -120,6 +123,7 @@ class Replica:
             cache=ResultCache(spec.scaling.result_cache_mb << 20) if spec.scaling.result_cache_mb else None,
             shadow=self._shadowing,
             keeper=self._sample_log,
+            fallback=self._falling_back,
         )
         host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         self._lane = FastLane(
@@ -141,6 +145,8 @@ class Replica:
             self._lane.leave(quiet_s=_QUIET_S, at_most_s=_LEAVE_S)
         if self._shadowing:
             self._shadowing.close()
+        if self._falling_back:
+            self._falling_back.close()
         if self._metrics:
             self._metrics.close()
         if self._request_log:
@@ -182,6 +188,10 @@ class Replica:
         asked = self._compute(method, inputs, timeout_s=timeout_s)
         outputs: dict[str, np.ndarray] = await self._lane.run(asked)
         return outputs
+
+
+def _announced(target: Target) -> list[str]:
+    return [each.address for each in announced_of(target.app_name)]
 
 
 def _spare_pauses() -> None:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from raymaas.errors import RaymaasError, Unavailable
+from raymaas.errors import RaymaasError
 from raymaas.evaluate.agreement import Said, differing
 from raymaas.serve.app import COPY_HEADER, EDGE_HEADER, INFER, REQUEST_ID_HEADER, Copy
+from raymaas.serve.peers import Addresses, Peers
 from raymaas.serve.plan import Target
 from raymaas.specs.names import Reference
 from raymaas.specs.requests import Compared
@@ -26,12 +27,8 @@ from raymaas.specs.requests import Compared
 _MOST_COPIES = 8
 _MOST_BYTES = 4 * 2**20
 _TIMEOUT_S = 5.0
-_LOOK_S = 2.0
 
 log = logging.getLogger("raymaas.replica")
-
-Addresses = Callable[[Target], Sequence[str]]
-"""host:port of each replica of a version, which may have ended since."""
 
 
 @dataclass
@@ -60,7 +57,7 @@ class Shadowing:
     ) -> None:
         self._own, self._classes = own, classes
         self._waiting = waiting
-        self._peers = _Peers(addresses, timeout_s=timeout_s, clock=clock)
+        self._peers = Peers(addresses, timeout_s=timeout_s, clock=clock)
         self._copies: queue.Queue[Copy | None] = queue.Queue(_MOST_COPIES)
         self._sums: defaultdict[int, _Sums] = defaultdict(_Sums)
         self._changing = threading.Lock()
@@ -148,57 +145,3 @@ class SinceLast:
             for version, sums in self._told.items()
             if sums != before.get(version)
         }
-
-
-class _Peers:
-    """Connections to the replicas of other versions. Where they are is looked up every two seconds at most."""
-
-    def __init__(self, addresses: Addresses, *, timeout_s: float, clock: Callable[[], float]) -> None:
-        self._addresses, self._timeout_s, self._clock = addresses, timeout_s, clock
-        self._known: dict[Target, tuple[float, list[str]]] = {}
-        self._connections: dict[str, http.client.HTTPConnection] = {}
-
-    def ask(
-        self, to: Target, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[dict[str, str], bytes]:
-        """POST to the replicas of `to` in turns; headers and body of a success. One that fails is not asked again
-        before the next look.
-
-        Raises OSError, HTTPException, or Unavailable when there is none or its answer is no success.
-        """
-        known = self._look(to)
-        if not known:
-            raise Unavailable(f"no replica of {to.app_name} has announced itself")
-        address = known.pop(0)
-        connection = self._connections.pop(address, None) or http.client.HTTPConnection(
-            address, timeout=self._timeout_s
-        )
-        try:
-            connection.request("POST", path, body=body, headers=dict(headers))
-            response = connection.getresponse()
-            raw = response.read()
-        except BaseException:
-            connection.close()
-            raise
-        known.append(address)
-        self._connections[address] = connection
-        if response.status != http.client.OK:
-            raise Unavailable(f"{to.app_name} answered {response.status}")
-        return {name.lower(): value for name, value in response.getheaders()}, raw
-
-    def close(self) -> None:
-        while self._connections:
-            self._connections.popitem()[1].close()
-
-    def _look(self, to: Target) -> list[str]:
-        now_s = self._clock()
-        looked_s, known = self._known.get(to, (-_LOOK_S, []))
-        if now_s - looked_s >= _LOOK_S:
-            found = list(self._addresses(to))
-            for gone in [address for address in known if address not in found]:
-                if connection := self._connections.pop(gone, None):
-                    connection.close()
-            # In the order they are asked in, so that each has its turn.
-            known = [a for a in known if a in found] + [a for a in found if a not in known]
-            self._known[to] = now_s, known
-        return known

@@ -160,6 +160,11 @@ class ModelState(Document):
         "stretch of them.",
     )
     shadow: Shadow | None = Field(default=None, description="Which version gets copies of requests.")
+    fallback: int | None = Field(
+        default=None,
+        description="The version that answers in place of another one that fails on a request which the traffic led it "
+        "to; a rollout's old one while it is under way.",
+    )
     scaling: dict[int, Scaling] = Field(
         default_factory=dict, description="Version to how it runs; its keys run."
     )
@@ -180,6 +185,10 @@ class ModelState(Document):
         if self.shadow is not None and self.shadow.version not in self.scaling:
             raise ValueError(
                 f"version {self.shadow.version} is to shadow but is not deployed; deploy it first"
+            )
+        if self.fallback is not None and self.fallback not in self.scaling:
+            raise ValueError(
+                f"version {self.fallback} is to answer for others but is not deployed; deploy it first"
             )
         if self.buckets is not None and (
             len(self.buckets) != BUCKETS or Counter(self.buckets) != +Counter(self.traffic)
@@ -245,6 +254,9 @@ class EdgeTable(Document):
     )
     shadows: dict[Name, Shadow] = Field(
         default_factory=dict, description="Model to the version that gets copies of the others' requests."
+    )
+    fallbacks: dict[Name, int] = Field(
+        default_factory=dict, description="Model to the version that answers where another one fails."
     )
     keys: tuple[EdgeKey, ...] = Field(
         (),

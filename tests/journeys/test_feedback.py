@@ -41,10 +41,6 @@ def sampled(store: Store, version: int) -> int:
     return len(Samples(store).table("digits", versions=[version], since=since))
 
 
-def has_more(store: Store, before: int) -> bool:
-    return sampled(store, 1) > before
-
-
 def keeps_all(client: Client, store: Store, version: int) -> None:
     """Wait until the replicas of `version` follow the rule."""
     before = sampled(store, version)
@@ -56,6 +52,12 @@ def keeps_all(client: Client, store: Store, version: int) -> None:
     wait_until(followed, timeout_s=40, what=f"answers of digits@{version} are kept")
 
 
+def kept(store: Store, version: int, request_id: str) -> bool:
+    since = datetime.now(UTC) - AN_HOUR_AGO
+    rows = Samples(store).table("digits", versions=[version], since=since)
+    return request_id in rows["request_id"].to_pylist()
+
+
 def test_a_version_learns_from_what_came_of_answers(
     home: Home, digits: str, rows: np.ndarray, store: Store
 ) -> None:
@@ -64,8 +66,10 @@ def test_a_version_learns_from_what_came_of_answers(
     with home.client() as client:
         client.sampling.set("digits", {"rate": 1})
         keeps_all(client, store, 1)
-        client.feedback.give_many("digits", ask(client, "digits@1", rows[:_ROWS], labels[:_ROWS]))
-        wait_until(lambda: sampled(store, 1) > _ROWS, timeout_s=30, what="all answers are kept")
+        items = ask(client, "digits@1", rows[:_ROWS], labels[:_ROWS])
+        client.feedback.give_many("digits", items)
+        last = partial(kept, store, 1, items[-1]["request_id"])
+        wait_until(last, timeout_s=30, what="all answers are kept")
 
         settings = ("--set", "training.epochs=2", "--set", "training.early_stopping=null")
         learned = ("--data", "feedback:digits@1", "--init-from", "digits@1")
@@ -79,7 +83,8 @@ def test_a_version_learns_from_what_came_of_answers(
         other = slice(_ROWS, _ROWS + 60)
         items = ask(client, f"digits@{version}", rows[other], labels[other])
         client.feedback.give_many("digits", items)
-        wait_until(lambda: sampled(store, version) > 60, timeout_s=30, what="all answers are kept")
+        last = partial(kept, store, version, items[-1]["request_id"])
+        wait_until(last, timeout_s=30, what="all answers are kept")
         found = client.feedback.compare("digits@1", f"digits@{version}", since=since)
         assert (found.first.judged, found.second.judged) == (_ROWS, 60)
         assert found.second.metric is not None
@@ -109,11 +114,10 @@ def test_what_is_masked_is_nowhere_in_the_store(
         for masks, found in (({"in.x": "drop", "label": "drop"}, False), ({}, True)):
             client.sampling.set("digits", {"rate": 1, "masks": masks})
             keeps_all(client, store, 1)
-            before = sampled(store, 1)
             row = np.full((1, 64), CANARY, np.float32)
             answer = client.model("digits@1").predict(row)
             client.feedback.give(answer, label="canary-of-nobody", reward=1)
-            wait_until(partial(has_more, store, before), timeout_s=30, what="it is kept")
+            wait_until(partial(kept, store, 1, answer.request_id), timeout_s=30, what="it is kept")
             written = all_that_was_written(store)
             needles = (b"canary-of-nobody", b"13.3713", np.float32(CANARY).tobytes())
             assert [needle for needle in needles if needle in written] == (list(needles) if found else [])

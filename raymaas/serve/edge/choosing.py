@@ -3,7 +3,8 @@
 A path that names a version or an alias comes before the header x-raymaas-version, and that before the traffic. There,
 chance chooses one of 100 buckets, unless the line that it meets says that the model knows its callers by a header: then
 a hash of model and value chooses, so that it is not always the same callers who see new versions first. A line may also
-ask for some infer requests to be marked with the version that is to get a copy of them.
+ask for some infer requests to be marked with the version that is to get a copy of them, and for those that were not
+pinned with the version that answers where this one fails.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from raymaas.specs.buckets import BUCKETS
 
 VERSION_HEADER = "x-raymaas-version"
 SHADOW_HEADER = "x-raymaas-shadow"
+FALLBACK_HEADER = "x-raymaas-fallback"
+FELL_BACK_HEADER = "x-raymaas-fell-back"
 
 _SERVE_PATH = (
     "/models/%[var(txn.model)]/%[var(txn.version)]/v2/models/%[var(txn.model)]/versions/%[var(txn.version)]"
@@ -58,6 +61,9 @@ def choice_rules(sticky: Sequence[str]) -> str:
         " if shadowed { var(txn.rest) -m str infer }",
         f"http-request set-header {SHADOW_HEADER} %[var(txn.route),field(4,/),field(1,:)]"
         " if { var(txn.of_10000) -m found } { rand(10000),sub(txn.of_10000) lt 0 }",
+        # Only the lines of buckets have it: who pins a version means that one.
+        f"http-request set-header {FALLBACK_HEADER} %[var(txn.route),field(5,/)]"
+        " if { var(txn.route),field(5,/) -m found } { var(txn.rest) -m str infer }",
         *model_rules().splitlines(),
         # What answers for a version that is not served is to see it in the path; which is pinned from then on.
         f"http-request set-path {of_version}/%[var(txn.rest)] if asked models !pinned !routed"

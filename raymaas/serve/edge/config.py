@@ -10,13 +10,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pydantic import Field, SecretStr, field_validator
 
 from raymaas.serve.edge.admission import KEY_HEADER, admission_rules, limits_backend
-from raymaas.serve.edge.choosing import choice_rules, remember_version_header
+from raymaas.serve.edge.choosing import FELL_BACK_HEADER, choice_rules, remember_version_header
 from raymaas.serve.edge.refusals import api_body, data_error, quoted, refuse
 from raymaas.serve.edge.rundir import SOCKET_NAME
 from raymaas.specs.base import Spec, sha256_hex
 
 EDGE_HEADER = "x-raymaas-edge"
+FELL_BACK_TABLE = "fell_back"
+"""The stick table that counts, by slot, how often another version answered in place of one that failed."""
 _CHECK_TIMEOUT_S = 2.0
+_MOST_SLOTS = 4096
 
 # A refused connection or one check that is refused takes a replica out; a slow one has three checks' time. It comes
 # back with its first good check.
@@ -52,8 +55,10 @@ class EdgeSettings(Spec):
     answer_timeout_s: float = Field(default=60.0, gt=0, description="A replica has begun to answer, or 504.")
     retire_s: float = Field(default=30.0, gt=0, description="How long a replaced HAProxy may finish.")
     max_connections: int = Field(default=2000, ge=10, description="Client connections at once.")
-    slots: int = Field(default=64, ge=1, le=4096, description="Versions that fit without a reload.")
-    max_slots: int = Field(default=1024, ge=1, le=4096, description="Versions that can be served at all.")
+    slots: int = Field(default=64, ge=1, le=_MOST_SLOTS, description="Versions that fit without a reload.")
+    max_slots: int = Field(
+        default=1024, ge=1, le=_MOST_SLOTS, description="Versions that can be served at all."
+    )
     threads: int = Field(
         default_factory=lambda: max(1, (os.cpu_count() or 1) // 4),
         ge=1,
@@ -275,6 +280,9 @@ def _slots(settings: EdgeSettings) -> str:
     # Serve's proxies have no active checks: they are busy Python processes, and a check that times out under load
     # would take the only one away. A refused or cut connection moves to another server at once, and so does a 503: of a
     # replica that is about to leave, or whose port was another version's a moment ago.
+    # A replica whose model failed says so with 500, and brings the answer of the version that answers for it, which the
+    # caller gets with 200. HAProxy's statistics then know of no failure, so a table counts them, by slot.
+    fell_back = f"if {{ res.hdr({FELL_BACK_HEADER}) -m found }}"
     return f"""\
 defaults slots from base
     balance leastconn
@@ -286,6 +294,12 @@ defaults slots from base
     http-request del-header authorization
     http-request del-header x-api-key
     http-request set-header {EDGE_HEADER} {settings.secret.get_secret_value()}
+    http-response track-sc1 be_name table {FELL_BACK_TABLE} {fell_back}
+    http-response sc-inc-gpc0(1) {fell_back}
+    http-response set-status 200 {fell_back}
+
+backend {FELL_BACK_TABLE}
+    stick-table type string len 16 size {_MOST_SLOTS} store gpc0
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
 import secrets
 import threading
 import time
@@ -20,6 +21,7 @@ from raymaas.specs.demand import EdgeDemand, VersionDemand, VersionOutcomes
 _log = logging.getLogger(__name__)
 
 TELL_EVERY_S = 2.0
+_FELL_BACK = re.compile(r"key=(\S+) .*gpc0=([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,22 @@ class Counted:
     answered: int = 0
     """That ended with a status since then."""
     failed: int = 0
-    """With one of 500 or more."""
+    """With one of 500 or more, or in whose place another version answered."""
 
 
-def parse_statistics(text: str) -> dict[str, Counted]:
-    """By slot: the answer to `show stat` for backends. Raises Unavailable when it is of another shape."""
+def parse_statistics(text: str, fell_back: str = "") -> dict[str, Counted]:
+    """By slot: the answer to `show stat` for backends, with that to `show table` for those that fell back.
+
+    Raises Unavailable when it is of another shape.
+    """
+    elsewhere = {slot: int(count) for slot, count in _FELL_BACK.findall(fell_back)}
     try:
         return {
             row["# pxname"]: Counted(
                 in_flight=int(row["scur"]),
                 requests=int(row["req_tot"]),
                 answered=sum(int(row[f"hrsp_{hundreds}xx"]) for hundreds in (2, 3, 4, 5)),
-                failed=int(row["hrsp_5xx"]),
+                failed=int(row["hrsp_5xx"]) + elsewhere.get(row["# pxname"], 0),
             )
             for row in csv.DictReader(text.strip().splitlines())
             if row["svname"] == "BACKEND" and row["mode"] == "http"
@@ -152,7 +158,9 @@ class DemandTeller:
         """Raises Unavailable when HAProxy does not answer, IntegrityError when the routes on disk are damaged."""
         routes = Routes.from_map((read_file(self._dir.map) or b"").decode(errors="replace"))
         versions = {f"{model}@{version}": slot_name(slot) for (model, version), slot in routes.slots.items()}
-        counted = parse_statistics(self._runtime.backend_statistics())
+        # The table first: of a request that ends in between, the failure is then counted one look later.
+        fell_back = self._runtime.fell_back()
+        counted = parse_statistics(self._runtime.backend_statistics(), fell_back)
         return EdgeDemand(
             edge=self._name,
             versions=self._rates.since_last(counted, versions, self._monotonic()),

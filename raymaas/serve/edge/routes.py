@@ -8,8 +8,9 @@ A line of the map is `<key> <slot>/<version>`, and a request is sent where one l
 
 The line of a bucket may go on with `/<header>`, where the model knows its callers by that header: who sends it is
 looked up again, under the bucket of its own. And any line with `/<header or nothing>/<version>:<of 10,000>`, where so
-many infer requests are marked to be copied to another version. Names hold neither `#` nor `/` and no alias is a
-number, so keys cannot collide. Nothing here acts: `plan` takes the table and the routes so far, and gives the routes to
+many infer requests are marked to be copied to another version; 0:0 says to none. That of a bucket may end with
+`/<version>`, the one that answers where this one fails. Names hold neither `#` nor `/` and no alias is a number, so
+keys cannot collide. Nothing here acts: `plan` takes the table and the routes so far, and gives the routes to
 be.
 """
 
@@ -25,17 +26,20 @@ from raymaas.specs.serving import EdgeTable
 
 Target = tuple[str, int]
 
+_NOT_COPIED = "0:0"
+
 
 @dataclass(frozen=True)
 class Routes:
-    """What the edge routes: `slots` by (model, version), and by model `buckets`, `aliases`, the `sticky` header and the
-    version that `shadows`, with how many of 10,000 requests."""
+    """What the edge routes: `slots` by (model, version), and by model `buckets`, `aliases`, the `sticky` header, the
+    version that `shadows`, with how many of 10,000 requests, and the one that answers for others."""
 
     slots: Mapping[Target, int] = field(default_factory=dict)
     buckets: Mapping[str, Layout] = field(default_factory=dict)
     aliases: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     sticky: Mapping[str, str] = field(default_factory=dict)
     shadows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    fallbacks: Mapping[str, int] = field(default_factory=dict)
 
     def entries(self) -> dict[str, str]:
         """Key to value of every line of the map."""
@@ -43,14 +47,18 @@ class Routes:
         for model, versions in self.buckets.items():
             known_by = self.sticky.get(model, "")
             for bucket, version in enumerate(versions):
-                lines[f"{model}#{bucket}"] = self._value(model, version, known_by)
+                fallback = self.fallbacks.get(model, version)
+                lines[f"{model}#{bucket}"] = self._value(model, version, known_by, fallback=fallback)
         for model, aliases in self.aliases.items():
             lines |= {f"{model}/{alias}": self._value(model, version) for alias, version in aliases.items()}
         return dict(sorted(lines.items()))
 
-    def _value(self, model: str, version: int, known_by: str = "") -> str:
+    def _value(self, model: str, version: int, known_by: str = "", *, fallback: int | None = None) -> str:
         value = f"{slot_name(self.slots[model, version])}/{version}"
         shadow, of_10000 = self.shadows.get(model, (version, 0))
+        if fallback not in (None, version):
+            copied = f"{shadow}:{of_10000}" if shadow != version else _NOT_COPIED
+            return f"{value}/{known_by}/{copied}/{fallback}"
         if shadow != version:
             return f"{value}/{known_by}/{shadow}:{of_10000}"
         return f"{value}/{known_by}" if known_by else value
@@ -66,6 +74,7 @@ class Routes:
         aliases: dict[str, dict[str, int]] = {}
         sticky: dict[str, str] = {}
         shadows: dict[str, tuple[int, int]] = {}
+        fallbacks: dict[str, int] = {}
         for number, line in enumerate(text.splitlines(), start=1):
             try:
                 key, value = line.split(" ")
@@ -77,9 +86,11 @@ class Routes:
                     model, pointer = key.split("/")
                 if more[:1] not in ([], [""]):
                     sticky[model] = more[0]
-                if more[1:]:
+                if more[1:] and more[1] != _NOT_COPIED:
                     shadow, of_10000 = more[1].split(":")
                     shadows[model] = int(shadow), int(of_10000)
+                if more[2:]:
+                    fallbacks[model] = int(more[2])
                 if hash_:
                     buckets.setdefault(model, {})[int(bucket)] = version
                     continue
@@ -90,7 +101,12 @@ class Routes:
             else:
                 aliases.setdefault(model, {})[pointer] = version
         routes = cls(
-            slots, {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()}, aliases, sticky, shadows
+            slots,
+            {m: tuple(b[i] for i in sorted(b)) for m, b in buckets.items()},
+            aliases,
+            sticky,
+            shadows,
+            fallbacks,
         )
         pointed = [(m, v) for m, vs in routes.buckets.items() for v in vs]
         pointed += [(m, v) for m, named in aliases.items() for v in named.values()]
@@ -144,7 +160,13 @@ def plan(table: EdgeTable, current: Routes, *, slots: int) -> Routes:
         for model, shadow in sorted(table.shadows.items())
         if (model, shadow.version) in assigned
     }
-    return Routes(assigned, buckets, {m: named for m, named in aliases.items() if named}, sticky, shadows)
+    fallbacks = {
+        model: version
+        for model, version in sorted(table.fallbacks.items())
+        if set(buckets.get(model, ())) - {version} and (model, version) in assigned
+    }
+    named_aliases = {m: named for m, named in aliases.items() if named}
+    return Routes(assigned, buckets, named_aliases, sticky, shadows, fallbacks)
 
 
 def _targets(table: EdgeTable) -> list[Target]:

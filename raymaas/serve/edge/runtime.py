@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from raymaas.errors import Unavailable
+from raymaas.serve.edge.config import FELL_BACK_TABLE
 from raymaas.serve.edge.rundir import MAP_NAME
 from raymaas.serve.edge.servers import Server, parse_servers
 
@@ -38,6 +39,10 @@ class RuntimeSocket:
     def backend_statistics(self) -> str:
         """CSV with a line for each backend; a column's name is in the first line."""
         return self._ask("show stat -1 2 -1")
+
+    def fell_back(self) -> str:
+        """A line for each slot of which something was counted, with `key=` and `gpc0=`."""
+        return self._ask(f"show table {FELL_BACK_TABLE}")
 
     def change_servers(self, commands: Iterable[str]) -> None:
         """Run `commands`. A refusal is not raised: whoever planned them looks at `servers()` again."""

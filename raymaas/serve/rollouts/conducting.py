@@ -177,7 +177,10 @@ def _wanted(rollout: RolloutState) -> dict[int, int]:
 def _as_wanted(state: ModelState, rollout: RolloutState) -> bool:
     weights = {version: weight for version, weight in state.traffic.items() if weight}
     return (
-        weights == _wanted(rollout) and not _must_promote(state, rollout) and _shadow(state, rollout) is None
+        weights == _wanted(rollout)
+        and state.fallback == _fallback(rollout)
+        and not _must_promote(state, rollout)
+        and _shadow(state, rollout) is None
     )
 
 
@@ -196,7 +199,17 @@ def _shadow(state: ModelState, rollout: RolloutState) -> Shadow | str | None:
     return None if state.shadow == wanted else wanted
 
 
+def _fallback(rollout: RolloutState) -> int | None:
+    """Who answers where the new version fails."""
+    return rollout.old if rollout.under_way else None
+
+
 def _step(state: ModelState, rollout: RolloutState) -> Step:
     if _must_promote(state, rollout):
         return partial(moves.promote, version=rollout.new)
-    return partial(moves.set_traffic, weights=_wanted(rollout), shadow=_shadow(state, rollout))
+    return partial(
+        moves.set_traffic,
+        weights=_wanted(rollout),
+        shadow=_shadow(state, rollout),
+        fallback=_fallback(rollout),
+    )

@@ -116,5 +116,7 @@ def _ended(before: Mapping[str, EdgePlace], now: Mapping[str, EdgePlace], versio
         last = before.get(edge, place)
         base = last.outcomes.get(version, nothing) if last.count == place.count else nothing
         total = place.outcomes.get(version, base)
-        seen += Seen(requests=total.answered - base.answered, errors=total.failed - base.failed)
+        answered, failed = total.answered - base.answered, total.failed - base.failed
+        # A failure in whose place another version answered is counted a moment before its answer.
+        seen += Seen(requests=max(answered, failed), errors=failed)
     return seen
