@@ -54,16 +54,23 @@ def test_a_version_keeps_its_slot_and_no_two_share_one(
     assert all(new.slots[target] == old.slots[target] for target in new.slots.keys() & old.slots.keys())
 
 
-@given(models, st.integers(0, 100))
-def test_the_map_reads_back_as_it_was_written(targets: dict[str, list[int]], percent: int) -> None:
+@given(models, st.integers(0, 100), st.booleans())
+def test_the_map_reads_back_as_it_was_written(
+    targets: dict[str, list[int]], percent: int, copied: bool
+) -> None:
     traffic = {m: {versions[0]: percent, versions[-1]: 100} for m, versions in targets.items() if versions}
     aliases = {m: {"prod": versions[0], "v2": versions[-1]} for m, versions in targets.items() if versions}
     sticky = {"digits": "x-user", "absent": "x-user"}
     # One that has a line of another version to stand in.
     shadows = {
-        m: Shadow(version=versions[-1], sample=0.25) for m, versions in targets.items() if len(versions) > 1
+        m: Shadow(version=versions[-1], sample=0.25)
+        for m, versions in targets.items()
+        if copied and len(versions) > 1
     }
-    wanted = table(targets, traffic=traffic, aliases=aliases, sticky=sticky, shadows=shadows)
+    fallbacks = {m: versions[0] for m, versions in targets.items() if versions}
+    wanted = table(
+        targets, traffic=traffic, aliases=aliases, sticky=sticky, shadows=shadows, fallbacks=fallbacks
+    )
     routes = plan(wanted, Routes(), slots=32)
     assert Routes.from_map(routes.to_map()) == routes
 
@@ -75,6 +82,19 @@ def test_one_map_holds_buckets_pins_and_aliases() -> None:
     assert entries["digits/3"] == "slot01/3"
     assert Counter(entries[f"digits#{bucket}"] for bucket in range(100)) == {"slot00/2": 90, "slot01/3": 10}
     assert len(entries) == 103
+
+
+def test_only_the_buckets_of_others_name_who_answers_where_they_fail() -> None:
+    wanted = table(
+        {"digits": [2, 3]},
+        traffic={"digits": {2: 90, 3: 10}},
+        aliases={"digits": {"new": 3}},
+        fallbacks={"digits": 2},
+    )
+    entries = plan(wanted, Routes(), slots=4).entries()
+    assert (entries["digits/3"], entries["digits/new"]) == ("slot01/3", "slot01/3")
+    buckets = Counter(entries[f"digits#{bucket}"] for bucket in range(100))
+    assert buckets == {"slot00/2": 90, "slot01/3//0:0/2": 10}
 
 
 def test_a_slot_that_is_just_being_freed_is_given_out_last() -> None:

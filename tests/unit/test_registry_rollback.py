@@ -76,6 +76,20 @@ def test_a_rollback_is_not_refused_for_a_version_that_only_got_copies() -> None:
     assert history.move(rollback).shadow is None
 
 
+def test_who_answers_for_others_does_so_until_the_traffic_is_divided_anew_or_it_is_gone() -> None:
+    history = running(1, 2, 3)
+    history.move(set_traffic, weights={1: 90, 2: 10}, fallback=1)
+    assert history.move(set_traffic, sticky="header:x-user").fallback == 1
+    assert history.move(set_traffic, weights={1: 50, 2: 50}).fallback is None
+    assert history.move(rollback).fallback == 1
+    assert history.move(deploy, version=4).fallback == 1
+    assert history.move(undeploy, version=4).fallback == 1
+    history.move(set_traffic, weights={2: 100}, fallback=1)
+    assert history.move(undeploy, version=1).fallback is None
+    assert history.move(set_traffic, weights={3: 100}, fallback=1).fallback is None
+    assert history.move(promote, version=2).fallback is None
+
+
 def test_promote_moves_prod_and_all_traffic_in_one_revision() -> None:
     history = running(1, 2, 3)
     history.move(set_traffic, weights={1: 80, 3: 20})

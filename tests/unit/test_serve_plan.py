@@ -151,6 +151,12 @@ def test_edges_mark_copies_only_for_a_version_that_is_live() -> None:
     assert edge_table([wanted], {ONE}, proxies=[]).shadows == {}
 
 
+def test_only_a_version_that_is_live_answers_for_others() -> None:
+    wanted = state({1: 100}).model_copy(update={"fallback": 2})
+    assert edge_table([wanted], {ONE, TWO}, proxies=[]).fallbacks == {"digits": 2}
+    assert edge_table([wanted], {ONE}, proxies=[]).fallbacks == {}
+
+
 def test_the_revision_names_the_content() -> None:
     apps = {ONE: running(ONE), TWO: running(TWO)}
 

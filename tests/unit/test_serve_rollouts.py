@@ -101,6 +101,12 @@ class Site:
         return state.shadow.version if state.shadow else None
 
     @property
+    def fallback(self) -> int | None:
+        state = self.states.current("digits")
+        assert state is not None
+        return state.fallback
+
+    @property
     def traffic(self) -> dict[int, int]:
         state = self.states.current("digits")
         assert state is not None
@@ -114,12 +120,14 @@ def site() -> Site:
 
 def test_a_version_that_keeps_its_bounds_takes_over_step_by_step_and_is_promoted(site: Site) -> None:
     assert site.begin().phase == "advancing"
-    shares = [site.traffic]
+    shares, fallbacks = [site.traffic], [site.fallback]
     while site.conductor.rollouts.current("digits").under_way:
         site.answer(2, 60)
         site.restart()
         site.after(61)
         shares.append(site.traffic)
+        fallbacks.append(site.fallback)
+    assert fallbacks == [1, 1, 1, None]
     assert shares == [{1: 90, 2: 10}, {1: 50, 2: 50}, {2: 100}, {2: 100}]
     state = site.states.current("digits")
     assert state is not None
@@ -200,6 +208,7 @@ def test_a_version_that_answers_otherwise_gives_the_traffic_back(site: Site) -> 
     site.log(1, 500, compared={2: Compared(rows=50, rows_disagreed=20, errors=0, dropped=0)})
     ended = site.after(1)
     assert (ended.phase, site.traffic, site.shadow) == ("rolled_back", {1: 100}, None)
+    assert site.fallback is None
     assert "20 of 50" in ended.decision.summary
 
 
