@@ -1,14 +1,19 @@
-"""Rollouts of real versions under load: a good one, past a killed controller, and one that answers otherwise."""
+"""Rollouts of real versions under load: a good one, past a killed controller, and three bad ones. Nothing fails.
+
+Of the bad ones one answers otherwise, one takes too long, and one fails on some inputs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +35,33 @@ def wrong(home: Home, digits: str) -> Iterator[int]:
         settings = ("training.epochs=1", "training.learning_rate=0.00001", "training.early_stopping=null")
         changes = [word for setting in settings for word in ("--set", setting)]
         home.cli("train", "jobs/train_digits.yaml", *changes, RAYMAAS_URL=home.plan().url)
+        version = client.models.get("digits").newest
+        client.deploy(f"digits@{version}", timeout_s=120)
+        client.promote("digits@1")
+        yield version
+        client.promote("digits@1")
+        client.undeploy(f"digits@{version}")
+
+
+JOB = """\
+kind: train
+model: digits
+data: {use: digits}
+split: {validation: 0.02, test: 0.05}
+architecture: {use: "bad_network:Bad"}
+training: {steps: 2, batch_size: 8}
+scaling: {workers: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def bad(home: Home, digits: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """`digits@1` with all traffic, and a version deployed that is slow and fails on some inputs; gives its number."""
+    job = tmp_path_factory.mktemp("bad") / "train_bad.yaml"
+    job.write_text(JOB)
+    shutil.copy(Path(__file__).with_name("bad_network.py"), job.parent)
+    with home.client() as client:
+        home.cli("train", str(job), RAYMAAS_URL=home.plan().url)
         version = client.models.get("digits").newest
         client.deploy(f"digits@{version}", timeout_s=120)
         client.promote("digits@1")
@@ -89,6 +121,35 @@ def test_a_version_that_answers_otherwise_goes_back_by_itself_and_nothing_fails(
     with home.client() as client:
         wanted = client.models.state("digits")
     assert (wanted.traffic[1], wanted.shadow, wanted.aliases["prod"]) == (100, None, 1)
+
+
+def test_a_slow_version_goes_back_by_itself_and_nothing_fails(home: Home, bad: int, rows: np.ndarray) -> None:
+    plan = {"steps": [30, 100], "every_s": 5, "min_requests": 100, "guards": {"max_p99_ratio": 1.2}}
+    with home.client() as client, asked(home, rows) as failures:
+        client.rollouts.begin(f"digits@{bad}", plan)
+        state = ended(client)
+        wanted = client.models.state("digits")
+    assert state.phase == "rolled_back", state.decision.summary
+    assert "p99" in state.decision.summary
+    assert failures == []
+    assert (wanted.traffic[1], wanted.fallback) == (100, None)
+
+
+def test_a_version_that_fails_on_some_inputs_goes_back_by_itself_and_nobody_sees_it(
+    home: Home, bad: int, rows: np.ndarray
+) -> None:
+    some = rows.copy()
+    some[::3, 0] = 9  # what no test row had
+    plan = {"steps": [30, 100], "every_s": 5, "min_requests": 100, "guards": {"max_error_rate": 0.02}}
+    with home.client() as client, asked(home, some) as failures:
+        client.rollouts.begin(f"digits@{bad}", plan)
+        state = ended(client)
+    assert state.phase == "rolled_back", state.decision.summary
+    assert state.whole.new.errors > 0
+    assert failures == []
+    # It does fail: who pins it is told.
+    with home.client() as client, pytest.raises(RaymaasError, match="the model failed on this request"):
+        client.model(f"digits@{bad}").predict(some[:1])
 
 
 def test_a_good_version_is_promoted_past_a_killed_controller_and_nothing_fails(
