@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +14,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from raymaas import __version__
+from raymaas.cli.show import usual_server
+from raymaas.cli.standings import shown
 from raymaas.errors import IntegrityError, InvalidInput, NotFound, RaymaasError, Refused
 
 if TYPE_CHECKING:
     from raymaas.cluster.plan import ClusterPlan
     from raymaas.settings import Settings
     from raymaas.specs.keys import KeyRing
+    from raymaas.specs.standing import ModelStanding
     from raymaas.store import Store
 
 app = typer.Typer()
+
+_WATCH_S = 2.0
+_STANDING_S = 5.0
 
 Storage = Annotated[
     str | None,
@@ -155,32 +163,69 @@ def down() -> None:
 
 @app.command()
 def status(
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show this machine's cluster: its addresses and each process with its pid. Exit status 1 if it is not healthy.
+    """Show this machine's cluster, and how deployed models stand: traffic, rollouts under way, and drift.
 
-    Example:
+    Each process is shown with its pid. Exit status 1 if the cluster is not healthy.
+
+    Examples:
 
       raymaas status
+
+      raymaas status --watch
     """
     from raymaas.cluster.status import describe
 
-    description = describe(_require_plan(settings_from_environment()))
-    console = Console()
-    if as_json:
-        console.print_json(json.dumps(description))
-    else:
-        for key in ("url", "dashboard_url", "ray_address", "storage", "run_dir", "mode"):
-            console.print(f"{key:<14} {description[key]}", highlight=False, soft_wrap=True)
-        table = Table("process", "pid", "state", "restarts")
-        for name, process in description["processes"].items():
-            state = "[green]running[/]" if process["alive"] else "[red]gone[/]"
-            table.add_row(name, str(process["pid"] or "-"), state, str(process["restarts"]))
-        console.print(table)
-        if not description["processes"]["supervisor"]["alive"]:
-            console.print("the supervisor is gone, so nothing is restarted; `raymaas up` brings it back")
+    plan, console = _require_plan(settings_from_environment()), Console()
+    while True:
+        description = describe(plan)
+        models, away = _models_of(plan)
+        if as_json:
+            listed = [model.model_dump(mode="json") for model in models]
+            console.print_json(json.dumps(description | {"models": listed}))
+        else:
+            if watch and console.is_terminal:
+                console.clear()
+            _print_status(console, description)
+            if models:
+                console.print(shown(models), soft_wrap=True)
+            if away:
+                console.print(Text(f"how models stand is not known: {away}"), soft_wrap=True)
+        if not watch:
+            break
+        try:
+            time.sleep(_WATCH_S)
+        except KeyboardInterrupt:
+            break
     if not description["ready"]:
         raise typer.Exit(1)
+
+
+def _models_of(plan: ClusterPlan) -> tuple[tuple[ModelStanding, ...], str]:
+    """How models stand as the cluster's own API has it; or why it does not say."""
+    from raymaas.client import Client
+
+    try:
+        with Client(plan.url, api_key=usual_server(os.environ).api_key, timeout_s=_STANDING_S) as client:
+            return client.status().models, ""
+    except RaymaasError as error:
+        return (), str(error)
+
+
+def _print_status(console: Console, description: dict[str, Any]) -> None:
+    for key in ("url", "dashboard_url", "ray_address", "storage", "run_dir", "mode"):
+        console.print(f"{key:<14} {description[key]}", highlight=False, soft_wrap=True)
+    table = Table("process", "pid", "state", "restarts")
+    for name, process in description["processes"].items():
+        state = "[green]running[/]" if process["alive"] else "[red]gone[/]"
+        table.add_row(name, str(process["pid"] or "-"), state, str(process["restarts"]))
+    console.print(table)
+    if not description["processes"]["supervisor"]["alive"]:
+        console.print("the supervisor is gone, so nothing is restarted; `raymaas up` brings it back")
 
 
 @app.command()

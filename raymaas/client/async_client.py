@@ -80,7 +80,7 @@ class AsyncClient:
         await self.close()
 
     async def status(self) -> ClusterStatus:
-        """What runs where."""
+        """What runs where, and how each deployed model stands: rollouts under way, and drift."""
         return await self._link.call(calls.status())
 
     def model(self, reference: str) -> AsyncModel:

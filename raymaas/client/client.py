@@ -80,7 +80,7 @@ class Client:
         self.close()
 
     def status(self) -> ClusterStatus:
-        """What runs where."""
+        """What runs where, and how each deployed model stands: rollouts under way, and drift."""
         return self._link.call(calls.status())
 
     def model(self, reference: str) -> Model:

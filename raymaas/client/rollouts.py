@@ -10,6 +10,8 @@ from raymaas.client.link import AsyncLink, Link
 from raymaas.specs.names import Reference
 from raymaas.specs.rollouts import RolloutPlan, RolloutState
 
+AWAY_S = 600.0
+"""How long a control plane that does not answer is waited for."""
 PlanSource = RolloutPlan | Mapping[str, Any]
 
 
@@ -38,12 +40,18 @@ class Rollouts:
         """The one under way, or else the last. Raises NotFound when there never was one."""
         return self._link.call(calls.rollout(model))
 
-    def follow(self, model: str) -> Iterator[RolloutState]:
-        """How it stands, and again after each decision, until it has ended."""
+    def follow(self, model: str, *, away_s: float | None = AWAY_S) -> Iterator[RolloutState]:
+        """How it stands, and again after each decision, until it has ended.
+
+        A control plane that does not answer is waited for, `away_s` at a time; None: for ever. Then raises Unavailable.
+        """
         state = self.get(model)
         yield state
         while state.under_way:
-            later = self._link.run(waiting.decisions_after(model, state.revision, url=self._link.url))
+            patience = self._link.patience(away_s)
+            later = self._link.run(
+                waiting.decisions_after(model, state.revision, patience=patience, url=self._link.url)
+            )
             yield from later
             state = later[-1]
 
@@ -88,12 +96,16 @@ class AsyncRollouts:
         """The one under way, or else the last. Raises NotFound when there never was one."""
         return await self._link.call(calls.rollout(model))
 
-    async def follow(self, model: str) -> AsyncIterator[RolloutState]:
-        """How it stands, and again after each decision, until it has ended."""
+    async def follow(self, model: str, *, away_s: float | None = AWAY_S) -> AsyncIterator[RolloutState]:
+        """How it stands, and again after each decision, until it has ended.
+
+        A control plane that does not answer is waited for, `away_s` at a time; None: for ever. Then raises Unavailable.
+        """
         state = await self.get(model)
         yield state
         while state.under_way:
-            decisions = waiting.decisions_after(model, state.revision, url=self._link.url)
+            patience = self._link.patience(away_s)
+            decisions = waiting.decisions_after(model, state.revision, patience=patience, url=self._link.url)
             for later in await self._link.run(decisions):
                 yield later
                 state = later

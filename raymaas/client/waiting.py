@@ -110,19 +110,42 @@ def watch(
         yield Pause(POLL_S)
 
 
-def decisions_after(model: str, revision: int, *, url: str) -> Flow[tuple[RolloutState, ...]]:
-    """The states of the model's rollout after `revision`, oldest first, once there are any."""
+def decisions_after(
+    model: str, revision: int, *, patience: Patience, url: str
+) -> Flow[tuple[RolloutState, ...]]:
+    """The states of the model's rollout after `revision`, oldest first, once there are any.
+
+    A control plane that does not answer is waited for: the rollout is in the store, and goes on when it is back.
+    Raises Unavailable when it has been away for as long as `patience` lasts.
+    """
+    deadline = patience.deadline()
     while True:
-        newest = yield from exchange(calls.rollout(model), url=url)
-        missing = newest.revision - revision
-        if missing == 1:
-            return (newest,)
-        if missing > 1:
-            found = yield from exchange(
-                calls.rollouts(model, limit=min(missing, _DECISIONS), before=newest.revision + 1), url=url
-            )
-            return tuple(reversed([state for state in found if state.revision > revision]))
+        try:
+            newest = yield from exchange(calls.rollout(model), url=url)
+        except Unavailable:
+            if patience.clock() >= deadline:
+                raise
+        else:
+            if newest.revision == revision + 1:
+                return (newest,)
+            if newest.revision > revision:
+                return (yield from _states_between(model, revision, newest.revision, url=url))
+            deadline = patience.deadline()
         yield Pause(POLL_S)
+
+
+def _states_between(model: str, after: int, until: int, *, url: str) -> Flow[tuple[RolloutState, ...]]:
+    """Those after one revision and until another, oldest first."""
+    found: list[RolloutState] = []
+    before = until + 1
+    while before > after + 1:
+        limit = min(before - after - 1, _DECISIONS)
+        page = yield from exchange(calls.rollouts(model, limit=limit, before=before), url=url)
+        if not page:
+            break
+        found += page
+        before = page[-1].revision
+    return tuple(reversed([state for state in found if state.revision > after]))
 
 
 def outcome(run_id: str, status: RunState) -> Succeeded:

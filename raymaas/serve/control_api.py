@@ -25,6 +25,7 @@ from raymaas.serve.api.policies import policies_router
 from raymaas.serve.api.protocol import protocol_router
 from raymaas.serve.api.rollouts import rollouts_router
 from raymaas.serve.api.runs import runs_router
+from raymaas.serve.standing import Standings
 from raymaas.specs.api import ClusterStatus
 
 __all__ = ["ClusterView", "ControlParts", "DeploymentView", "JobSubmitter", "TableSource", "build_app"]
@@ -44,10 +45,14 @@ def build_app(parts: ControlParts) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     api = APIRouter(prefix=API)
+    standings = Standings(parts.versions, parts.states, parts.rollouts, parts.drifts)
 
     @api.get("/status", tags=["cluster"])
     def get_status() -> ClusterStatus:
-        return ClusterStatus(version=__version__, cluster=parts.cluster.describe())
+        """Where everything is, and how each deployed model stands: rollouts under way, and drift."""
+        return ClusterStatus(
+            version=__version__, cluster=parts.cluster.describe(), models=standings.now(parts.now())
+        )
 
     api.include_router(models_router(parts))
     api.include_router(policies_router(parts))

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from raymaas.errors import Unavailable
 from raymaas.serve.plan import Target
@@ -46,23 +47,28 @@ class Peers:
             known = self._look(to)
             if not known:
                 raise Unavailable(f"no replica of {to.app_name} has announced itself")
+            # To the end of the row: others may ask before this one is answered.
             address = known.pop(0)
+            known.append(address)
             idle = self._idle[address]
             connection = idle.pop() if idle else None
         within_s = self._timeout_s if timeout_s is None else timeout_s
         reused = connection is not None
         connection = connection or http.client.HTTPConnection(address)
         try:
-            response, raw = _exchanged(connection, path, body, headers, timeout_s=within_s)
-        except ConnectionError:
-            if not reused:
-                raise
-            # It was closed at the other end while nobody used it.
-            connection = http.client.HTTPConnection(address)
-            response, raw = _exchanged(connection, path, body, headers, timeout_s=within_s)
+            try:
+                response, raw = _exchanged(connection, path, body, headers, timeout_s=within_s)
+            except ConnectionError:
+                if not reused:
+                    raise
+                # It was closed at the other end while nobody used it.
+                connection = http.client.HTTPConnection(address)
+                response, raw = _exchanged(connection, path, body, headers, timeout_s=within_s)
+        except BaseException:
+            with self._changing, suppress(ValueError):
+                known.remove(address)
+            raise
         with self._changing:
-            if address not in known:
-                known.append(address)
             self._idle[address].append(connection)
         if response.status != http.client.OK:
             raise Unavailable(f"{to.app_name} answered {response.status}")

@@ -15,6 +15,7 @@ from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress
 from raymaas.specs.sampling import SamplingRule
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Sample, Scaling, Shadow, StickyBy
+from raymaas.specs.standing import ModelStanding
 from raymaas.specs.versions import ModelVersion
 
 VersionSlot = int | str
@@ -255,3 +256,4 @@ class ClusterStatus(Spec):
 
     version: str = Field(description="The server's raymaas.")
     cluster: dict[str, JsonValue]
+    models: tuple[ModelStanding, ...] = Field((), description="How each deployed model stands.")

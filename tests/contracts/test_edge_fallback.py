@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -198,6 +199,13 @@ def test_where_the_old_version_fails_as_well_the_failure_is_told(site: Site) -> 
 def test_where_the_old_version_is_away_the_failure_is_told(site: Site) -> None:
     site.listening = False
     assert site.edge.ask(INFER, plain(BAD))[0] == 500
+
+
+def test_many_that_fail_at_once_are_all_answered(site: Site) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: site.edge.ask(INFER, plain(BAD))[0], range(200)))
+    assert found == [200] * 200
+    assert site.seen().outcomes["digits@2"].failed == 200
 
 
 def test_a_connection_that_was_closed_meanwhile_is_made_anew(site: Site) -> None:

@@ -1,0 +1,64 @@
+"""Standings: how each deployed model stands now, from the registry."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from raymaas.bundle.files import REFERENCE
+from raymaas.errors import RaymaasError
+from raymaas.registry.drifts import Drifts
+from raymaas.registry.rollouts import Rollouts
+from raymaas.registry.states import States
+from raymaas.registry.versions import Versions
+from raymaas.serve.drift_report import drift_of
+from raymaas.specs.serving import ModelState
+from raymaas.specs.standing import DriftStanding, ModelStanding
+
+_LATELY = timedelta(hours=1)
+
+log = logging.getLogger("raymaas.api")
+
+
+@dataclass(frozen=True)
+class Standings:
+    versions: Versions
+    states: States
+    rollouts: Rollouts
+    drifts: Drifts
+
+    def now(self, at: datetime) -> tuple[ModelStanding, ...]:
+        """Of every model with a deployed version, by name. What cannot be read of one is left out, and logged."""
+        return tuple(self._each(at))
+
+    def _each(self, at: datetime) -> Iterator[ModelStanding]:
+        for model in self.versions.models():
+            try:
+                state = self.states.current(model)
+                if state is not None and state.scaling:
+                    yield self._standing(state, at)
+            except RaymaasError as error:
+                log.warning("how %s stands cannot be told: %s", model, error)
+
+    def _standing(self, state: ModelState, at: datetime) -> ModelStanding:
+        newest = self.rollouts.newest(state.model)
+        return ModelStanding(
+            model=state.model,
+            traffic=state.traffic,
+            aliases=state.aliases,
+            rollout=newest if newest and newest.under_way else None,
+            drift=tuple(self._drifts(state, at)),
+        )
+
+    def _drifts(self, state: ModelState, at: datetime) -> Iterator[DriftStanding]:
+        for version in sorted(state.scaling):
+            manifest = self.versions.get(state.model, version)
+            if REFERENCE not in manifest.files:
+                continue
+            report = drift_of(manifest, self.versions, self.drifts, since=at - _LATELY, until=at)
+            furthest = report.features[0].name if report.rows and report.features else ""
+            yield DriftStanding(
+                version=version, verdict=report.verdict, rows=report.rows, psi=report.psi, furthest=furthest
+            )
