@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from control_server import Type, World
+from both_clients import Connect
+from control_server import Switch, Type, World
+from edge_rig import eventually
+from rich.console import Console
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from raymaas.cli.standings import shown
+from raymaas.client import Client, waiting
+from raymaas.errors import Unavailable
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
 
 GUARDED = ("--every", "1s", "--min-requests", "10", "--max-error-rate", "5%")
@@ -117,3 +127,79 @@ def test_a_mistake_is_named_and_nothing_begins(
     assert status == 1
     assert said in err
     assert world.conductor.rollouts.models() == []
+
+
+def test_status_shows_a_rollout_under_way_with_its_numbers(
+    world: World, raymaas: Type, asked: list[int], server: tuple[str, Switch]
+) -> None:
+    asked.append(0)
+    guards = ("--min-requests", "100000", "--max-error-rate", "5%", "--max-p99-ratio", "1.5")
+    assert raymaas("rollout", "digits@2", "--steps", "10,50,100", *guards, "--no-wait")[0] == 0
+    with Client(server[0]) as client:
+        eventually(
+            lambda: world.conductor.rollouts.current("digits").whole.new.requests > 0, "it is measured"
+        )
+        (model,) = client.status().models
+        console = Console(record=True, width=200, file=io.StringIO())
+        console.print(shown([model]))
+        told = console.export_text()
+        assert model.rollout is not None
+        assert "1=90 2=10" in told
+        assert "rollout of digits@2 beside 1: advancing, step 1 of 3 ([10 %], 50 %, 100 %)" in told
+        assert "errors: 0.00% of" in told
+        assert "at most 5.00%; evidence" in told
+        client.rollouts.abort("digits")
+        assert client.status().models[0].rollout is None
+
+
+def test_following_outlives_a_control_plane_that_is_away(
+    world: World, asked: list[int], server: tuple[str, Switch], connect: Connect
+) -> None:
+    asked.append(0)
+    plan = {"steps": [10, 100], "every_s": 0.5, "min_requests": 10, "guards": {"max_error_rate": 0.05}}
+    switch, app = server[1], server[1].app
+    client = connect(server[0])
+    client.rollouts.begin("digits@2", plan)
+    states = client.rollouts.follow("digits")
+    seen = [next(states)]
+    switch.app = away
+    back = threading.Timer(2, setattr, (switch, "app", app))
+    back.start()
+    seen += states
+    back.join()
+    assert seen[-1].phase == "promoted"
+    assert [state.revision for state in seen] == list(range(1, seen[-1].revision + 1))
+
+
+def test_following_gives_up_after_a_time(world: World, server: tuple[str, Switch], connect: Connect) -> None:
+    plan = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.05}}
+    client = connect(server[0])
+    world.demands.append(EdgeDemand(edge="a", versions={}, count="c", outcomes={}))
+    client.rollouts.begin("digits@2", plan)
+    states = client.rollouts.follow("digits", away_s=0.3)
+    next(states)
+    server[1].app = away
+    with pytest.raises(Unavailable):
+        next(states)
+
+
+def test_no_decision_is_missed_however_many_there_were(
+    world: World, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_DECISIONS", 3)
+    world.demands.append(EdgeDemand(edge="a", versions={}, count="c", outcomes={}))
+    plan = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.05}}
+    client.rollouts.begin("digits@2", plan)
+    states = client.rollouts.follow("digits")
+    seen = [next(states).revision]
+    for _ in range(5):
+        client.rollouts.pause("digits")
+        client.rollouts.resume("digits")
+    client.rollouts.abort("digits")
+    seen += [state.revision for state in states]
+    assert seen == list(range(1, 13))
+
+
+async def away(scope: Scope, receive: Receive, send: Send) -> None:
+    """As the edge answers while there is no control plane."""
+    await Response(b'{"error": "away"}', 503)(scope, receive, send)

@@ -15,6 +15,7 @@ from control_server import Switch, Type, World
 from registry_examples import draft
 
 from raymaas.bundle.files import REFERENCE
+from raymaas.cli.standings import drift_line
 from raymaas.client import AsyncClient, Client
 from raymaas.errors import NotFound
 from raymaas.monitor.looking import Tensors
@@ -71,6 +72,25 @@ def answered(world: World, version: ModelVersion, rows: Tensors, *, replica: str
         )
         log.count()
     log.write()
+
+
+def test_status_tells_of_each_deployed_version_how_far_its_rows_drifted(
+    world: World, server: tuple[str, Switch]
+) -> None:
+    version = published(world)
+    world.publish()
+    for number in (1, 2):
+        world.deploy(number)
+    with Client(server[0]) as client:
+        (quiet,) = client.status().models
+        answered(world, version, people(700, seed=1, older=30))
+        (model,) = client.status().models
+    assert [(drift.version, drift.rows) for drift in quiet.drift] == [(1, 0)]
+    (drift,) = model.drift
+    assert (drift.version, drift.verdict, drift.furthest, drift.rows) == (1, "drifted", "age", 700)
+    assert (model.model, model.traffic, model.rollout) == ("digits", {1: 100, 2: 0}, None)
+    assert drift_line(quiet.drift[0]) == "1: no rows were counted"
+    assert "drifted in 700 rows; furthest age, PSI" in drift_line(drift)
 
 
 def test_rows_of_all_replicas_are_judged_together(world: World, server: tuple[str, Switch]) -> None:
