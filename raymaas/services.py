@@ -71,6 +71,7 @@ def control(run_dir: Path) -> None:
     from raymaas.registry.reports import Reports
     from raymaas.registry.requests import Requests
     from raymaas.registry.resumption import Resumption
+    from raymaas.registry.rollout_plans import RolloutPlans
     from raymaas.registry.rollouts import Rollouts
     from raymaas.registry.samples import Samples
     from raymaas.registry.sampling import SamplingRules
@@ -133,6 +134,7 @@ def control(run_dir: Path) -> None:
             samples=Samples(registry.store),
             feedback=FeedbackWriter(FeedbackLog(registry.store), sampling),
             rollouts=conductor.rollouts,
+            rollout_plans=RolloutPlans(registry.store),
             conductor=conductor,
             edge_secret=secret,
             poke=controller.poke,

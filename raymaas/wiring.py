@@ -16,10 +16,14 @@ from raymaas.registry.blobs import GRACE
 from raymaas.registry.collector import Collector
 from raymaas.registry.keys import Keys
 from raymaas.registry.policies import Policies
+from raymaas.registry.requests import Requests
+from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
 from raymaas.serve.comparison import comparison_of
+from raymaas.serve.rollouts.conducting import Conductor
+from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.settings import Settings
 from raymaas.store import Store, open_store
 
@@ -41,6 +45,12 @@ def open_registry(storage: str) -> Registry:
     versions = Versions(store)
     states = States(store, compare=comparison_of(versions))
     return Registry(store, versions, states, Policies(store), Runs(store), Keys(store))
+
+
+def open_conductor(registry: Registry) -> Conductor:
+    """A conductor that hears no edges: it begins rollouts, which the controller's own carries on."""
+    measuring = Measuring(Requests(registry.store), lambda: ())
+    return Conductor(Rollouts(registry.store), registry.states, measuring)
 
 
 def open_collector(store: Store, settings: Settings, *, grace: timedelta) -> Collector:

@@ -26,7 +26,9 @@ from raymaas.errors import AlreadyExists, OutOfBudget, RaymaasError, Refused
 from raymaas.priority import give_way
 from raymaas.registry.resolve import pinned
 from raymaas.registry.runs import Runs
+from raymaas.serve.rollouts.beginning import begin_after_run
 from raymaas.settings import load_settings, ray_submission_id
+from raymaas.specs.compression import CompressJob
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.names import new_run_id
 from raymaas.specs.own_code import with_code
@@ -147,6 +149,16 @@ def carry_out(
             raise
         for manifest in made:
             print(version_line(manifest), flush=True)  # noqa: T201
+        if made and isinstance(spec.job, TrainJob | CompressJob) and spec.job.rollout is not None:
+            begun = begin_after_run(
+                wiring.open_conductor(registry),
+                made[0].model,
+                made[0].version,
+                spec.job.rollout,
+                who=spec.who,
+                run_id=run_id,
+            )
+            print(begun, flush=True)  # noqa: T201
         numbers = tuple(manifest.version for manifest in made)
         seconds = (now() - started).total_seconds()
         end(Succeeded(at=now(), version=numbers[0] if numbers else None, also=numbers[1:], seconds=seconds))

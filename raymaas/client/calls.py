@@ -34,6 +34,7 @@ from raymaas.specs.api import (
     RollbackRequest,
     RolloutHistory,
     RolloutMoveRequest,
+    RolloutPlanRequest,
     RolloutRequest,
     RunFiles,
     RunList,
@@ -53,7 +54,7 @@ from raymaas.specs.names import Reference, check_name
 from raymaas.specs.outcomes import OutcomeComparison, OutcomeMetric
 from raymaas.specs.policies import Policy, PolicyRevision
 from raymaas.specs.reports import EvaluationReport, RecordedComparison
-from raymaas.specs.rollouts import RolloutPlan, RolloutState
+from raymaas.specs.rollouts import RolloutPlan, RolloutPlanRevision, RolloutState
 from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec
 from raymaas.specs.sampling import SamplingRevision, SamplingRule
 from raymaas.specs.search import Trial
@@ -119,9 +120,23 @@ def comparison(name: str, slot: int | str, *, other: str) -> Call[RecordedCompar
     return _get(path, RecordedComparison, {"other": other})
 
 
-def rollout_begin(name: str, slot: int | str, *, plan: RolloutPlan, why: str) -> Call[RolloutState]:
+def rollout_begin(name: str, slot: int | str, *, plan: RolloutPlan | None, why: str) -> Call[RolloutState]:
     body = RolloutRequest(version=slot, plan=plan, why=why)
     return _write("POST", f"{_model_path(name)}/rollouts", RolloutState, body)
+
+
+def rollout_plan(name: str) -> Call[RolloutPlanRevision]:
+    return _get(f"{_model_path(name)}/rollout-plan", RolloutPlanRevision)
+
+
+def rollout_plan_set(name: str, plan: RolloutPlan, *, why: str) -> Call[RolloutPlanRevision]:
+    body = RolloutPlanRequest(plan=plan, why=why)
+    return _write("PUT", f"{_model_path(name)}/rollout-plan", RolloutPlanRevision, body)
+
+
+def rollout_plan_remove(name: str, *, why: str) -> Call[RolloutPlanRevision]:
+    request = Request("DELETE", f"{_model_path(name)}/rollout-plan", {"why": why} if why else {})
+    return Call(request, _reader(RolloutPlanRevision))
 
 
 def rollout(name: str) -> Call[RolloutState]:

@@ -8,7 +8,7 @@ from typing import Any
 from raymaas.client import calls, waiting
 from raymaas.client.link import AsyncLink, Link
 from raymaas.specs.names import Reference
-from raymaas.specs.rollouts import RolloutPlan, RolloutState
+from raymaas.specs.rollouts import RolloutPlan, RolloutPlanRevision, RolloutState
 
 AWAY_S = 600.0
 """How long a control plane that does not answer is waited for."""
@@ -26,14 +26,16 @@ class Rollouts:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def begin(self, reference: str, plan: PlanSource, *, why: str = "") -> RolloutState:
+    def begin(self, reference: str, plan: PlanSource | None = None, *, why: str = "") -> RolloutState:
         """Roll a deployed version out against the one that has the traffic. `follow` shows how it goes on.
 
-        Raises Refused when another rollout of the model is under way, when the version is not deployed or has
-        traffic, or when the policy of `prod` would not let it be promoted.
+        Without a plan it is the model's own. Raises NotFound when it has none, and Refused when another rollout of
+        the model is under way, when the version is not deployed or has traffic, or when the policy of `prod` would
+        not let it be promoted.
         """
         target = Reference.parse(reference)
-        asked = calls.rollout_begin(target.model, waiting.pinned(target), plan=read_plan(plan), why=why)
+        given = None if plan is None else read_plan(plan)
+        asked = calls.rollout_begin(target.model, waiting.pinned(target), plan=given, why=why)
         return self._link.call(asked)
 
     def get(self, model: str) -> RolloutState:
@@ -59,6 +61,18 @@ class Rollouts:
         """Decisions of all its rollouts, newest first, older than revision `before` when given."""
         return self._link.call(calls.rollouts(model, limit=limit, before=before))
 
+    def plan(self, model: str) -> RolloutPlanRevision:
+        """How its versions are rolled out where nothing else is said. Raises NotFound when nothing is."""
+        return self._link.call(calls.rollout_plan(model))
+
+    def plan_set(self, model: str, plan: PlanSource, *, why: str = "") -> RolloutPlanRevision:
+        """Roll them out by `plan` from now on; a rollout under way keeps its own."""
+        return self._link.call(calls.rollout_plan_set(model, read_plan(plan), why=why))
+
+    def plan_remove(self, model: str, *, why: str = "") -> RolloutPlanRevision:
+        """Raises NotFound when there is none."""
+        return self._link.call(calls.rollout_plan_remove(model, why=why))
+
     def pause(self, model: str, *, why: str = "") -> RolloutState:
         """Stay at this step. It still rolls back by itself."""
         return self._link.call(calls.rollout_move(model, "pause", why=why))
@@ -82,14 +96,16 @@ class AsyncRollouts:
     def __init__(self, link: AsyncLink) -> None:
         self._link = link
 
-    async def begin(self, reference: str, plan: PlanSource, *, why: str = "") -> RolloutState:
+    async def begin(self, reference: str, plan: PlanSource | None = None, *, why: str = "") -> RolloutState:
         """Roll a deployed version out against the one that has the traffic. `follow` shows how it goes on.
 
-        Raises Refused when another rollout of the model is under way, when the version is not deployed or has
-        traffic, or when the policy of `prod` would not let it be promoted.
+        Without a plan it is the model's own. Raises NotFound when it has none, and Refused when another rollout of
+        the model is under way, when the version is not deployed or has traffic, or when the policy of `prod` would
+        not let it be promoted.
         """
         target = Reference.parse(reference)
-        asked = calls.rollout_begin(target.model, waiting.pinned(target), plan=read_plan(plan), why=why)
+        given = None if plan is None else read_plan(plan)
+        asked = calls.rollout_begin(target.model, waiting.pinned(target), plan=given, why=why)
         return await self._link.call(asked)
 
     async def get(self, model: str) -> RolloutState:
@@ -115,6 +131,18 @@ class AsyncRollouts:
     ) -> tuple[RolloutState, ...]:
         """Decisions of all its rollouts, newest first, older than revision `before` when given."""
         return await self._link.call(calls.rollouts(model, limit=limit, before=before))
+
+    async def plan(self, model: str) -> RolloutPlanRevision:
+        """How its versions are rolled out where nothing else is said. Raises NotFound when nothing is."""
+        return await self._link.call(calls.rollout_plan(model))
+
+    async def plan_set(self, model: str, plan: PlanSource, *, why: str = "") -> RolloutPlanRevision:
+        """Roll them out by `plan` from now on; a rollout under way keeps its own."""
+        return await self._link.call(calls.rollout_plan_set(model, read_plan(plan), why=why))
+
+    async def plan_remove(self, model: str, *, why: str = "") -> RolloutPlanRevision:
+        """Raises NotFound when there is none."""
+        return await self._link.call(calls.rollout_plan_remove(model, why=why))
 
     async def pause(self, model: str, *, why: str = "") -> RolloutState:
         """Stay at this step. It still rolls back by itself."""

@@ -7,6 +7,7 @@
     models/<model>/by-part/<run>/<part>/<counter>.json  likewise, for each further version of the same run
     models/<model>/state/<counter>.json             aliases, traffic and scaling, one log
     models/<model>/rollouts/<counter>.json          how new versions were rolled out, one log
+    models/<model>/rollout-plan/<counter>.json      how they are where nothing else is said, one log
     models/<model>/policies/<alias>/<counter>.json  what the alias asks of a version, one log
     models/<model>/children/<counter>/<counter>-<run>  versions made from a version, newest first
     runs/<run>/spec.json                            what was asked; its appearance makes the run exist
@@ -131,6 +132,14 @@ def rollouts_folder(model: str) -> str:
 
 def rollout_key(model: str, revision: int) -> str:
     return f"{rollouts_folder(model)}{sequence_key(revision)}.json"
+
+
+def rollout_plans_folder(model: str) -> str:
+    return f"{_model_folder(model)}rollout-plan/"
+
+
+def rollout_plan_key(model: str, revision: int) -> str:
+    return f"{rollout_plans_folder(model)}{sequence_key(revision)}.json"
 
 
 def policies_folder(model: str) -> str:

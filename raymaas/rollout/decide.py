@@ -7,7 +7,7 @@ newest state with what was measured after its cursor, and decides as it would ha
 Rolling back comes first, at the first moment a guard's evidence suffices, also while a person has paused the rollout.
 Advancing needs all of: the step's time has passed; it has had the plan's requests (and pairs) of the new version; and
 every guard's rate or ratio in this step is within its bound. If that is all that is missing, the step takes its time
-once more. If traffic is, the rollout waits for it.
+once more. If traffic is, the rollout waits for it. A plan may limit both; then the version goes back.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def decide(state: RolloutState, stamp: Stamp, *, seen: SeenBoth, cursor: str) ->
             return state
         return _next(measured, stamp, "measure", f"At {state.percent} %: {found_text(measured)}")
     if missing := missing_text(measured):
+        if _given_up(state, stamp):
+            return _gone_back(measured, stamp, missing)
         summary = f"Waits for traffic at {state.percent} %: {missing}"
         if nothing and summary == state.decision.summary:
             return state
@@ -98,6 +100,8 @@ def decide(state: RolloutState, stamp: Stamp, *, seen: SeenBoth, cursor: str) ->
     if over := [
         found for found in measured.findings if found.this_step is None or found.this_step > found.bound
     ]:
+        if _given_up(state, stamp):
+            return _gone_back(measured, stamp, over_text(measured, over))
         summary = (
             f"Stays at {state.percent} % for another {state.plan.every_s:g} s: {over_text(measured, over)}"
         )
@@ -167,6 +171,19 @@ def _advanced(state: RolloutState, stamp: Stamp) -> RolloutState:
         }
     )
     return _next(fresh, stamp, "advance", summary, since=stamp.at, due=_due(state, stamp))
+
+
+def _given_up(state: RolloutState, stamp: Stamp) -> bool:
+    limit_s = state.plan.give_up_after_s
+    return limit_s is not None and (stamp.at - state.since).total_seconds() >= limit_s
+
+
+def _gone_back(state: RolloutState, stamp: Stamp, why: str) -> RolloutState:
+    limit_s = state.plan.give_up_after_s
+    summary = (
+        f"Gave up after {limit_s:g} s at {state.percent} %, {state.model}@{state.old} answers again: {why}"
+    )
+    return _next(state, stamp, "roll_back", summary, phase="rolled_back")
 
 
 def _due(state: RolloutState, stamp: Stamp) -> datetime:

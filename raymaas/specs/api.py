@@ -176,6 +176,13 @@ class RolloutRequest(Spec):
     """Roll a version out against the one that has the traffic."""
 
     version: int | str = Field(description="A version or an alias.")
+    plan: RolloutPlan | None = Field(default=None, description="Null: the model's own rollout plan.")
+    why: OneLine = ""
+
+
+class RolloutPlanRequest(Spec):
+    """Roll versions of a model out by `plan` where nothing else is said."""
+
     plan: RolloutPlan
     why: OneLine = ""
 

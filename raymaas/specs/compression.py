@@ -22,6 +22,7 @@ from raymaas.specs.cards import Card
 from raymaas.specs.evaluation import LESS_IS_BETTER, SAMPLE_ERROR, SHARES, leading
 from raymaas.specs.jobs import Component
 from raymaas.specs.names import Name, Reference
+from raymaas.specs.rollouts import RolloutPlan
 from raymaas.specs.search import Dimension, Effort, Objective, Point, dimension_of, lies_in
 from raymaas.specs.selecting import Rule
 from raymaas.specs.versions import ModelVersion
@@ -200,6 +201,11 @@ class CompressJob(Document):
     )
     seed: int = Field(0, ge=0, description="Seed of batch order.")
     description: str = Field("", description="Kept with the version.")
+    rollout: RolloutPlan | None = Field(
+        default=None,
+        description="When versions are registered, deploy the first beside the one that answers and roll it out by "
+        "this plan. Absent: registering them changes nothing that is served.",
+    )
     code: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",

@@ -19,6 +19,7 @@ from raymaas.specs.base import Document, Spec
 from raymaas.specs.budget import Budget
 from raymaas.specs.cards import Card
 from raymaas.specs.names import Name
+from raymaas.specs.rollouts import RolloutPlan
 
 
 class Component(Spec):
@@ -359,6 +360,11 @@ class TrainJob(Document):
         description="SHA-256 of the code that architecture.use names, if it is your own. Filled in on submission.",
     )
     description: str = Field("", description="Kept with the version.")
+    rollout: RolloutPlan | None = Field(
+        default=None,
+        description="When the version is registered, deploy it beside the one that answers and roll it out by this "
+        "plan. Absent: registering it changes nothing that is served.",
+    )
     card: Card | None = Field(
         default=None, description="What you say of the version: licence, intended use, data sources, limits."
     )

@@ -90,6 +90,11 @@ class RolloutPlan(Spec):
         le=0.5,
         description="The chance that a version which keeps all the bounds is ever rolled back.",
     )
+    give_up_after_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="A version that has been in one step for so long goes back, whatever it waits for; null: never.",
+    )
 
     @model_validator(mode="after")
     def _steps_rise_to_all(self) -> RolloutPlan:
@@ -100,11 +105,29 @@ class RolloutPlan(Spec):
             raise ValueError(f"steps must rise, got {told}")
         if self.steps[-1] != 100:
             raise ValueError(f"the last step must be 100, got {told}")
+        if self.give_up_after_s is not None and self.give_up_after_s <= self.every_s:
+            raise ValueError(
+                f"give_up_after_s must be more than every_s, {self.every_s:g}, or no step could be passed"
+            )
         if self.guards.max_p99_ratio is not None and len(self.steps) == 1:
             raise ValueError(
                 "max_p99_ratio needs a step below 100, in which the old version answers as well; got only 100"
             )
         return self
+
+
+class RolloutPlanRevision(Document):
+    """One entry in the log of a model's rollout plans; the newest is in force."""
+
+    kind = "rollout-plan"
+
+    model: Name
+    revision: int = Field(ge=1, description="Counts up by one with each change.")
+    write_id: str
+    plan: RolloutPlan | None = Field(description="Null: it was removed.")
+    who: OneLine
+    why: OneLine = ""
+    at: Moment
 
 
 class Seen(Spec):

@@ -36,6 +36,7 @@ from raymaas.registry.reports import Reports
 from raymaas.registry.requests import Requests
 from raymaas.registry.resolve import resolve
 from raymaas.registry.resumption import Resumption
+from raymaas.registry.rollout_plans import RolloutPlans
 from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
 from raymaas.registry.samples import Samples
@@ -178,6 +179,7 @@ class World:
             samples=Samples(self.store),
             feedback=FeedbackWriter(FeedbackLog(self.store), SamplingRules(self.store)),
             rollouts=self.conductor.rollouts,
+            rollout_plans=RolloutPlans(self.store),
             conductor=self.conductor,
             edge_secret=SECRET,
             poke=self._poke,

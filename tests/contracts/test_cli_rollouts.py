@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from raymaas.cli.standings import shown
 from raymaas.client import Client, waiting
-from raymaas.errors import Unavailable
+from raymaas.errors import NotFound, Unavailable
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
 
 GUARDED = ("--every", "1s", "--min-requests", "10", "--max-error-rate", "5%")
@@ -203,3 +203,37 @@ def test_no_decision_is_missed_however_many_there_were(
 async def away(scope: Scope, receive: Receive, send: Send) -> None:
     """As the edge answers while there is no control plane."""
     await Response(b'{"error": "away"}', 503)(scope, receive, send)
+
+
+def test_a_models_own_plan_is_used_and_single_options_change_it(
+    world: World, raymaas: Type, asked: list[int]
+) -> None:
+    status, _, err = raymaas("rollout", "digits@2")
+    assert status == 1
+    assert "raymaas rollouts plan set digits" in err
+    assert "say in the rollout itself" in err
+    status, out, _ = raymaas(
+        "rollouts", "plan", "set", "digits", "--steps", "20,100", *GUARDED, "--give-up-after", "1h"
+    )
+    assert status == 0
+    assert "max_error_rate: 0.05" in out
+    assert raymaas("rollouts", "plan", "show", "digits")[1] == out
+    asked.append(0)
+    status, out, _ = raymaas("rollout", "digits@2", "--steps", "30,100")
+    assert status == 0
+    assert "begins at 30 % beside 1" in out
+    plan = world.conductor.rollouts.current("digits").plan
+    assert (plan.steps, plan.every_s, plan.give_up_after_s) == ((30, 100), 1, 3600)
+    assert raymaas("rollouts", "plan", "remove", "digits")[0] == 0
+    assert raymaas("rollouts", "plan", "show", "digits")[0] == 1
+    assert "say what versions have to keep to" in raymaas("rollouts", "plan", "set", "digits")[2]
+
+
+def test_a_plan_over_http_and_from_python(world: World, client: Any) -> None:
+    world.demands.append(EdgeDemand(edge="a", versions={}, count="c", outcomes={}))
+    plan = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.05}}
+    with pytest.raises(NotFound):
+        client.rollouts.begin("digits@2")
+    assert client.rollouts.plan_set("digits", plan, why="rules").why == "rules"
+    assert client.rollouts.begin("digits@2").plan == client.rollouts.plan("digits").plan
+    assert client.rollouts.plan_remove("digits").plan is None

@@ -184,6 +184,7 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
         (f"POST {model}/rollout/{{action}}", {"action": "abort"}, {}),
         (f"PUT {model}/policies/{{alias}}", {}, {"policy": policy}),
         (f"PUT {model}/sampling", {}, {"rule": {"rate": 1}}),
+        (f"PUT {model}/rollout-plan", {}, {"plan": plan}),
         (f"POST {model}/feedback", {}, {"items": [{"request_id": "r-1", "reward": 1}]}),
         ("POST /api/v1/feedback", {}, {"request_id": "r-1", "reward": 1, "model": "digits"}),
         ("POST /api/v1/runs", {}, {"job": JOB}),
@@ -204,6 +205,7 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
     ends: list[tuple[str, dict[str, str]]] = [
         (f"DELETE {model}/policies/{{alias}}", {}),
         (f"DELETE {model}/sampling", {}),
+        (f"DELETE {model}/rollout-plan", {}),
         (f"DELETE {model}/deployments/{{slot}}", {"slot": "2"}),
         (f"DELETE {model}/versions/{{slot}}", {"slot": "3"}),
     ]

@@ -11,7 +11,7 @@ from rollout_examples import plan, seen, seens, stamp
 
 from raymaas.errors import InvalidInput, Refused
 from raymaas.rollout import decide as rollout
-from raymaas.rollout.decide import begin, decide
+from raymaas.rollout.decide import begin, decide, pause, resume
 from raymaas.rollout.guards import findings
 from raymaas.specs.rollouts import Finding, Guards, RolloutState, Seen, SeenBoth, TailRecord
 
@@ -86,6 +86,27 @@ def test_a_version_beyond_its_bound_but_not_surely_takes_the_step_once_more() ->
     state = later(state, 119)
     assert state.step == 0, "although the rate is within its bound again"
     assert later(state, 120).step == 1
+
+
+def test_a_plan_may_limit_how_long_a_step_waits_and_then_the_version_goes_back() -> None:
+    few = SeenBoth(new=seen(120, pairs=40), old=seen(3000))
+    state = later(begun(give_up_after_s=300), 60, few)
+    assert later(state, 299, NOTHING).phase == "advancing"
+    ended = later(state, 300, NOTHING)
+    assert (ended.phase, ended.percent) == ("rolled_back", 0)
+    assert ended.decision.summary.startswith("Gave up after 300 s at 1 %, digits@1 answers again: 120 of 500")
+    assert later(state, 300).step == 1, "not in the moment in which it may advance"
+    doubtful = SeenBoth(new=seen(600, errors=5, pairs=200), old=GOOD.old)
+    over = later(later(begun(give_up_after_s=100), 60, doubtful), 121, NOTHING)
+    assert (over.phase, "beyond 0.5 %" in over.decision.summary) == ("rolled_back", True)
+
+
+def test_the_time_of_a_pause_is_none_of_the_steps() -> None:
+    few = SeenBoth(new=seen(120, pairs=40), old=seen(3000))
+    state = later(begun(give_up_after_s=300), 60, few)
+    state = resume(pause(state, stamp(100, who="ana")), stamp(1000, who="ana"))
+    assert later(state, 1299, NOTHING).phase == "advancing"
+    assert later(state, 1300, NOTHING).phase == "rolled_back"
 
 
 @pytest.mark.parametrize(

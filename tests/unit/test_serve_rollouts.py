@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
-from registry_examples import with_versions
+from registry_examples import draft, memory_store, with_versions
 
-from raymaas.errors import AlreadyExists, Refused
+from raymaas.errors import AlreadyExists, NotFound, Refused, Unavailable
 from raymaas.registry import moves
 from raymaas.registry.requests import Requests
+from raymaas.registry.rollout_plans import RolloutPlans
 from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.states import States
+from raymaas.registry.versions import Versions
 from raymaas.rollout import decide
+from raymaas.serve.rollouts.beginning import begin_after_run
 from raymaas.serve.rollouts.conducting import WHO, Conductor
 from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
@@ -297,3 +300,70 @@ def test_of_two_at_once_only_one_writes(site: Site) -> None:
     with pytest.raises(AlreadyExists, match="went on meanwhile"):
         site.conductor.rollouts.move("digits", beaten, who="ana")
     assert site.conductor.rollouts.current("digits").revision == now.revision + 1
+
+
+# --- what a run begins ---
+
+
+def begun_by_run(site: Site, version: int = 2) -> str:
+    return begin_after_run(site.conductor, "digits", version, PLAN, who="ana", run_id="train-digits-7")
+
+
+def test_a_run_rolls_its_version_out_run_as_the_one_that_answers(site: Site) -> None:
+    site.move(partial(moves.undeploy, version=2))
+    site.move(partial(moves.deploy, version=1, scaling=Scaling(min_replicas=2, max_replicas=3)))
+    assert "digits@2 begins at 10 % beside 1" in begun_by_run(site)
+    state = site.states.current("digits")
+    assert state is not None
+    assert state.scaling[2] == Scaling(min_replicas=2, max_replicas=3)
+    assert site.traffic == {1: 90, 2: 10}
+    assert site.conductor.rollouts.current("digits").decision.why == "by train-digits-7"
+
+
+def test_a_run_that_is_carried_out_again_begins_nothing_twice(site: Site) -> None:
+    begun_by_run(site)
+    site.conductor.move("digits", decide.abort, who="ana")
+    assert "the rollout of digits@2 has begun: Aborted" in begun_by_run(site)
+    assert site.traffic == {1: 100}
+
+
+def test_a_run_cut_off_after_it_deployed_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Conductor, "begin", _away)
+        with pytest.raises(Unavailable):
+            begun_by_run(site)
+    assert site.traffic == {1: 100}
+    assert "begins at 10 %" in begun_by_run(site)
+
+
+def _away(*_: object, **__: object) -> RolloutState:
+    raise Unavailable("the store is away")
+
+
+def test_a_run_says_why_its_version_is_not_rolled_out() -> None:
+    alone = Site()
+    alone.move(partial(moves.undeploy, version=2))
+    alone.move(partial(moves.undeploy, version=1, force=True))
+    assert begun_by_run(alone) == (
+        "digits@2 is not rolled out: nothing answers yet that it could be held against; `raymaas deploy digits@2`"
+    )
+    busy = Site()
+    Versions(busy.store).publish(draft("train-digits-9"), {"model.safetensors": b"weights"})
+    busy.begin()
+    assert "digits@3 is not rolled out: 'digits' is being rolled out to version 2" in begun_by_run(busy, 3)
+    state = busy.states.current("digits")
+    assert state is not None
+
+
+def test_a_models_plan_is_kept_changed_and_removed() -> None:
+    plans = RolloutPlans(memory_store())
+    with pytest.raises(NotFound, match="raymaas rollouts plan set digits"):
+        plans.in_force("digits")
+    assert plans.set("digits", PLAN, who="ana").revision == 1
+    assert plans.set("digits", PLAN, who="bo").who == "ana"
+    other = PLAN.model_copy(update={"every_s": 5.0})
+    assert plans.set("digits", other, who="bo").revision == 2
+    assert plans.in_force("digits").plan == other
+    plans.remove("digits", who="ana")
+    with pytest.raises(NotFound):
+        plans.remove("digits", who="ana")

@@ -14,6 +14,7 @@ from raymaas.registry.policies import Policies
 from raymaas.registry.reports import Reports
 from raymaas.registry.requests import Requests
 from raymaas.registry.resumption import Resumption
+from raymaas.registry.rollout_plans import RolloutPlans
 from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.runs import Runs
 from raymaas.registry.samples import Samples
@@ -95,6 +96,7 @@ class ControlParts:
     samples: Samples
     feedback: FeedbackWriter
     rollouts: Rollouts
+    rollout_plans: RolloutPlans
     conductor: Conductor
     poke: Callable[[], None]
     now: Callable[[], datetime] = utc_now

@@ -10,9 +10,9 @@ from raymaas.registry.resolve import resolve
 from raymaas.rollout import decide
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
-from raymaas.specs.api import RolloutHistory, RolloutMoveRequest, RolloutRequest
+from raymaas.specs.api import RolloutHistory, RolloutMoveRequest, RolloutPlanRequest, RolloutRequest
 from raymaas.specs.names import Reference
-from raymaas.specs.rollouts import RolloutState
+from raymaas.specs.rollouts import RolloutPlanRevision, RolloutState
 
 Who = Annotated[str, Depends(caller)]
 
@@ -32,7 +32,9 @@ def rollouts_router(parts: ControlParts) -> APIRouter:
     def begin_rollout(model: str, body: RolloutRequest, who: Who) -> RolloutState:
         target = Reference.parse(f"{model}@{body.version}")
         version = resolve(target, parts.versions, parts.states)
-        begun = parts.conductor.begin(model, version=version, plan=body.plan, who=who, why=body.why)
+        plan = body.plan or parts.rollout_plans.in_force(model).plan
+        assert plan is not None
+        begun = parts.conductor.begin(model, version=version, plan=plan, who=who, why=body.why)
         parts.poke()
         return begun
 
@@ -61,5 +63,20 @@ def rollouts_router(parts: ControlParts) -> APIRouter:
         moved = parts.conductor.move(model, _MOVES[action], who=who, why=body.why)
         parts.poke()
         return moved
+
+    @router.get("/rollout-plan")
+    def get_rollout_plan(model: str) -> RolloutPlanRevision:
+        """How versions are rolled out where nothing else is said."""
+        parts.versions.newest(model)
+        return parts.rollout_plans.in_force(model)
+
+    @router.put("/rollout-plan")
+    def set_rollout_plan(model: str, body: RolloutPlanRequest, who: Who) -> RolloutPlanRevision:
+        parts.versions.newest(model)
+        return parts.rollout_plans.set(model, body.plan, who=who, why=body.why)
+
+    @router.delete("/rollout-plan")
+    def remove_rollout_plan(model: str, who: Who, why: str = "") -> RolloutPlanRevision:
+        return parts.rollout_plans.remove(model, who=who, why=why)
 
     return router
