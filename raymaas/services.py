@@ -75,6 +75,7 @@ def control(run_dir: Path) -> None:
     from raymaas.registry.rollouts import Rollouts
     from raymaas.registry.samples import Samples
     from raymaas.registry.sampling import SamplingRules
+    from raymaas.registry.triggers import Triggers
     from raymaas.registry.usage import Usages
     from raymaas.serve.api.parts import utc_now
     from raymaas.serve.control_api import ControlParts, build_app
@@ -85,6 +86,7 @@ def control(run_dir: Path) -> None:
     from raymaas.serve.ray_serve import RayServe
     from raymaas.serve.rollouts.conducting import Conductor
     from raymaas.serve.rollouts.measuring import Measuring
+    from raymaas.serve.triggers.starting import Starter
     from raymaas.specs.base import sha256_hex
     from raymaas.wiring import open_registry
 
@@ -112,6 +114,15 @@ def control(run_dir: Path) -> None:
     requests, sampling = Requests(registry.store), SamplingRules(registry.store)
     measuring = Measuring(requests, demand.heard)
     conductor = Conductor(Rollouts(registry.store), registry.states, measuring)
+    starter = Starter(
+        Triggers(registry.store),
+        registry.runs,
+        registry.versions,
+        registry.states,
+        Drifts(registry.store),
+        FeedbackLog(registry.store),
+        jobs.submit,
+    )
     app = build_app(
         ControlParts(
             versions=registry.versions,
@@ -133,6 +144,7 @@ def control(run_dir: Path) -> None:
             sampling=sampling,
             samples=Samples(registry.store),
             feedback=FeedbackWriter(FeedbackLog(registry.store), sampling),
+            triggers=starter.triggers,
             rollouts=conductor.rollouts,
             rollout_plans=RolloutPlans(registry.store),
             conductor=conductor,
@@ -153,6 +165,12 @@ def control(run_dir: Path) -> None:
         threading.Thread(target=controller.run, args=(stop,), name="reconcile", daemon=True),
         threading.Thread(target=_every, args=(stop, 3.0, jobs.settle), name="settle", daemon=True),
         threading.Thread(target=_every, args=(stop, 3.0, conductor.round), name="rollouts", daemon=True),
+        threading.Thread(
+            target=_every,
+            args=(stop, 10.0, lambda: starter.round(registry.store.now())),
+            name="triggers",
+            daemon=True,
+        ),
     ]
     if plan.gc_every_hours:
         collect = partial(_collect_if_due, plan, registry.store)

@@ -33,6 +33,7 @@ from raymaas.cli import (
     schema,
     sweep,
     train,
+    triggers,
     usage,
 )
 from raymaas.cli.show import Server, fail
@@ -60,6 +61,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app)
 app.add_typer(drift.app)
 app.add_typer(sampling.app, name="sampling")
+app.add_typer(triggers.app, name="triggers")
 app.add_typer(feedback.app)
 app.add_typer(schema.app)
 app.add_typer(init.app)

@@ -22,6 +22,7 @@ from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.rollouts import AsyncRollouts
 from raymaas.client.submitting import submission
+from raymaas.client.triggers import AsyncTriggers
 from raymaas.client.wire import key_to_send, server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.comparison import RunComparison
@@ -62,6 +63,7 @@ class AsyncClient:
         self.keys = AsyncKeys(self._link)
         self.rollouts = AsyncRollouts(self._link)
         self.feedback = AsyncFeedbackOnAnswers(self._link)
+        self.triggers = AsyncTriggers(self._link)
         self.sampling = AsyncSampling(self._link)
 
     @property

@@ -42,11 +42,15 @@ from raymaas.specs.api import (
     SamplingRequest,
     SubmitRequest,
     TrafficRequest,
+    TriggerList,
+    TriggerMoveRequest,
+    TriggerRequest,
     VersionList,
 )
 from raymaas.specs.base import Spec, canonical_json
 from raymaas.specs.drift import DriftReport
 from raymaas.specs.feedback import Feedback, FeedbackBatch, FeedbackKept, FeedbackRequest
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.keys import Grant, KeyFacts, without_secret
 from raymaas.specs.kinds import Job, job_fields
 from raymaas.specs.lineage import DataTrace, VersionTrace
@@ -59,6 +63,7 @@ from raymaas.specs.runs import EpochMetrics, Run, RunFile, RunProgress, RunSpec
 from raymaas.specs.sampling import SamplingRevision, SamplingRule
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState, Scaling
+from raymaas.specs.triggers import Trigger, TriggerRevision
 from raymaas.specs.usage import Usage
 from raymaas.specs.versions import ModelVersion
 
@@ -323,6 +328,30 @@ def run_stop(run_id: str) -> Call[Run]:
 def run_resume(run_id: str, *, from_epoch: int | None, settings: Sequence[str]) -> Call[Run]:
     body = ResumeRequest(from_epoch=from_epoch, settings=tuple(settings))
     return _write("POST", f"{_run_path(run_id)}/resume", Run, body)
+
+
+def triggers() -> Call[tuple[TriggerRevision, ...]]:
+    return _then(_get(f"{API}/triggers", TriggerList), lambda page: page.triggers)
+
+
+def trigger(name: str) -> Call[Trigger]:
+    return _get(f"{API}/triggers/{_name(name)}", Trigger)
+
+
+def trigger_set(name: str, job: TrainJob, *, code: bytes | None, why: str) -> Call[TriggerRevision]:
+    packed = None if code is None else b64encode(code)
+    body = TriggerRequest(job=job_fields(job), code=packed, why=why)
+    return _write("PUT", f"{API}/triggers/{_name(name)}", TriggerRevision, body)
+
+
+def trigger_move(name: str, action: Literal["pause", "resume"], *, why: str) -> Call[TriggerRevision]:
+    path = f"{API}/triggers/{_name(name)}/{action}"
+    return _write("POST", path, TriggerRevision, TriggerMoveRequest(why=why))
+
+
+def trigger_remove(name: str, *, why: str) -> Call[TriggerRevision]:
+    request = Request("DELETE", f"{API}/triggers/{_name(name)}", {"why": why} if why else {})
+    return Call(request, _reader(TriggerRevision))
 
 
 def keys() -> Call[tuple[KeyFacts, ...]]:

@@ -22,6 +22,7 @@ from raymaas.client.policyfile import PolicySource, read_policy
 from raymaas.client.predictions import Arrays, Prediction, Rows
 from raymaas.client.rollouts import Rollouts
 from raymaas.client.submitting import submission
+from raymaas.client.triggers import Triggers
 from raymaas.client.wire import key_to_send, server_url
 from raymaas.specs.api import ClusterStatus, Deployment, HistoryEntry, ModelSummary, VersionList
 from raymaas.specs.comparison import RunComparison
@@ -62,6 +63,7 @@ class Client:
         self.keys = Keys(self._link)
         self.rollouts = Rollouts(self._link)
         self.feedback = FeedbackOnAnswers(self._link)
+        self.triggers = Triggers(self._link)
         self.sampling = Sampling(self._link)
 
     @property

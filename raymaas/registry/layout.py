@@ -32,6 +32,8 @@
     models/<model>/sampling/<counter>.json          what is kept of its requests, one log
     samples/<model>/<version>/<time>-<replica>.parquet  what some requests asked and were answered, newest first
     feedback/<model>/<time>-<writer>.parquet        what turned out to be true of them, newest first
+    triggers/<name>/is/<counter>.json               a job that is run again by itself, one log
+    triggers/<name>/starts/<counter>.json           the runs that it started, one log
     keys/<counter>.json                             the ring of API keys, one log
 
 Counters (see `registry.log`) and times are inverted, so the first key of a folder is its newest. Both have a '/'
@@ -60,6 +62,7 @@ REQUESTS = "requests/"
 DRIFT = "drift/"
 SAMPLES = "samples/"
 FEEDBACK = "feedback/"
+TRIGGERS = "triggers/"
 KEYS = "keys/"
 _FINGERPRINT_HEAD = 8  # So many characters of one find it.
 _FINGERPRINT = re.compile(r"[0-9a-z][0-9a-z._-]{0,127}")
@@ -218,6 +221,22 @@ def feedback_key(model: str, at: datetime, writer: str) -> str:
     """As `requests_key`: there may be many a second."""
     time = inverted_time(at)
     return f"{feedback_folder(model)}{time[:6]}/{time[6:8]}/{time}-{_name(writer)}.parquet"
+
+
+def trigger_folder(name: str) -> str:
+    return f"{TRIGGERS}{_name(name)}/is/"
+
+
+def trigger_key(name: str, revision: int) -> str:
+    return f"{trigger_folder(name)}{sequence_key(revision)}.json"
+
+
+def trigger_starts_folder(name: str) -> str:
+    return f"{TRIGGERS}{_name(name)}/starts/"
+
+
+def trigger_start_key(name: str, revision: int) -> str:
+    return f"{trigger_starts_folder(name)}{sequence_key(revision)}.json"
 
 
 def ring_key(revision: int) -> str:

@@ -25,6 +25,7 @@ from raymaas.serve.api.policies import policies_router
 from raymaas.serve.api.protocol import protocol_router
 from raymaas.serve.api.rollouts import rollouts_router
 from raymaas.serve.api.runs import runs_router
+from raymaas.serve.api.triggers import triggers_router
 from raymaas.serve.standing import Standings
 from raymaas.specs.api import ClusterStatus
 
@@ -61,6 +62,7 @@ def build_app(parts: ControlParts) -> FastAPI:
     api.include_router(drift_router(parts))
     api.include_router(feedback_router(parts))
     api.include_router(runs_router(parts))
+    api.include_router(triggers_router(parts))
     api.include_router(keys_router(parts))
     app.include_router(api)
     app.include_router(protocol_router(parts, release=__version__))

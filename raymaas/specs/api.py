@@ -16,6 +16,7 @@ from raymaas.specs.sampling import SamplingRule
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import Change, Sample, Scaling, Shadow, StickyBy
 from raymaas.specs.standing import ModelStanding
+from raymaas.specs.triggers import TriggerRevision
 from raymaas.specs.versions import ModelVersion
 
 VersionSlot = int | str
@@ -99,6 +100,20 @@ class SubmitRequest(Spec):
     code: Base64Bytes | None = Field(
         default=None, description="Archive of the code of your own that the job names, as Base64."
     )
+
+
+class TriggerRequest(SubmitRequest):
+    """Have `job`, a training with a `start`, run when that says."""
+
+    why: OneLine = ""
+
+
+class TriggerMoveRequest(Spec):
+    why: OneLine = ""
+
+
+class TriggerList(Spec):
+    triggers: tuple[TriggerRevision, ...]
 
 
 class ResumeRequest(Spec):

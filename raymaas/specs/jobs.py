@@ -20,6 +20,7 @@ from raymaas.specs.budget import Budget
 from raymaas.specs.cards import Card
 from raymaas.specs.names import Name
 from raymaas.specs.rollouts import RolloutPlan
+from raymaas.specs.starting import StartWhen
 
 
 class Component(Spec):
@@ -360,6 +361,10 @@ class TrainJob(Document):
         description="SHA-256 of the code that architecture.use names, if it is your own. Filled in on submission.",
     )
     description: str = Field("", description="Kept with the version.")
+    start: StartWhen | None = Field(
+        default=None,
+        description="When `raymaas triggers add` has it run by itself; a job that is submitted runs once, now.",
+    )
     rollout: RolloutPlan | None = Field(
         default=None,
         description="When the version is registered, deploy it beside the one that answers and roll it out by this "

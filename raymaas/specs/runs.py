@@ -29,6 +29,7 @@ class RunSpec(Document):
     run_id: Name
     job: AnyJob
     who: OneLine
+    why: OneLine = Field("", description="What started it, where nobody did by hand.")
     created_at: Moment
     resumes: Resumes | None = None
     write_id: str = ""

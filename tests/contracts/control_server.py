@@ -42,6 +42,7 @@ from raymaas.registry.runs import Runs
 from raymaas.registry.samples import Samples
 from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.states import States
+from raymaas.registry.triggers import Triggers
 from raymaas.registry.usage import Usages
 from raymaas.registry.versions import VersionDraft, Versions
 from raymaas.serve.comparison import comparison_of
@@ -178,6 +179,7 @@ class World:
             sampling=SamplingRules(self.store),
             samples=Samples(self.store),
             feedback=FeedbackWriter(FeedbackLog(self.store), SamplingRules(self.store)),
+            triggers=Triggers(self.store),
             rollouts=self.conductor.rollouts,
             rollout_plans=RolloutPlans(self.store),
             conductor=self.conductor,

@@ -20,6 +20,7 @@ from raymaas.registry.runs import Runs
 from raymaas.registry.samples import Samples
 from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.states import States
+from raymaas.registry.triggers import Triggers
 from raymaas.registry.usage import Usages
 from raymaas.registry.versions import Versions
 from raymaas.serve.feedback_log import FeedbackWriter
@@ -95,6 +96,7 @@ class ControlParts:
     sampling: SamplingRules
     samples: Samples
     feedback: FeedbackWriter
+    triggers: Triggers
     rollouts: Rollouts
     rollout_plans: RolloutPlans
     conductor: Conductor

@@ -1,0 +1,66 @@
+"""Triggers over HTTP: jobs that are run again by themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from raymaas.errors import InvalidInput
+from raymaas.serve.api.border import caller
+from raymaas.serve.api.parts import ControlParts
+from raymaas.specs.api import TriggerList, TriggerMoveRequest, TriggerRequest
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.kinds import parse_job
+from raymaas.specs.names import Name
+from raymaas.specs.own_code import own_code, with_code
+from raymaas.specs.triggers import Trigger, TriggerRevision
+
+Who = Annotated[str, Depends(caller)]
+
+
+def triggers_router(parts: ControlParts) -> APIRouter:
+    """Routes below /triggers."""
+    router = APIRouter(prefix="/triggers", tags=["triggers"])
+    triggers, runs = parts.triggers, parts.runs
+
+    @router.get("")
+    def list_triggers() -> TriggerList:
+        return TriggerList(triggers=tuple(triggers.list()))
+
+    @router.get("/{name}")
+    def get_trigger(name: Name) -> Trigger:
+        """As it stands, with its last ten starts."""
+        return Trigger(now=triggers.get(name), starts=tuple(triggers.starts(name)))
+
+    @router.put("/{name}")
+    def set_trigger(name: Name, body: TriggerRequest, who: Who) -> TriggerRevision:
+        """Have a training job run when its `start` says, from now on."""
+        job = parse_job(body.job, source="job")
+        if not isinstance(job, TrainJob):
+            raise InvalidInput(f"a trigger runs a train job, not a {job.kind!r} job")
+        if job.start is None:
+            raise InvalidInput(
+                "the job does not say when to run: give it a section such as start: {every_h: 24}, or"
+                " start: {on_drift: digits@prod}"
+            )
+        if body.code is not None and own_code(job):
+            coded = with_code(job, runs.keep_code(body.code))
+            assert isinstance(coded, TrainJob)
+            job = coded
+        return triggers.set(name, job, who=who, why=body.why)
+
+    @router.post("/{name}/pause")
+    def pause_trigger(name: Name, body: TriggerMoveRequest, who: Who) -> TriggerRevision:
+        return triggers.pause(name, paused=True, who=who, why=body.why)
+
+    @router.post("/{name}/resume")
+    def resume_trigger(name: Name, body: TriggerMoveRequest, who: Who) -> TriggerRevision:
+        return triggers.pause(name, paused=False, who=who, why=body.why)
+
+    @router.delete("/{name}")
+    def remove_trigger(name: Name, who: Who, why: str = "") -> TriggerRevision:
+        """Runs that it has started go on."""
+        return triggers.remove(name, who=who, why=why)
+
+    return router

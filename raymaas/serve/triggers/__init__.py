@@ -1,0 +1,1 @@
+"""Triggers: when a registered job is due, and how it is started once."""
