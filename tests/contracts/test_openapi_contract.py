@@ -31,6 +31,7 @@ KNOWN = {
     "run_id": "ended",
     "name": "report/report.md",
     "which": "ana",
+    "trigger": "nightly",
     "fingerprint": "3f9a1c2d" + "0" * 56,
 }
 
@@ -187,6 +188,9 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
         (f"PUT {model}/rollout-plan", {}, {"plan": plan}),
         (f"POST {model}/feedback", {}, {"items": [{"request_id": "r-1", "reward": 1}]}),
         ("POST /api/v1/feedback", {}, {"request_id": "r-1", "reward": 1, "model": "digits"}),
+        ("PUT /api/v1/triggers/{trigger}", {}, {"job": JOB | {"start": {"every_h": 24}}}),
+        ("POST /api/v1/triggers/{trigger}/pause", {}, {}),
+        ("POST /api/v1/triggers/{trigger}/resume", {}, {}),
         ("POST /api/v1/runs", {}, {"job": JOB}),
         ("POST /api/v1/runs/{run_id}/resume", {"run_id": "failed"}, {}),
         ("POST /api/v1/runs/{run_id}/stop", {"run_id": "going"}, {}),
@@ -205,6 +209,7 @@ def test_every_operation_of_the_control_plane_succeeds_as_described(
     ends: list[tuple[str, dict[str, str]]] = [
         (f"DELETE {model}/policies/{{alias}}", {}),
         (f"DELETE {model}/sampling", {}),
+        ("DELETE /api/v1/triggers/{trigger}", {}),
         (f"DELETE {model}/rollout-plan", {}),
         (f"DELETE {model}/deployments/{{slot}}", {"slot": "2"}),
         (f"DELETE {model}/versions/{{slot}}", {"slot": "3"}),

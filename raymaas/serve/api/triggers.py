@@ -28,13 +28,13 @@ def triggers_router(parts: ControlParts) -> APIRouter:
     def list_triggers() -> TriggerList:
         return TriggerList(triggers=tuple(triggers.list()))
 
-    @router.get("/{name}")
-    def get_trigger(name: Name) -> Trigger:
+    @router.get("/{trigger}")
+    def get_trigger(trigger: Name) -> Trigger:
         """As it stands, with its last ten starts."""
-        return Trigger(now=triggers.get(name), starts=tuple(triggers.starts(name)))
+        return Trigger(now=triggers.get(trigger), starts=tuple(triggers.starts(trigger)))
 
-    @router.put("/{name}")
-    def set_trigger(name: Name, body: TriggerRequest, who: Who) -> TriggerRevision:
+    @router.put("/{trigger}")
+    def set_trigger(trigger: Name, body: TriggerRequest, who: Who) -> TriggerRevision:
         """Have a training job run when its `start` says, from now on."""
         job = parse_job(body.job, source="job")
         if not isinstance(job, TrainJob):
@@ -48,19 +48,19 @@ def triggers_router(parts: ControlParts) -> APIRouter:
             coded = with_code(job, runs.keep_code(body.code))
             assert isinstance(coded, TrainJob)
             job = coded
-        return triggers.set(name, job, who=who, why=body.why)
+        return triggers.set(trigger, job, who=who, why=body.why)
 
-    @router.post("/{name}/pause")
-    def pause_trigger(name: Name, body: TriggerMoveRequest, who: Who) -> TriggerRevision:
-        return triggers.pause(name, paused=True, who=who, why=body.why)
+    @router.post("/{trigger}/pause")
+    def pause_trigger(trigger: Name, body: TriggerMoveRequest, who: Who) -> TriggerRevision:
+        return triggers.pause(trigger, paused=True, who=who, why=body.why)
 
-    @router.post("/{name}/resume")
-    def resume_trigger(name: Name, body: TriggerMoveRequest, who: Who) -> TriggerRevision:
-        return triggers.pause(name, paused=False, who=who, why=body.why)
+    @router.post("/{trigger}/resume")
+    def resume_trigger(trigger: Name, body: TriggerMoveRequest, who: Who) -> TriggerRevision:
+        return triggers.pause(trigger, paused=False, who=who, why=body.why)
 
-    @router.delete("/{name}")
-    def remove_trigger(name: Name, who: Who, why: str = "") -> TriggerRevision:
+    @router.delete("/{trigger}")
+    def remove_trigger(trigger: Name, who: Who, why: str = "") -> TriggerRevision:
         """Runs that it has started go on."""
-        return triggers.remove(name, who=who, why=why)
+        return triggers.remove(trigger, who=who, why=why)
 
     return router
