@@ -106,11 +106,11 @@ def test_a_key_may_do_what_its_scopes_say_and_ask_its_own_models(world: World, h
     assert (answer.status_code, answer.json()["code"]) == (403, "denied")
     assert http.get("/api/v1/models", headers=administers).status_code == 200
 
-    assert http.get("/v2/models/churn/ready", headers=both).status_code == 404
+    assert http.get("/v2/models/churn/ready", headers=both).status_code == 503
     for path in ("/v2/models/churn/ready", "/v2/models/%63hurn/ready"):
         answer = http.get(path, headers=predicts)
         assert (answer.status_code, "not for model 'churn'" in answer.json()["error"]) == (403, True)
-    assert http.get("/v2/models/digits/ready", headers=predicts).status_code == 404
+    assert http.get("/v2/models/digits/ready", headers=predicts).status_code == 503
     index = {
         name: http.post("/v2/repository/index", headers=h).json()
         for name, h in (("both", both), ("some", predicts))

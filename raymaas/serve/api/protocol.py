@@ -91,18 +91,27 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
         parts.versions.list(model, limit=1)  # An unknown model is the better thing to say.
         state = parts.states.current(model)
         aliases = state.aliases if state else {}
-        raise unserved(model, _slot(below), deployments(model), aliases)
+        slot, action = _slot_and_action(below)
+        raise unserved(model, slot, action, deployments(model), aliases)
 
     return router
 
 
-def unserved(
-    model: str, slot: str | None, deployments: Sequence[Deployment], aliases: Mapping[str, int]
-) -> RaymaasError:
-    """Why nothing answers for `slot`, a version or alias in a path, or None for the model by its traffic.
+_OF_EVERY_VERSION = ("", "infer", "ready", "config", "stats")
 
-    Unavailable while a version that is wanted is not ready, else NotFound with what to do. Raises InvalidInput for a
-    slot that is neither a version nor an alias.
+
+def unserved(
+    model: str,
+    slot: str | None,
+    action: str,
+    deployments: Sequence[Deployment],
+    aliases: Mapping[str, int],
+) -> RaymaasError:
+    """Why nothing answers for `slot`, a version or alias in a path, or None for the model by its traffic; `action` is
+    what follows it there.
+
+    Unavailable while a version that is wanted is not ready, or an edge does not follow yet; else NotFound with what to
+    do. Raises InvalidInput for a slot that is neither a version nor an alias.
     """
     wanted = {deployment.version: deployment for deployment in deployments if deployment.wanted}
     deployed = f"deployed: {', '.join(f'{model}@{version}' for version in wanted) or 'none'}"
@@ -123,6 +132,11 @@ def unserved(
                 f"{model}@{slot} is not deployed; {deployed}. Deploy it: `raymaas deploy {model}@{version}`"
             )
         chosen = wanted[version]
+    if chosen.status == "ready" and action in _OF_EVERY_VERSION:
+        # Edges hear of a version that has become ready a moment after it has.
+        return Unavailable(
+            f"{model}@{chosen.version} is ready, and this edge will send it requests in a moment; send it again"
+        )
     if chosen.status == "ready":
         return NotFound(
             f"{model}@{chosen.version} is ready, but this path is not one of its own: "
@@ -134,7 +148,10 @@ def unserved(
     return Unavailable(f"{model}@{chosen.version} is {chosen.status}{detail}; try again shortly")
 
 
-def _slot(below: str) -> str | None:
-    """The version slot in what follows the model's name."""
+def _slot_and_action(below: str) -> tuple[str | None, str]:
+    """The version slot, if there is one, in what follows the model's name, and what follows that."""
     head, _, rest = below.partition("/")
-    return rest.partition("/")[0] if head == "versions" else None
+    if head != "versions":
+        return None, below.rstrip("/")
+    slot, _, action = rest.partition("/")
+    return slot, action.rstrip("/")
