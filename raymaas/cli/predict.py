@@ -55,7 +55,8 @@ def predict(
                 "classes": prediction.classes,
             }
         )
-    notes().print(f"answered by {prediction.model_name}@{prediction.model_version}")
+    answered = f"{prediction.model_name}@{prediction.model_version}"
+    notes().print(f"answered by {answered}, request {prediction.request_id}", soft_wrap=True)
     print_table(("row", "class", "probability"), _label_rows(prediction), empty="no rows were given")
     return None
 
