@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from raymaas.cli.standings import shown
 from raymaas.client import Client, flow, waiting
+from raymaas.cluster.plan import PLAN_FILE, ClusterPlan
 from raymaas.errors import NotFound, Unavailable
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
 
@@ -135,22 +141,78 @@ def test_status_shows_a_rollout_under_way_with_its_numbers(
 ) -> None:
     asked.append(0)
     guards = ("--min-requests", "100000", "--max-error-rate", "5%", "--max-p99-ratio", "1.5")
-    assert raymaas("rollout", "digits@2", "--steps", "10,50,100", *guards, "--no-wait")[0] == 0
+    given_up = ("--give-up-after", "1d")
+    assert raymaas("rollout", "digits@2", "--steps", "10,50,100", *guards, *given_up, "--no-wait")[0] == 0
     with Client(server[0]) as client:
         eventually(
             lambda: world.conductor.rollouts.current("digits").whole.new.requests > 0, "it is measured"
         )
         (model,) = client.status().models
-        console = Console(record=True, width=200, file=io.StringIO())
+        console = Console(record=True, width=400, file=io.StringIO())
         console.print(shown([model]))
         told = console.export_text()
         assert model.rollout is not None
         assert "1=90 2=10" in told
         assert "rollout of digits@2 beside 1: advancing, step 1 of 3 ([10 %], 50 %, 100 %)" in told
+        assert "waits for the step's time, " in told
+        assert "of 100,000 requests of version 2" in told
+        assert "; goes back if it still does at " in told
         assert "errors: 0.00% of" in told
         assert "at most 5.00%; evidence" in told
         client.rollouts.abort("digits")
         assert client.status().models[0].rollout is None
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_status_is_shown_again_until_it_is_interrupted(
+    world: World, client: Any, server: tuple[str, Switch], tmp_path: Path, as_json: bool
+) -> None:
+    world.demands.append(EdgeDemand(edge="a", versions={}, count="c", outcomes={}))
+    client.rollouts.begin("digits@2", PLAN)
+    home = of_a_cluster(tmp_path, edge=server[0])
+    command = [
+        sys.executable,
+        "-m",
+        "raymaas.cli.main",
+        "status",
+        "--watch",
+        *(["--json"] if as_json else []),
+    ]
+    shown_first = (
+        "rollout of digits@2 beside 1: advancing, step 1 of 2" if not as_json else '"phase": "advancing"'
+    )
+    with subprocess.Popen(
+        command, env=os.environ | home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        assert any(shown_first in line for line in watching.stdout)
+        client.rollouts.pause("digits")
+        paused = next(line for line in watching.stdout if "paused" in line)
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=30)
+    assert (watching.returncode, err) == (1, ""), "its processes do not run"
+    if as_json:
+        assert json.loads(paused)["models"][0]["waits_for"] == "somebody to resume it"
+
+
+def of_a_cluster(home: Path, *, edge: str) -> dict[str, str]:
+    """The environment of a user from whose home a cluster with that edge was started."""
+    plan = ClusterPlan(
+        cluster_id="c1",
+        mode="joined",
+        run_dir=str(home / "run"),
+        storage="memory://x",
+        host="127.0.0.1",
+        port=int(edge.rpartition(":")[2]),
+        ray_address="127.0.0.1:1",
+        dashboard_url="http://127.0.0.1:1",
+        control_port=1,
+        serve_port=1,
+        edge_secret_file=str(home / "run" / "edge-secret"),
+    )
+    (home / "run").mkdir()
+    (home / "run" / PLAN_FILE).write_bytes(plan.seal())
+    return {"RAYMAAS_HOME": str(home)}
 
 
 def test_following_outlives_a_control_plane_that_is_away(
