@@ -75,8 +75,8 @@ def rollout(
     at which measurements prove that a bound is broken, the old version gets all
     traffic again. A version that keeps its bounds is rolled back with a chance
     of at most 5 %, however often that is looked at. With too little traffic it
-    waits. It goes on without this command, which may be interrupted. Meanwhile the
-    old version answers where the new one fails.
+    waits. Meanwhile the old version answers where the new one fails. It goes on
+    without this command, which may be interrupted.
 
     Without a --max option the model's own plan says what it has to keep to (see
     `raymaas rollouts plan`); the other options then change that.
