@@ -150,15 +150,8 @@ def carry_out(
         for manifest in made:
             print(version_line(manifest), flush=True)  # noqa: T201
         if made and isinstance(spec.job, TrainJob | CompressJob) and spec.job.rollout is not None:
-            begun = begin_after_run(
-                wiring.open_conductor(registry),
-                made[0].model,
-                made[0].version,
-                spec.job.rollout,
-                who=spec.who,
-                run_id=run_id,
-            )
-            print(begun, flush=True)  # noqa: T201
+            conductor = wiring.open_conductor(registry)
+            print(begin_after_run(conductor, made[0], spec.job.rollout, who=spec.who), flush=True)  # noqa: T201
         numbers = tuple(manifest.version for manifest in made)
         seconds = (now() - started).total_seconds()
         end(Succeeded(at=now(), version=numbers[0] if numbers else None, also=numbers[1:], seconds=seconds))

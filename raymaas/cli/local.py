@@ -164,7 +164,7 @@ def down() -> None:
 @app.command()
 def status(
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C; JSON a line each.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -178,31 +178,37 @@ def status(
 
       raymaas status --watch
     """
+    plan, console = _require_plan(settings_from_environment()), Console()
+    healthy = False
+    try:
+        healthy = _show_status(plan, console, as_json=as_json, again=watch)
+        while watch:
+            time.sleep(_WATCH_S)
+            healthy = _show_status(plan, console, as_json=as_json, again=watch)
+    except KeyboardInterrupt:
+        pass
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _show_status(plan: ClusterPlan, console: Console, *, as_json: bool, again: bool) -> bool:
+    """One look; whether the cluster is healthy. Looked at `again`, it takes the place of the one before."""
     from raymaas.cluster.status import describe
 
-    plan, console = _require_plan(settings_from_environment()), Console()
-    while True:
-        description = describe(plan)
-        models, away = _models_of(plan)
-        if as_json:
-            listed = [model.model_dump(mode="json") for model in models]
-            console.print_json(json.dumps(description | {"models": listed}))
-        else:
-            if watch and console.is_terminal:
-                console.clear()
-            _print_status(console, description)
-            if models:
-                console.print(shown(models), soft_wrap=True)
-            if away:
-                console.print(Text(f"how models stand is not known: {away}"), soft_wrap=True)
-        if not watch:
-            break
-        try:
-            time.sleep(_WATCH_S)
-        except KeyboardInterrupt:
-            break
-    if not description["ready"]:
-        raise typer.Exit(1)
+    description = describe(plan)
+    models, away = _models_of(plan)
+    if as_json:
+        listed = [model.model_dump(mode="json") for model in models]
+        typer.echo(json.dumps(description | {"models": listed}, indent=None if again else 2))
+        return bool(description["ready"])
+    if again and console.is_terminal:
+        console.clear()
+    _print_status(console, description)
+    if models:
+        console.print(shown(models), soft_wrap=True)
+    if away:
+        console.print(Text(f"how models stand is not known: {away}"), soft_wrap=True)
+    return bool(description["ready"])
 
 
 def _models_of(plan: ClusterPlan) -> tuple[tuple[ModelStanding, ...], str]:

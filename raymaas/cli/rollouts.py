@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
-from raymaas.cli.amounts import share_of, span_of
+from raymaas.cli import rollout_plans
+from raymaas.cli.amounts import span_of
+from raymaas.cli.rollout_plans import (
+    Every,
+    GiveUpAfter,
+    MaxDisagreement,
+    MaxErrorRate,
+    MaxP99Ratio,
+    MinRequests,
+    Model,
+    Steps,
+    fields_of,
+    guards_of,
+    plan_to_use,
+)
 from raymaas.cli.show import AsJson, client_of, moment, notes, output, print_json, print_table
-from raymaas.client.rollouts import read_plan
-from raymaas.errors import InvalidInput, RunFailed
+from raymaas.errors import RunFailed, Unavailable
 from raymaas.specs.names import Reference
-from raymaas.specs.rollouts import Finding, RolloutPlanRevision, RolloutState
-
-_USUAL: dict[str, Any] = {"steps": [1, 10, 50, 100], "every_s": 60}
+from raymaas.specs.rollouts import Finding, RolloutState
 
 app = typer.Typer()
 rollouts_app = typer.Typer(no_args_is_help=True, help="Rollouts: see how one stands, and move it by hand.")
+rollouts_app.add_typer(rollout_plans.app, name="plan")
 
-plan_app = typer.Typer(
-    no_args_is_help=True,
-    help="Rollout plans: how versions of a model are rolled out where nothing else is said.",
-)
-rollouts_app.add_typer(plan_app, name="plan")
-
-Model = Annotated[str, typer.Argument(metavar="MODEL")]
 Why = Annotated[str, typer.Option(help="Kept in the rollout's log.")]
-Steps = Annotated[
-    str | None,
-    typer.Option(metavar="PERCENTS", help="Shares of the traffic it goes through; default 1,10,50,100."),
-]
-Every = Annotated[
-    str | None, typer.Option(metavar="TIME", help="How long each step takes at least; default 60s.")
-]
-MaxErrorRate = Annotated[
-    str | None, typer.Option(metavar="SHARE", help="Share of its requests that it may fail.")
-]
-MaxP99Ratio = Annotated[
-    float | None,
-    typer.Option(metavar="RATIO", help="Its 99th percentile of latency, beside the old version's."),
-]
-MaxDisagreement = Annotated[
-    str | None,
-    typer.Option(metavar="SHARE", help="Share of compared rows answered otherwise; copies are compared."),
-]
-MinRequests = Annotated[
-    int | None, typer.Option(min=1, help="Requests of the new version each step needs; default 500.")
-]
-GiveUpAfter = Annotated[
-    str | None,
-    typer.Option(metavar="TIME", help="It goes back when one step takes so long; default never."),
+Away = Annotated[
+    str, typer.Option(metavar="TIME", help="How long a control plane that does not answer is waited for.")
 ]
 
 
@@ -67,6 +49,7 @@ def rollout(
     give_up_after: GiveUpAfter = None,
     why: Why = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show every decision until it ends.")] = True,
+    away: Away = "10m",
     as_json: AsJson = False,
 ) -> None:
     """Roll a version out: it takes over the traffic step by step, or gives it back by itself.
@@ -78,8 +61,9 @@ def rollout(
     waits. Meanwhile the old version answers where the new one fails. It goes on
     without this command, which may be interrupted.
 
-    Without a --max option the model's own plan says what it has to keep to (see
-    `raymaas rollouts plan`); the other options then change that.
+    Where the model has a plan of its own (see `raymaas rollouts plan`), nothing else
+    need be said, and each option changes one thing of it. Where it has none, give
+    at least one --max option.
 
     With --wait the exit status is 0 when it was promoted, 1 when not.
 
@@ -93,21 +77,19 @@ def rollout(
         max_error_rate=max_error_rate, max_p99_ratio=max_p99_ratio, max_disagreement=max_disagreement
     )
     given = fields_of(steps=steps, every=every, min_requests=min_requests, give_up_after=give_up_after)
+    away_s = span_of(away, option="--away").total_seconds()
     model = Reference.parse(reference).model
     with client_of(context) as client:
-        if guards:
-            plan = read_plan(_USUAL | given | {"guards": guards})
-        else:
-            kept = client.rollouts.plan(model).plan
-            assert kept is not None
-            plan = read_plan(kept.model_dump(mode="json") | given)
-        state = client.rollouts.begin(reference, plan, why=why)
+        plan = plan_to_use(client, model, given, guards)
+        begun = state = client.rollouts.begin(reference, plan, why=why)
         if not wait:
             if as_json:
                 return print_json(state)
             notes().print(f"{state.decision.summary}; see `raymaas rollouts watch {model}`", markup=False)
             return None
-        for state in client.rollouts.follow(model):
+        if not as_json:
+            _print_decision(state)
+        for state in client.rollouts.follow(model, after=begun.revision, away_s=away_s, on_away=_say_away):
             if not as_json:
                 _print_decision(state)
     if as_json:
@@ -135,15 +117,16 @@ def show(context: typer.Context, model: Model, as_json: AsJson = False) -> None:
 
 
 @rollouts_app.command()
-def watch(context: typer.Context, model: Model) -> None:
+def watch(context: typer.Context, model: Model, away: Away = "10m") -> None:
     """Show every decision until the rollout ends. Exit status 1 unless it was promoted.
 
     Example:
 
-      raymaas rollouts watch digits
+      raymaas rollouts watch digits --away 2h
     """
+    away_s = span_of(away, option="--away").total_seconds()
     with client_of(context) as client:
-        for state in client.rollouts.follow(model):
+        for state in client.rollouts.follow(model, away_s=away_s, on_away=_say_away):
             _print_decision(state)
     _require_promoted(state)
 
@@ -230,106 +213,6 @@ def promote(context: typer.Context, model: Model, why: Why = "", as_json: AsJson
         _print_moved(client.rollouts.promote(model, why=why), as_json=as_json)
 
 
-@plan_app.command("set")
-def set_plan(
-    context: typer.Context,
-    model: Model,
-    steps: Steps = None,
-    every: Every = None,
-    max_error_rate: MaxErrorRate = None,
-    max_p99_ratio: MaxP99Ratio = None,
-    max_disagreement: MaxDisagreement = None,
-    min_requests: MinRequests = None,
-    give_up_after: GiveUpAfter = None,
-    why: Why = "",
-    as_json: AsJson = False,
-) -> None:
-    """Roll versions of a model out like this where nothing else is said.
-
-    Example:
-
-      raymaas rollouts plan set digits --steps 5,25,100 --every 10m --max-error-rate 0.5%
-    """
-    guards = guards_of(
-        max_error_rate=max_error_rate, max_p99_ratio=max_p99_ratio, max_disagreement=max_disagreement
-    )
-    if not guards:
-        raise InvalidInput(
-            "say what versions have to keep to: --max-error-rate 0.5%, --max-p99-ratio 1.2 or --max-disagreement 5%"
-        )
-    given = fields_of(steps=steps, every=every, min_requests=min_requests, give_up_after=give_up_after)
-    plan = read_plan(_USUAL | given | {"guards": guards})
-    with client_of(context) as client:
-        entry = client.rollouts.plan_set(model, plan, why=why)
-    print_json(entry) if as_json else typer.echo(plan_text(entry))
-
-
-@plan_app.command("show")
-def show_plan(context: typer.Context, model: Model, as_json: AsJson = False) -> None:
-    """Show a model's plan, as a job file may have it below `rollout:`.
-
-    Example:
-
-      raymaas rollouts plan show digits
-    """
-    with client_of(context) as client:
-        entry = client.rollouts.plan(model)
-    print_json(entry) if as_json else typer.echo(plan_text(entry))
-
-
-@plan_app.command("remove")
-def remove_plan(context: typer.Context, model: Model, why: Why = "", as_json: AsJson = False) -> None:
-    """Have no plan any more: each rollout says what it has to keep to.
-
-    Example:
-
-      raymaas rollouts plan remove digits
-    """
-    with client_of(context) as client:
-        entry = client.rollouts.plan_remove(model, why=why)
-    print_json(entry) if as_json else typer.echo(f"{model} has no rollout plan any more")
-
-
-def plan_text(entry: RolloutPlanRevision) -> str:
-    """The plan as YAML, below a comment that says whose it is."""
-    why = f": {entry.why}" if entry.why else ""
-    fields = entry.plan.model_dump(mode="json", exclude_none=True) if entry.plan else {}
-    text = yaml.safe_dump({"rollout": fields}, sort_keys=False, default_flow_style=None)
-    return f"# {entry.model}, revision {entry.revision}, {moment(entry.at)}, by {entry.who}{why}\n{text}".rstrip()
-
-
-def guards_of(
-    *, max_error_rate: str | None, max_p99_ratio: float | None, max_disagreement: str | None
-) -> dict[str, float]:
-    """The guards in what was typed; none when nothing was. Raises InvalidInput naming the option."""
-    shares = {"max_error_rate": max_error_rate, "max_disagreement": max_disagreement}
-    guards = {
-        name: share_of(text, option=f"--{name.replace('_', '-')}")
-        for name, text in shares.items()
-        if text is not None
-    }
-    return guards if max_p99_ratio is None else guards | {"max_p99_ratio": max_p99_ratio}
-
-
-def fields_of(
-    *, steps: str | None, every: str | None, min_requests: int | None, give_up_after: str | None
-) -> dict[str, Any]:
-    """The other fields of a plan that were typed. Raises InvalidInput naming the option."""
-    fields: dict[str, Any] = {}
-    if steps is not None:
-        try:
-            fields["steps"] = [int(step.strip().removesuffix("%")) for step in steps.split(",")]
-        except ValueError:
-            raise InvalidInput(f"--steps are whole percents such as 1,10,50,100, got {steps!r}") from None
-    if every is not None:
-        fields["every_s"] = span_of(every, option="--every").total_seconds()
-    if min_requests is not None:
-        fields["min_requests"] = min_requests
-    if give_up_after is not None:
-        fields["give_up_after_s"] = span_of(give_up_after, option="--give-up-after").total_seconds()
-    return fields
-
-
 def _print_moved(state: RolloutState, *, as_json: bool) -> None:
     if as_json:
         print_json(state)
@@ -342,6 +225,14 @@ def _print_decision(state: RolloutState) -> None:
     if state.decision.why:
         line += f" ({state.decision.why})"
     output().print(line, markup=False, highlight=False)
+
+
+def _say_away(error: Unavailable) -> None:
+    notes().print(
+        f"{error}; the rollout is in the store and goes on when the control plane is back, which is waited for",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _require_promoted(state: RolloutState) -> None:

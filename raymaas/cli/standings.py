@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -21,7 +22,11 @@ def shown(standings: Sequence[ModelStanding]) -> RenderableType:
         table.add_row(
             standing.model, weights(standing.traffic) or "-", aliases(standing.aliases) or "-", drift
         )
-    rollouts = [Text("\n".join(rollout_lines(each.rollout))) for each in standings if each.rollout]
+    rollouts = [
+        Text("\n".join(rollout_lines(each.rollout, waits_for=each.waits_for)))
+        for each in standings
+        if each.rollout
+    ]
     return Group(table, *rollouts)
 
 
@@ -33,8 +38,8 @@ def drift_line(drift: DriftStanding) -> str:
     return f"{drift.version}: {drift.verdict} in {drift.rows} rows; furthest {drift.furthest}, PSI {drift.psi:.3f}"
 
 
-def rollout_lines(state: RolloutState) -> list[str]:
-    """Where it stands, what was decided last, and what each guard saw."""
+def rollout_lines(state: RolloutState, *, waits_for: str) -> list[str]:
+    """Where it stands, what it waits for, what was decided last, and what each guard saw."""
     steps = ", ".join(
         f"[{step} %]" if place == state.step else f"{step} %" for place, step in enumerate(state.plan.steps)
     )
@@ -42,9 +47,17 @@ def rollout_lines(state: RolloutState) -> list[str]:
     return [
         f"rollout of {state.model}@{state.new} beside {state.old}: {state.phase}, step {state.step + 1} of"
         f" {len(state.plan.steps)} ({steps}), {asked}",
+        *([f"  waits for {waits_for}{_until(state)}"] if waits_for else []),
         f"  {moment(state.decision.at)}  {state.decision.summary}",
         *(f"  {guard_line(found)}" for found in state.findings),
     ]
+
+
+def _until(state: RolloutState) -> str:
+    """When it gives up, if it does."""
+    if state.phase == "paused" or state.plan.give_up_after_s is None:
+        return ""
+    return f"; goes back if it still does at {moment(state.since + timedelta(seconds=state.plan.give_up_after_s))}"
 
 
 def guard_line(found: Finding) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from raymaas.client import calls, waiting
 from raymaas.client.link import AsyncLink, Link
+from raymaas.errors import Unavailable
 from raymaas.specs.names import Reference
 from raymaas.specs.rollouts import RolloutPlan, RolloutPlanRevision, RolloutState
 
 AWAY_S = 600.0
 """How long a control plane that does not answer is waited for."""
 PlanSource = RolloutPlan | Mapping[str, Any]
+OnAway = Callable[[Unavailable], None]
 
 
 def read_plan(plan: PlanSource) -> RolloutPlan:
@@ -42,20 +44,35 @@ class Rollouts:
         """The one under way, or else the last. Raises NotFound when there never was one."""
         return self._link.call(calls.rollout(model))
 
-    def follow(self, model: str, *, away_s: float | None = AWAY_S) -> Iterator[RolloutState]:
-        """How it stands, and again after each decision, until it has ended.
+    def follow(
+        self,
+        model: str,
+        *,
+        after: int | None = None,
+        away_s: float | None = AWAY_S,
+        on_away: OnAway | None = None,
+    ) -> Iterator[RolloutState]:
+        """How it stands, and again after each decision, until it has ended; `after` a revision, what came since.
 
-        A control plane that does not answer is waited for, `away_s` at a time; None: for ever. Then raises Unavailable.
+        A control plane that does not answer is waited for, `away_s` at a time; None: for ever. `on_away` is called
+        once each time. Then raises Unavailable; also at once when the first look, without `after`, is not answered.
         """
-        state = self.get(model)
-        yield state
-        while state.under_way:
+        if after is None:
+            state = self.get(model)
+            yield state
+            if not state.under_way:
+                return
+            after = state.revision
+        while True:
             patience = self._link.patience(away_s)
-            later = self._link.run(
-                waiting.decisions_after(model, state.revision, patience=patience, url=self._link.url)
+            decisions = waiting.decisions_after(
+                model, after, patience=patience, url=self._link.url, on_away=on_away
             )
-            yield from later
-            state = later[-1]
+            for state in self._link.run(decisions):
+                yield state
+                if not state.under_way:
+                    return
+                after = state.revision
 
     def history(self, model: str, *, limit: int = 100, before: int | None = None) -> tuple[RolloutState, ...]:
         """Decisions of all its rollouts, newest first, older than revision `before` when given."""
@@ -112,19 +129,35 @@ class AsyncRollouts:
         """The one under way, or else the last. Raises NotFound when there never was one."""
         return await self._link.call(calls.rollout(model))
 
-    async def follow(self, model: str, *, away_s: float | None = AWAY_S) -> AsyncIterator[RolloutState]:
-        """How it stands, and again after each decision, until it has ended.
+    async def follow(
+        self,
+        model: str,
+        *,
+        after: int | None = None,
+        away_s: float | None = AWAY_S,
+        on_away: OnAway | None = None,
+    ) -> AsyncIterator[RolloutState]:
+        """How it stands, and again after each decision, until it has ended; `after` a revision, what came since.
 
-        A control plane that does not answer is waited for, `away_s` at a time; None: for ever. Then raises Unavailable.
+        A control plane that does not answer is waited for, `away_s` at a time; None: for ever. `on_away` is called
+        once each time. Then raises Unavailable; also at once when the first look, without `after`, is not answered.
         """
-        state = await self.get(model)
-        yield state
-        while state.under_way:
+        if after is None:
+            state = await self.get(model)
+            yield state
+            if not state.under_way:
+                return
+            after = state.revision
+        while True:
             patience = self._link.patience(away_s)
-            decisions = waiting.decisions_after(model, state.revision, patience=patience, url=self._link.url)
-            for later in await self._link.run(decisions):
-                yield later
-                state = later
+            decisions = waiting.decisions_after(
+                model, after, patience=patience, url=self._link.url, on_away=on_away
+            )
+            for state in await self._link.run(decisions):
+                yield state
+                if not state.under_way:
+                    return
+                after = state.revision
 
     async def history(
         self, model: str, *, limit: int = 100, before: int | None = None

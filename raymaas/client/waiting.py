@@ -111,41 +111,45 @@ def watch(
 
 
 def decisions_after(
-    model: str, revision: int, *, patience: Patience, url: str
+    model: str,
+    revision: int,
+    *,
+    patience: Patience,
+    url: str,
+    on_away: Callable[[Unavailable], None] | None = None,
 ) -> Flow[tuple[RolloutState, ...]]:
-    """The states of the model's rollout after `revision`, oldest first, once there are any.
+    """The states of the model's rollout after `revision`, oldest first, once there are any: all of them.
 
     A control plane that does not answer is waited for: the rollout is in the store, and goes on when it is back.
-    Raises Unavailable when it has been away for as long as `patience` lasts.
+    `on_away` is called once each time that it goes. Raises Unavailable when it has been away for as long as
+    `patience` lasts.
     """
-    deadline = patience.deadline()
+    deadline, answers = patience.deadline(), True
     while True:
         try:
             newest = yield from exchange(calls.rollout(model), url=url)
-        except Unavailable:
+            if newest.revision > revision:
+                return (yield from _states_until(newest, after=revision, url=url))
+            deadline, answers = patience.deadline(), True
+        except Unavailable as away:
             if patience.clock() >= deadline:
                 raise
-        else:
-            if newest.revision == revision + 1:
-                return (newest,)
-            if newest.revision > revision:
-                return (yield from _states_between(model, revision, newest.revision, url=url))
-            deadline = patience.deadline()
+            if answers and on_away:
+                on_away(away)
+            answers = False
         yield Pause(POLL_S)
 
 
-def _states_between(model: str, after: int, until: int, *, url: str) -> Flow[tuple[RolloutState, ...]]:
-    """Those after one revision and until another, oldest first."""
-    found: list[RolloutState] = []
-    before = until + 1
-    while before > after + 1:
-        limit = min(before - after - 1, _DECISIONS)
-        page = yield from exchange(calls.rollouts(model, limit=limit, before=before), url=url)
+def _states_until(newest: RolloutState, *, after: int, url: str) -> Flow[tuple[RolloutState, ...]]:
+    """`newest` and those before it until revision `after`, oldest first."""
+    found = [newest]
+    while (missing := found[-1].revision - after - 1) > 0:
+        asked = calls.rollouts(newest.model, limit=min(missing, _DECISIONS), before=found[-1].revision)
+        page = yield from exchange(asked, url=url)
         if not page:
             break
         found += page
-        before = page[-1].revision
-    return tuple(reversed([state for state in found if state.revision > after]))
+    return tuple(reversed(found))
 
 
 def outcome(run_id: str, status: RunState) -> Succeeded:

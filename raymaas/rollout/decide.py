@@ -102,10 +102,10 @@ def decide(state: RolloutState, stamp: Stamp, *, seen: SeenBoth, cursor: str) ->
     ]:
         if _given_up(state, stamp):
             return _gone_back(measured, stamp, over_text(measured, over))
-        summary = (
-            f"Stays at {state.percent} % for another {state.plan.every_s:g} s: {over_text(measured, over)}"
-        )
-        return _next(measured, stamp, "measure", summary, due=_due(measured, stamp))
+        due = _looked_at_again(measured, stamp)
+        left_s = (due - stamp.at).total_seconds()
+        summary = f"Stays at {state.percent} % for another {left_s:g} s: {over_text(measured, over)}"
+        return _next(measured, stamp, "measure", summary, due=due)
     if state.step + 1 == len(state.plan.steps):
         summary = f"Promoted {state.model}@{state.new}, which kept its bounds: {found_text(measured)}"
         return _next(measured, stamp, "promote", summary, phase="promoted")
@@ -171,6 +171,13 @@ def _advanced(state: RolloutState, stamp: Stamp) -> RolloutState:
         }
     )
     return _next(fresh, stamp, "advance", summary, since=stamp.at, due=_due(state, stamp))
+
+
+def _looked_at_again(state: RolloutState, stamp: Stamp) -> datetime:
+    """After the step's time once more, or when the plan gives up, if that is earlier."""
+    limit_s = state.plan.give_up_after_s
+    again = _due(state, stamp)
+    return again if limit_s is None else min(again, state.since + timedelta(seconds=limit_s))
 
 
 def _given_up(state: RolloutState, stamp: Stamp) -> bool:

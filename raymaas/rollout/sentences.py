@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from datetime import datetime
 
 from raymaas.rollout.tails import LEAST_OLD
 from raymaas.specs.rollouts import Finding, RolloutState
@@ -52,6 +53,22 @@ def missing_text(state: RolloutState) -> str:
             (state.whole.old.timed, LEAST_OLD, f"answered requests of version {state.old} to compare with")
         )
     return ", ".join(f"{there:,} of {least:,} {what}" for there, least, what in needed if there < least)
+
+
+def waiting_text(state: RolloutState, at: datetime) -> str:
+    """What a rollout under way needs, as of `at`, before it takes its next step; empty when nothing more."""
+    if state.phase == "paused":
+        return "somebody to resume it"
+    needs = (
+        [f"the step's time, {left_s:.0f} s more"] if (left_s := (state.due - at).total_seconds()) > 0 else []
+    )
+    if missing := missing_text(state):
+        needs.append(f"traffic: {missing}")
+    for found in state.findings:
+        if found.this_step is not None and found.this_step > found.bound:
+            here, bound = _figure(found, found.this_step), _figure(found, found.bound)
+            needs.append(f"{_WHAT[found.guard]} to be within {bound}, {here} in this step")
+    return "; ".join(needs)
 
 
 _WHAT = {"errors": "the error rate", "p99": "the ratio of p99s", "disagreement": "the share that differ"}

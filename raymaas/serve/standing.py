@@ -13,6 +13,7 @@ from raymaas.registry.drifts import Drifts
 from raymaas.registry.rollouts import Rollouts
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
+from raymaas.rollout.sentences import waiting_text
 from raymaas.serve.drift_report import drift_of
 from raymaas.specs.serving import ModelState
 from raymaas.specs.standing import DriftStanding, ModelStanding
@@ -44,11 +45,13 @@ class Standings:
 
     def _standing(self, state: ModelState, at: datetime) -> ModelStanding:
         newest = self.rollouts.newest(state.model)
+        rollout = newest if newest and newest.under_way else None
         return ModelStanding(
             model=state.model,
             traffic=state.traffic,
             aliases=state.aliases,
-            rollout=newest if newest and newest.under_way else None,
+            rollout=rollout,
+            waits_for=waiting_text(rollout, at) if rollout else "",
             drift=tuple(self._drifts(state, at)),
         )
 

@@ -27,4 +27,5 @@ class ModelStanding(Spec):
     traffic: dict[int, int] = Field(description="Version to weight in percent.")
     aliases: dict[AliasName, int]
     rollout: RolloutState | None = Field(description="The one under way.")
+    waits_for: str = Field("", description="What that needs before its next step; empty: nothing more.")
     drift: tuple[DriftStanding, ...] = Field(description="Of each deployed version that has a reference.")

@@ -1,4 +1,7 @@
-"""How a driver's run ends: its state is recorded whatever comes while it ends, and its report comes after."""
+"""How a driver's run ends: its state is recorded whatever comes while it ends, and its report comes after.
+
+Where the job asks for it, what it published is rolled out before that.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,22 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from registry_examples import run_spec
+from registry_examples import FILES, draft, run_spec
 
 from raymaas import wiring
 from raymaas.cli.driver import carry_out
+from raymaas.jobs.parts import JobParts
 from raymaas.jobs.recording import Recorder
+from raymaas.registry import moves
 from raymaas.registry.runs import Runs
+from raymaas.specs.jobs import TrainJob
+from raymaas.specs.rollouts import RolloutPlan
+from raymaas.specs.versions import ModelVersion
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -47,9 +57,9 @@ def drive(
     monkeypatch.setattr("raymaas.cluster.joining.connect_as_driver", lambda: None)
     monkeypatch.setattr("raymaas.cluster.card.read_card", lambda: None)
 
-    def carried_out(work: Callable[..., None]) -> None:
+    def carried_out(work: Callable[..., Any], run_id: str = "run-a") -> None:
         monkeypatch.setattr("raymaas.jobs.kinds.carry_out_job", work)
-        carry_out(None, run_id="run-a", storage=str(tmp_path), overrides=[])
+        carry_out(None, run_id=run_id, storage=str(tmp_path), overrides=[])
 
     return carried_out
 
@@ -99,3 +109,45 @@ def test_what_goes_wrong_in_the_last_progress_leaves_a_state(drive, runs, monkey
     with pytest.raises(OSError, match="disk full"):
         drive(succeeding)
     assert runs.status("run-a").state == "succeeded"
+
+
+PLAN = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.01}}
+
+
+def publishing(job: TrainJob, parts: JobParts) -> tuple[ModelVersion, ...]:
+    return (parts.versions.publish(draft(parts.run_id), FILES),)
+
+
+@pytest.mark.parametrize("deployed", [True, False])
+def test_a_version_whose_job_asks_for_it_is_rolled_out_or_the_log_says_why_not(
+    drive, runs, tmp_path, deployed
+) -> None:
+    registry = wiring.open_registry(str(tmp_path))
+    registry.versions.publish(draft("train-digits-0"), FILES)
+    if deployed:
+        registry.states.move("digits", partial(moves.deploy, version=1), who="ana")
+    plain = run_spec("run-b")
+    job = plain.job.model_copy(update={"rollout": RolloutPlan.parse(PLAN, source="plan")})
+    runs.create(plain.model_copy(update={"job": job}))
+    drive(publishing, "run-b")
+    ended, log = runs.status("run-b"), runs.read_log("run-b")[0]
+    assert (ended.state, ended.version) == ("succeeded", 2)
+    begun = wiring.open_conductor(registry).rollouts.newest("digits")
+    if deployed:
+        assert "digits@2 begins at 10 % beside 1" in log
+        assert begun is not None
+        assert (begun.new, begun.old, begun.decision.why) == (2, 1, "by run-b")
+        assert registry.states.current("digits").traffic == {1: 90, 2: 10}
+    else:
+        assert "digits@2 is not rolled out: nothing answers yet" in log
+        assert begun is None
+
+
+def test_a_version_whose_job_does_not_ask_changes_nothing_that_is_served(drive, runs, tmp_path) -> None:
+    registry = wiring.open_registry(str(tmp_path))
+    registry.versions.publish(draft("train-digits-0"), FILES)
+    before = registry.states.move("digits", partial(moves.deploy, version=1), who="ana")
+    drive(publishing)
+    assert runs.status("run-a").version == 2
+    assert registry.states.current("digits") == before
+    assert wiring.open_conductor(registry).rollouts.newest("digits") is None

@@ -101,6 +101,32 @@ def test_a_plan_may_limit_how_long_a_step_waits_and_then_the_version_goes_back()
     assert (over.phase, "beyond 0.5 %" in over.decision.summary) == ("rolled_back", True)
 
 
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 4)), min_size=4, max_size=15), st.data())
+def test_no_step_takes_longer_than_the_plan_allows_whatever_is_seen(
+    intervals: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    limit_s, now_s = data.draw(st.integers(5, 20)), 0.0
+    doubtful = {"guards": Guards(max_error_rate=0.01), "min_requests": 20, "alpha": 1e-9}
+    state = begun(steps=(10, 100), every_s=4, give_up_after_s=limit_s, **doubtful)
+    for requests, errors in intervals:
+        now_s += data.draw(st.integers(1, 4))
+        state = later(state, now_s, SeenBoth(new=Seen(requests=requests + errors, errors=errors)))
+        in_step_s = (stamp(now_s).at - state.since).total_seconds()
+        assert not state.under_way or in_step_s < limit_s
+        if state.decision.summary.startswith("Gave up"):
+            assert (state.phase, in_step_s >= limit_s) == ("rolled_back", True)
+
+
+def test_the_step_that_is_taken_once_more_ends_when_the_plan_gives_up() -> None:
+    doubtful = SeenBoth(new=seen(600, errors=5, pairs=200), old=GOOD.old)
+    state = later(begun(give_up_after_s=100), 60, doubtful)
+    assert state.due == stamp(100).at
+    assert state.decision.summary.startswith("Stays at 1 % for another 40 s: ")
+    assert later(state, 99, NOTHING).under_way
+    assert later(state, 100, NOTHING).phase == "rolled_back"
+
+
 def test_the_time_of_a_pause_is_none_of_the_steps() -> None:
     few = SeenBoth(new=seen(120, pairs=40), old=seen(3000))
     state = later(begun(give_up_after_s=300), 60, few)

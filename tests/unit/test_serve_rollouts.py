@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from registry_examples import draft, memory_store, with_versions
 
-from raymaas.errors import AlreadyExists, NotFound, Refused, Unavailable
+from raymaas.errors import AlreadyExists, NotFound, RaymaasError, Refused, Unavailable
 from raymaas.registry import moves
+from raymaas.registry.policies import Policies
 from raymaas.registry.requests import Requests
 from raymaas.registry.rollout_plans import RolloutPlans
 from raymaas.registry.rollouts import Rollouts
@@ -21,6 +23,7 @@ from raymaas.serve.rollouts.beginning import begin_after_run
 from raymaas.serve.rollouts.conducting import WHO, Conductor
 from raymaas.serve.rollouts.measuring import Measuring
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
+from raymaas.specs.policies import Policy
 from raymaas.specs.requests import Compared, RequestChunk
 from raymaas.specs.rollouts import Guards, RolloutPlan, RolloutState, Seen
 from raymaas.specs.serving import Scaling
@@ -305,8 +308,13 @@ def test_of_two_at_once_only_one_writes(site: Site) -> None:
 # --- what a run begins ---
 
 
-def begun_by_run(site: Site, version: int = 2) -> str:
-    return begin_after_run(site.conductor, "digits", version, PLAN, who="ana", run_id="train-digits-7")
+def begun_by_run(site: Site, version: int = 2, *, waited: list[float] | None = None) -> str:
+    """What the run says that made the version, a minute into the test."""
+    site.now += timedelta(seconds=60)
+    made = Versions(memory_store()).publish(draft("train-digits-7"), {"model.safetensors": b"weights"})
+    made = made.model_copy(update={"version": version, "created_at": BEGUN + timedelta(seconds=30)})
+    pause = (waited if waited is not None else []).append
+    return begin_after_run(site.conductor, made, PLAN, who="ana", pause=pause)
 
 
 def test_a_run_rolls_its_version_out_run_as_the_one_that_answers(site: Site) -> None:
@@ -327,17 +335,52 @@ def test_a_run_that_is_carried_out_again_begins_nothing_twice(site: Site) -> Non
     assert site.traffic == {1: 100}
 
 
-def test_a_run_cut_off_after_it_deployed_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Conductor, "begin", _away)
-        with pytest.raises(Unavailable):
-            begun_by_run(site)
+def test_a_run_carried_out_again_leaves_what_others_rolled_out_since(site: Site) -> None:
+    Versions(site.store).publish(draft("train-digits-9"), {"model.safetensors": b"weights"})
+    site.move(partial(moves.deploy, version=3))
+    begun_by_run(site)
+    site.conductor.move("digits", decide.abort, who="ana")
+    site.now += timedelta(seconds=60)
+    site.conductor.begin("digits", version=3, plan=PLAN, who="ben")
+    site.conductor.move("digits", decide.abort, who="ben")
+    assert "is not rolled out: digits@3 was rolled out since" in begun_by_run(site)
     assert site.traffic == {1: 100}
+
+
+def test_a_run_cut_off_after_it_deployed_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.move(partial(moves.undeploy, version=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(Conductor, "begin", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            begun_by_run(site)
+    state = site.states.current("digits")
+    assert state is not None
+    assert (site.traffic, set(state.scaling)) == ({1: 100}, {1, 2})
     assert "begins at 10 %" in begun_by_run(site)
 
 
-def _away(*_: object, **__: object) -> RolloutState:
-    raise Unavailable("the store is away")
+def _killed(*_: object, **__: object) -> RolloutState:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("the store is away"), AlreadyExists("ben was first")])
+def test_what_passes_is_waited_for_and_what_does_not_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch, trouble: RaymaasError
+) -> None:
+    troubles, begin, waited = [trouble], Conductor.begin, list[float]()
+
+    def troubled(conductor: Conductor, model: str, **asked: Any) -> RolloutState:
+        if troubles:
+            raise troubles.pop()
+        return begin(conductor, model, **asked)
+
+    monkeypatch.setattr(Conductor, "begin", troubled)
+    troubles *= 4
+    assert str(trouble) in begun_by_run(site, waited=waited)
+    assert (len(waited), site.traffic) == (3, {1: 100})
+    troubles += [trouble]
+    assert "begins at 10 %" in begun_by_run(site, waited=waited)
+    assert len(waited) == 4
 
 
 def test_a_run_says_why_its_version_is_not_rolled_out() -> None:
@@ -353,6 +396,23 @@ def test_a_run_says_why_its_version_is_not_rolled_out() -> None:
     assert "digits@3 is not rolled out: 'digits' is being rolled out to version 2" in begun_by_run(busy, 3)
     state = busy.states.current("digits")
     assert state is not None
+    assert 3 not in state.scaling, "what could not be rolled out is not deployed"
+
+
+@pytest.mark.parametrize("deployed", [True, False])
+def test_what_the_policy_of_prod_forbids_is_neither_rolled_out_nor_deployed(deployed: bool) -> None:
+    site = Site()
+    versions = Versions(site.store)
+    versions.publish(draft("train-digits-8"), {"model.safetensors": b"weights"})
+    if deployed:
+        site.move(partial(moves.deploy, version=3))
+    Policies(site.store).set("digits", "prod", Policy(card=("licence",)), who="ben")
+    assert "digits@3 is not rolled out: " in (said := begun_by_run(site, 3))
+    assert "licence" in said
+    state = site.states.current("digits")
+    assert state is not None
+    assert (3 in state.scaling) == deployed
+    assert site.conductor.rollouts.models() == []
 
 
 def test_a_models_plan_is_kept_changed_and_removed() -> None:

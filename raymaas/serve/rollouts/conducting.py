@@ -52,17 +52,22 @@ class Conductor:
         Raises Refused when it is not deployed, has all the traffic already, when several versions share it, when
         another rollout is under way, or when the policy of `prod` would refuse it in the end.
         """
-        decide.require_none_under_way(self.rollouts.newest(model))
         state = self.states.current(model)
-        old = _answering(state, model, version)
-        if plan.guards.max_p99_ratio is not None:
-            _require_times(state, new=version, old=old)
         stamp = self.rollouts.stamp(model, who=who, why=why)
-        self.states.require_allowed(state, moves.promote(state, stamp, version=version))
+        old = self.held_against(state, stamp, version=version, plan=plan)
         cursor = self.measuring.begin(model, at=stamp.at)
         first = partial(decide.begin, new=version, old=old, plan=plan, cursor=cursor)
         begun = self.rollouts.begin(model, first, who=who, why=why)
         return self._move(begun)
+
+    def held_against(self, state: ModelState | None, stamp: Stamp, *, version: int, plan: RolloutPlan) -> int:
+        """The version that `version` would be held against, if a rollout began in `state`. Raises as `begin`."""
+        decide.require_none_under_way(self.rollouts.newest(stamp.model))
+        old = _answering(state, stamp.model, version)
+        if plan.guards.max_p99_ratio is not None:
+            _require_times(state, new=version, old=old)
+        self.states.require_allowed(state, moves.promote(state, stamp, version=version))
+        return old
 
     def move(self, model: str, step: RolloutStep, *, who: str, why: str = "") -> RolloutState:
         """A person's move: pause, resume, abort or promote. The traffic follows before this returns.
