@@ -43,7 +43,11 @@ def version_tree(trace: VersionTrace) -> Tree:
         for child in trace.children:
             children.add(_descendant(child))
     if trace.request:
-        at.add(_request(trace.request))
+        asked = at.add(_request(trace.request))
+        if trace.learned:
+            learned = asked.add(Text("learned from it"))
+            for version in trace.learned:
+                learned.add(_descendant(version))
     return root
 
 

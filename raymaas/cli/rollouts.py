@@ -58,8 +58,8 @@ def rollout(
     at which measurements prove that a bound is broken, the old version gets all
     traffic again. A version that keeps its bounds is rolled back with a chance
     of at most 5 %, however often that is looked at. With too little traffic it
-    waits. It goes on without this command, which may be interrupted. Meanwhile the
-    old version answers where the new one fails.
+    waits. Meanwhile the old version answers where the new one fails. It goes on
+    without this command, which may be interrupted.
 
     Where the model has a plan of its own (see `raymaas rollouts plan`), nothing else
     need be said, and each option changes one thing of it. Where it has none, give

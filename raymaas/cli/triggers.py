@@ -38,6 +38,8 @@ def add(
 ) -> None:
     """Have a job run when its section `start` says; the job file alone starts nothing.
 
+    By schedule, or when what a version is asked has drifted:
+
       start: {every_h: 24}
 
       start: {on_drift: digits@prod, at_most_every_h: 48, min_feedback: 500}

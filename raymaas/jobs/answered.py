@@ -6,12 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-import numpy as np
-import pyarrow as pa
-
 from raymaas.data.sources.labelled import AskForLabelled, LabelledAnswers
 from raymaas.errors import InvalidInput, NotFound
-from raymaas.registry.feedback import FeedbackLog
+from raymaas.registry.feedback import FeedbackLog, with_feedback
 from raymaas.registry.samples import Samples
 from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.versions import Versions
@@ -55,22 +52,5 @@ def _labelled(store: Store, of: str, since: datetime, until: datetime) -> Labell
         )
     rows = Samples(store).table(model, versions=numbers, since=since, until=until)
     said = FeedbackLog(store).table(model, since=since, until=until)
-    return LabelledAnswers(
-        model, newest.signature, _joined(rows, said.filter(said["label"].is_valid())), masks
-    )
-
-
-def _joined(rows: pa.Table, said: pa.Table) -> pa.Table:
-    """The rows that have a label, with it, in the order in which they were answered; of an id used twice the last."""
-    rows = rows.sort_by([("at", "ascending"), ("request_id", "ascending"), ("row", "ascending")])
-    places = pa.table(
-        {
-            "request_id": rows["request_id"],
-            "row": rows["row"],
-            "place": pa.array(np.arange(len(rows)), pa.int64()),
-        }
-    )
-    found = places.join(said.select(["request_id", "row", "label"]), ["request_id", "row"], join_type="inner")
-    found = found.sort_by("place").group_by(["request_id", "row"], use_threads=False)
-    found = found.aggregate([("place", "last"), ("label", "last")]).sort_by("place_last")
-    return rows.take(found["place_last"]).append_column("label", found["label_last"])
+    labelled = with_feedback(rows, said.filter(said["label"].is_valid()))
+    return LabelledAnswers(model, newest.signature, labelled.drop_columns(["reward"]), masks)

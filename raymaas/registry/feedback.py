@@ -73,3 +73,26 @@ def _last_said(oldest_first: pa.Table) -> pa.Table:
     last = ordered.aggregate([("label", "last", skipping), ("reward", "last", skipping), ("at", "last")])
     named = last.rename_columns([name.removesuffix("_last") for name in last.column_names])
     return named.select(FEEDBACK_COLUMNS.names).cast(FEEDBACK_COLUMNS)
+
+
+def with_feedback(sampled: pa.Table, said: pa.Table) -> pa.Table:
+    """The sampled rows that something was said of, with `label` and `reward`, in the order in which they were answered.
+
+    Columns of `sampled` are those of `registry.samples`, of `said` FEEDBACK_COLUMNS. Where a caller used a request id
+    twice it is the last row: that is the answer it knows of.
+    """
+    rows = sampled.sort_by([("at", "ascending"), ("request_id", "ascending"), ("row", "ascending")])
+    # Arrow joins no tables with lists in them: places are joined, and the rows taken by them.
+    places = pa.table(
+        {
+            "request_id": rows["request_id"],
+            "row": rows["row"],
+            "place": pa.array(range(len(rows)), pa.int64()),
+        }
+    )
+    keys = ["request_id", "row"]
+    found = places.join(said.select([*keys, "label", "reward"]), keys, join_type="inner")
+    found = found.sort_by("place").group_by(keys, use_threads=False)
+    found = found.aggregate([("place", "last"), ("label", "last"), ("reward", "last")]).sort_by("place_last")
+    taken = rows.take(found["place_last"])
+    return taken.append_column("label", found["label_last"]).append_column("reward", found["reward_last"])

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from itertools import islice
 
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry.descent import Claim, Descent
+from raymaas.registry.learned import CardOf, datasets_with
 from raymaas.registry.requests import Requests
 from raymaas.registry.runs import Runs
 from raymaas.registry.standings import standings_of
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
-from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.lineage import DataOrigin, DataTrace, Descendant, Generation, VersionTrace
+from raymaas.specs.requests import RequestRecord
 from raymaas.specs.runs import Run
 from raymaas.specs.search import Trial
 from raymaas.specs.serving import ModelState
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import Store
-
-CardOf = Callable[[str, str], DatasetCard | None]
-"""The card of the data set with that name and fingerprint; None when the store does not have it."""
 
 _CHILDREN = 100
 _STATES_AT_ONCE = 200
@@ -38,7 +36,7 @@ class Lineages:
     def __init__(self, store: Store, *, card_of: CardOf) -> None:
         self._versions, self._states, self._runs = Versions(store), States(store), Runs(store)
         self._descent, self._requests = Descent(store), Requests(store)
-        self._card_of = card_of
+        self._store, self._card_of = store, card_of
 
     def trace(
         self, model: str, version: int, *, request_id: str | None = None, before: datetime | None = None
@@ -56,6 +54,7 @@ class Lineages:
             standings=standings_of(self._states_since(model, manifest.created_at - _SLACK), version),
             children=self._descendants(children),
             request=request,
+            learned=self._learned(request) if request else (),
         )
 
     def of_data(self, fingerprint: str, *, after: str | None = None, limit: int = 100) -> DataTrace:
@@ -76,6 +75,13 @@ class Lineages:
             versions=self._descendants(found),
             next_after=page.next_after,
         )
+
+    def _learned(self, request: RequestRecord) -> tuple[Descendant, ...]:
+        """The versions that were trained on rows of `request`."""
+        found = []
+        for fingerprint in datasets_with(self._store, request, card_of=self._card_of):
+            found += self._published(self._descent.of_data(fingerprint, limit=_CHILDREN).claims)
+        return self._descendants(found)
 
     def _whole(self, beginning: str) -> str:
         known = self._descent.fingerprints(beginning)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.online import LEAST_ROWS, apart, outcome, rows_needed
-from raymaas.registry.feedback import FeedbackLog
+from raymaas.registry.feedback import FeedbackLog, with_feedback
 from raymaas.registry.samples import Samples
 from raymaas.specs.evaluation import LESS_IS_BETTER, SHARES, Metric
 from raymaas.specs.outcomes import OutcomeComparison, OutcomeMetric, Verdict, VersionOutcome
@@ -88,24 +88,11 @@ def _values(
 ) -> tuple[int, np.ndarray]:
     """How many rows of the version were sampled, and the metric of each that has feedback for it, float64 [N]."""
     rows = samples.table(version.model, versions=[version.version], since=since, until=until)
-    about = said.filter(said["reward" if metric == "reward" else "label"].is_valid())
-    places = pa.table(
-        {
-            "request_id": rows["request_id"],
-            "row": rows["row"],
-            "place": pa.array(np.arange(len(rows)), pa.int64()),
-        }
-    )
-    joined = places.join(
-        about.select(["request_id", "row", "label", "reward"]), ["request_id", "row"], join_type="inner"
-    )
-    # A caller may have used an id twice: the answer that came last is the one it knows of.
-    joined = joined.sort_by("place").group_by(["request_id", "row"], use_threads=False)
-    joined = joined.aggregate([("place", "first"), ("label", "first"), ("reward", "first")])
+    wanted_field = "reward" if metric == "reward" else "label"
+    found = with_feedback(rows, said.filter(said[wanted_field].is_valid()))
     if metric == "reward":
-        return len(rows), joined["reward_first"].to_numpy().astype(np.float64)
-    found = rows.take(joined["place_first"])
-    labels = joined["label_first"].to_pylist()
+        return len(rows), found["reward"].to_numpy().astype(np.float64)
+    labels = found["label"].to_pylist()
     name, classes = f"{version.model}@{version.version}", version.signature.classes
     if metric in ("accuracy", "log_loss"):
         if not classes:

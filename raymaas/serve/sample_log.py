@@ -84,7 +84,7 @@ class SampleLog:
 
     def hear(self, request_id: str, inputs: Arrays, outputs: Arrays) -> None:
         """Remember an answer. The arrays are not copied: nobody may write into them afterwards."""
-        size = sum(array.nbytes for arrays in (inputs, outputs) for array in arrays.values())
+        size = sum(_bytes_of(array) for arrays in (inputs, outputs) for array in arrays.values())
         if size > self._room_bytes:
             self._dropped += 1
             return
@@ -99,7 +99,8 @@ class SampleLog:
         if self._unwritten is not None and self._unwritten[2] != masker:
             self._unwritten = None  # What an older rule let through may not be kept any more.
         if self._unwritten is None:
-            asked = self._taken()
+            # The rule may keep fewer by now than were remembered.
+            asked = [each for each in self._taken() if is_sampled(each.request_id, self.rate)]
             if masker is None or not asked:
                 return
             from raymaas.serve.sample_table import table_of
@@ -142,3 +143,9 @@ class SampleLog:
                 log.exception("some answers were not sampled")
             if not closing:
                 self._closed.wait(EVERY_S)
+
+
+def _bytes_of(array: np.ndarray) -> int:
+    """What it takes in memory; of texts about that."""
+    texts = 0 if array.dtype != object else sum(len(text) for text in array.flat if isinstance(text, str))
+    return array.nbytes + texts

@@ -11,6 +11,7 @@ from raymaas.specs.names import Name
 
 FEEDBACK_ROWS = "feedback"
 """The data source of rows that feedback labelled."""
+_MOST_ROWS = 2**31 - 1  # what the column holds
 MOST_ITEMS = 5000  # some half a megabyte of JSON: the control plane reads twice that
 
 
@@ -20,7 +21,7 @@ class Feedback(Spec):
     request_id: str = Field(
         pattern=r"^[A-Za-z0-9._-]{1,128}$", description="Of the answer, as x-request-id carries it."
     )
-    row: int = Field(0, ge=0, description="Which row of the request, from 0.")
+    row: int = Field(0, ge=0, le=_MOST_ROWS, description="Which row of the request, from 0.")
     label: str | None = Field(
         default=None, max_length=1000, description="What was true: the class, or the number."
     )

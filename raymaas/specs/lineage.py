@@ -73,6 +73,9 @@ class VersionTrace(Spec):
     )
     children: tuple[Descendant, ...] = Field(description="Versions made from it, newest first; at most 100.")
     request: RequestRecord | None = Field(description="The request that was asked about.")
+    learned: tuple[Descendant, ...] = Field(
+        (), description="Versions that learned from that request, by feedback."
+    )
 
 
 class DataTrace(Spec):

@@ -15,7 +15,7 @@ REQUEST_ID = "request_id"
 INPUT, OUTPUT = "in.", "out."
 """What the name of a field begins with: in.age is the input `age`, out.probabilities an output."""
 
-_MASK = re.compile(r"hash|drop|round:(-?[0-9]{1,2})")
+_MASK = re.compile(r"hash|drop|round:(-?[0-9])")
 _FIELD = re.compile(r"(in|out)\..+|label|request_id")
 
 

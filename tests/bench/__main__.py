@@ -10,10 +10,10 @@ import sys
 
 BENCHMARKS = (
     *("compression", "registry", "edge", "fuzz", "idle", "kills", "moves", "rollouts", "rows", "serving"),
-    *("training", "workers"),
+    *("sampling", "training", "workers"),
 )
 OPTIONS = {
-    "rounds": "how often what is compared is measured in turn; of edge, rows, serving",
+    "rounds": "how often what is compared is measured in turn; of edge, rows, sampling, serving",
     "seconds": "how long each measurement takes; of edge, idle, moves, rows, serving",
 }
 

@@ -124,6 +124,8 @@ def test_many_are_given_at_once(ruled: World, client: Any) -> None:
 def test_feedback_that_says_nothing_or_has_nowhere_to_go_is_refused(ruled: World, client: Any) -> None:
     with pytest.raises(InvalidInput, match="say label, reward, or both"):
         client.feedback.give(new_request_id(), model="digits")
+    with pytest.raises(InvalidInput, match="less than or equal to"):
+        client.feedback.give(new_request_id(), reward=1, row=2**31, model="digits")
     with pytest.raises(NotFound, match="raymaas sampling set churn"):
         client.feedback.give(new_request_id(), reward=1, model="churn")
     assert said(ruled) == []

@@ -29,6 +29,7 @@ from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
 from raymaas.serve.plan import Target
+from raymaas.serve.request_log import RequestLog
 from raymaas.serve.sample_log import SampleLog
 from raymaas.specs.base import utc_text
 from raymaas.specs.feedback import Feedback
@@ -224,6 +225,22 @@ def test_a_version_learns_from_feedback_and_says_where_it_came_from(store):
     assert "from feedback on 600 requests that digits@1 answered" in told
     dataset = open_dataset(store, version.lineage.dataset, version.lineage.data_fingerprint)
     assert "r-599" in dataset.rows.kept["request_id"]
+
+
+def test_from_a_request_one_gets_to_the_versions_that_learned_from_it(store):
+    digits_with_feedback(store, rows=120)
+    log = RequestLog(store, Target("digits", 1), replica="v1")
+    for request_id in ("r-7", "r-other"):
+        log(status=200, seconds=0.001, request_id=request_id, rows=1)
+    log.write()
+    job = JOB | {"data": {"use": "feedback", "config": {"of": "digits@1"}}}
+    made = trained(store, job, files=files_of(store))
+    lineages = Lineages(store, card_of=partial(find_card, store))
+    trace = lineages.trace("digits", 1, request_id="r-7")
+    assert [(one.model, one.version) for one in trace.learned] == [("digits", made.version)]
+    told = [str(node.label) for node in _nodes(version_tree(trace))]
+    assert told.index("learned from it") > 0
+    assert lineages.trace("digits", 1, request_id="r-other").learned == ()
 
 
 def test_rows_may_be_split_by_when_they_were_answered(store):

@@ -86,6 +86,7 @@ def test_of_two_who_change_a_rule_one_is_kept() -> None:
     [
         ({"rate": 0}, "rate"),
         ({"rate": 1, "masks": {"in.age": "blur"}}, "hash, drop, or round:N"),
+        ({"rate": 1, "masks": {"in.age": "round:99"}}, "hash, drop, or round:N"),
         ({"rate": 1, "masks": {"age": "drop"}}, "in.NAME for an input"),
         ({"rate": 1, "masks": {"request_id": "drop"}}, "joins answers and feedback"),
     ],
@@ -242,6 +243,28 @@ def test_what_could_not_be_written_is_masked_anew_or_forgotten() -> None:
     SamplingRules(store).set("churn", SamplingRule(rate=1, masks={"in.name": "drop"}), who="ana")
     log.write()
     assert not store.list("samples/")
+
+
+def test_a_rule_that_keeps_fewer_holds_for_what_waits() -> None:
+    store = memory_store()
+    log = ruled(store, ALL)
+    for number in range(200):
+        log.hear(f"r-{number}", churn_row("Zoe", 43), answered(0.5))
+    SamplingRules(store).set("churn", SamplingRule(rate=0.2), who="ana")
+    log.write()
+    kept = Samples(store).table("churn", since=LONG_AGO)["request_id"].to_pylist()
+    assert kept == [f"r-{number}" for number in range(200) if is_sampled(f"r-{number}", 0.2)]
+    assert 10 < len(kept) < 80
+
+
+def test_long_texts_take_their_room() -> None:
+    store = memory_store()
+    log = ruled(store, ALL)
+    long = {"name": np.array(["x" * (20 << 20)], dtype=object)}
+    log.hear("r-1", long, {})
+    log.hear("r-2", long, {})
+    log.write()
+    assert Samples(store).table("churn", since=LONG_AGO)["request_id"].to_pylist() == ["r-1"]
 
 
 def test_a_full_log_forgets_what_it_has_no_room_for() -> None:
