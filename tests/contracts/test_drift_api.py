@@ -20,8 +20,10 @@ from raymaas.client import AsyncClient, Client
 from raymaas.errors import NotFound
 from raymaas.monitor.looking import Tensors
 from raymaas.monitor.reference import reference_of
+from raymaas.registry.drifts import Drifts
 from raymaas.serve.drift_log import Bins, DriftLog
 from raymaas.serve.plan import Target
+from raymaas.serve.standing import Standings
 from raymaas.specs.versions import ModelVersion, Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -81,16 +83,24 @@ def test_status_tells_of_each_deployed_version_how_far_its_rows_drifted(
     world.publish()
     for number in (1, 2):
         world.deploy(number)
+    answered(world, version, people(700, seed=1, older=30))
     with Client(server[0]) as client:
-        (quiet,) = client.status().models
-        answered(world, version, people(700, seed=1, older=30))
         (model,) = client.status().models
-    assert [(drift.version, drift.rows) for drift in quiet.drift] == [(1, 0)]
     (drift,) = model.drift
     assert (drift.version, drift.verdict, drift.furthest, drift.rows) == (1, "drifted", "age", 700)
     assert (model.model, model.traffic, model.rollout) == ("digits", {1: 100, 2: 0}, None)
-    assert drift_line(quiet.drift[0]) == "1: no rows were counted"
     assert "drifted in 700 rows; furthest age, PSI" in drift_line(drift)
+
+
+def test_drift_is_counted_anew_when_there_may_be_new_counts(world: World) -> None:
+    version = published(world)
+    world.deploy(1)
+    standings = Standings(world.versions, world.states, world.conductor.rollouts, Drifts(world.store))
+    at = datetime.now(UTC)
+    assert [drift_line(drift) for drift in standings.now(at)[0].drift] == ["1: no rows were counted"]
+    answered(world, version, people(700, seed=1, older=30))
+    assert standings.now(at + timedelta(seconds=19))[0].drift[0].rows == 0, "told again, without reading"
+    assert standings.now(at + timedelta(seconds=20))[0].drift[0].rows == 700
 
 
 def test_rows_of_all_replicas_are_judged_together(world: World, server: tuple[str, Switch]) -> None:
