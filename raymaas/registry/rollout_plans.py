@@ -23,7 +23,8 @@ class RolloutPlans:
         if newest is None or newest.plan is None:
             raise NotFound(
                 f"{model!r} has no rollout plan; give it one with `raymaas rollouts plan set {model}"
-                " --max-error-rate 0.5%`, or say in the rollout itself what the version has to keep to"
+                f" --max-error-rate 0.5%`, or say it in the rollout itself: `raymaas rollout {model}@VERSION"
+                " --max-error-rate 0.5%`"
             )
         return newest
 
