@@ -166,7 +166,7 @@ def control(run_dir: Path) -> None:
         threading.Thread(target=_every, args=(stop, 3.0, jobs.settle), name="settle", daemon=True),
         threading.Thread(target=_every, args=(stop, 3.0, conductor.round), name="rollouts", daemon=True),
         threading.Thread(
-            target=_every,
+            target=_at_once_and_every,
             args=(stop, 10.0, lambda: starter.round(registry.store.now())),
             name="triggers",
             daemon=True,
@@ -266,11 +266,21 @@ def _stop_on_signals() -> threading.Event:
 
 def _every(stop: threading.Event, seconds: float, act: Callable[[], None]) -> None:
     while not stop.wait(seconds):
-        try:
-            act()
-        except Exception:
-            # Nothing else can be done with it, and the next time may go well.
-            log.exception("%s failed", threading.current_thread().name)
+        _tried(act)
+
+
+def _at_once_and_every(stop: threading.Event, seconds: float, act: Callable[[], None]) -> None:
+    # So that a run that was recorded and not submitted is, before `settle` calls it failed.
+    _tried(act)
+    _every(stop, seconds, act)
+
+
+def _tried(act: Callable[[], None]) -> None:
+    try:
+        act()
+    except Exception:
+        # Nothing else can be done with it, and the next time may go well.
+        log.exception("%s failed", threading.current_thread().name)
 
 
 SERVICES = {"supervisor": supervise, "controller": control, "edge-agent": edge}

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from raymaas.specs.base import Spec
 from raymaas.specs.names import Reference
 
+_TEN_YEARS_H = 87_600
+
 
 def _a_reference(text: str) -> str:
     Reference.parse(text)
@@ -18,13 +20,17 @@ def _a_reference(text: str) -> str:
 class StartWhen(Spec):
     """When the job is run. It says nothing until the job is registered: `raymaas triggers add`."""
 
-    every_h: float | None = Field(default=None, gt=0, description="Once in so many hours.")
+    every_h: float | None = Field(
+        default=None, ge=0.001, le=_TEN_YEARS_H, description="Once in so many hours."
+    )
     on_drift: Annotated[str, AfterValidator(_a_reference)] | None = Field(
         default=None, description="When the live rows of this version, such as digits@prod, have drifted."
     )
-    drift_over_h: float = Field(24, gt=0, description="The hours whose rows are looked at for drift.")
+    drift_over_h: float = Field(
+        24, gt=0, le=_TEN_YEARS_H, description="The hours whose rows are looked at for drift."
+    )
     at_most_every_h: float = Field(
-        24, gt=0, description="Hours between two runs that drift starts, at least."
+        24, gt=0, le=_TEN_YEARS_H, description="Hours between two runs that drift starts, at least."
     )
     min_feedback: int = Field(
         0,

@@ -36,6 +36,9 @@ class TriggerStart(Document):
     revision: int = Field(ge=1, description="Counts up by one with each start.")
     write_id: str
     run_id: Name
+    job: TrainJob = Field(
+        description="What it trains, with a number for each version that the trigger names."
+    )
     due: Moment = Field(description="The moment it is for: one that has a start has no other.")
     why: OneLine = Field(description="What made it due, with its figures.")
     who: OneLine

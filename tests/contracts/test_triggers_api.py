@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from control_server import JOB, Type, World
 
 from raymaas.errors import InvalidInput, NotFound
+from raymaas.registry import moves
 from raymaas.registry.triggers import Triggers
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.triggers import TriggerStart
@@ -21,7 +23,8 @@ NIGHTLY = JOB | {"kind": "train", "start": {"every_h": 24}}
 def started(world: World, name: str, run_id: str) -> None:
     now = datetime.now(UTC) - timedelta(minutes=5)
     fields = {"name": name, "revision": 1, "write_id": "w", "run_id": run_id, "due": now, "at": now}
-    start = TriggerStart.model_validate(fields | {"why": "every 24 h", "who": "ana"})
+    said = {"why": "every 24 h", "who": "ana", "job": JOB}
+    start = TriggerStart.model_validate(fields | said)
     Triggers(world.store).claim(start)
 
 
@@ -48,6 +51,15 @@ def test_a_job_that_says_no_time_or_is_no_training_is_refused(world: World, clie
     assert client.triggers.list() == ()
 
 
+def test_versions_that_are_not_there_are_refused(world: World, client: Any) -> None:
+    world.publish()
+    for absent in ({"init_from": "digits@prod"}, {"start": {"on_drift": "digits@prod"}}):
+        with pytest.raises(NotFound, match="alias 'prod' of 'digits' does not exist"):
+            client.triggers.set("nightly", NIGHTLY | absent)
+    made = client.triggers.set("nightly", NIGHTLY | {"init_from": "digits"})
+    assert made.job.init_from == "digits", "it is looked up anew for each run"
+
+
 def test_code_of_ones_own_travels_with_it(world: World, client: Any, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("from torch import nn\n\n\nclass Net(nn.Module):\n    pass\n")
     job = NIGHTLY | {"architecture": {"use": "net:Net"}}
@@ -60,6 +72,9 @@ def test_code_of_ones_own_travels_with_it(world: World, client: Any, tmp_path: P
 def test_it_can_all_be_typed(world: World, raymaas: Type, tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     file.write_bytes(orjson.dumps(JOB | {"kind": "train"}))
+    world.publish()
+    world.deploy(1)
+    world.states.move("digits", partial(moves.promote, version=1), who="ana")
     drift = "start={on_drift: digits@prod, min_feedback: 500}"
     status, out, _ = raymaas("triggers", "add", str(file), "--set", drift, "--name", "nightly")
     assert status == 0

@@ -25,6 +25,7 @@ def driver_of(home: Home, run_id: str) -> int:
     return next((pid for pid, command in running.items() if command.endswith(f"run --run {run_id}")), 0)
 
 
+@pytest.mark.soak  # tests/cluster/test_sweep.py kills one for every change
 def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
     home: Home, digits: str, rows: np.ndarray
 ) -> None:

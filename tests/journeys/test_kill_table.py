@@ -175,6 +175,7 @@ def training_workers(home: Home) -> set[int]:
     return {pid for pid, command in running(home).items() if "RayTrainWorker" in command}
 
 
+@pytest.mark.soak  # test_resume.py kills one for every change
 def test_a_killed_job_driver_is_replaced_once_and_its_training_goes_on(home: Home, digits: str) -> None:
     """Its log and epochs stay, its workers end. What becomes of the weights is for `test_resume`."""
     long_job = [

@@ -16,7 +16,8 @@ from raymaas.wiring import open_registry
 pytestmark = [pytest.mark.journey]
 
 
-@pytest.fixture(params=["folder", "bucket"])
+# Every other journey has a folder for its store.
+@pytest.fixture(params=[pytest.param("folder", marks=pytest.mark.soak), "bucket"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "a store")

@@ -54,6 +54,7 @@ def test_a_training_whose_driver_was_killed_is_carried_on_by_itself(
     assert len(run.handle.metrics()) == EPOCHS
 
 
+@pytest.mark.soak  # the cluster tests go on from a checkpoint as well, to the bit
 def test_killed_twice_it_has_failed_and_resuming_it_ends_with_the_same_weights(
     home: Home, client: Client, uninterrupted: str
 ) -> None:

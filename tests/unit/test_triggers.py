@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from registry_examples import START, Clock, InterruptedStore, draft
 
+from raymaas.bundle.files import REFERENCE
 from raymaas.errors import AlreadyExists, InvalidInput, NotFound, Unavailable
+from raymaas.monitor.reference import reference_of
 from raymaas.registry.drifts import Drifts
 from raymaas.registry.feedback import FeedbackLog
+from raymaas.registry.resolve import pinned
 from raymaas.registry.runs import Runs
 from raymaas.registry.states import States
 from raymaas.registry.triggers import Triggers
 from raymaas.registry.versions import Versions
+from raymaas.serve.drift_log import Bins, DriftLog
+from raymaas.serve.plan import Target
 from raymaas.serve.triggers.due import Due, due
 from raymaas.serve.triggers.starting import Starter
 from raymaas.specs.drift import DriftReport, FeatureDrift
@@ -26,6 +32,7 @@ from raymaas.specs.feedback import Feedback
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.runs import Failed, Pending, Running, RunSpec, Succeeded
 from raymaas.specs.starting import StartWhen
+from raymaas.specs.versions import Signature, TensorSpec
 from raymaas.store import MemoryStore, Store
 
 HOUR = timedelta(hours=1)
@@ -44,9 +51,9 @@ def job(**start: Any) -> TrainJob:
     )
 
 
-def report(verdict: str = "drifted") -> DriftReport:
+def report(verdict: str = "drifted", *, name: str = "age") -> DriftReport:
     feature = FeatureDrift(
-        name="age",
+        name=name,
         source="input",
         psi=0.41,
         test="kolmogorov-smirnov",
@@ -57,6 +64,7 @@ def report(verdict: str = "drifted") -> DriftReport:
         missing_before=0,
         verdict="drifted",
     )
+    by_chance = feature.model_copy(update={"name": "pay", "psi": 0.5, "verdict": "steady"})
     return DriftReport.model_validate(
         {
             "model": "digits",
@@ -66,8 +74,8 @@ def report(verdict: str = "drifted") -> DriftReport:
             "reference_rows": 100,
             "rows": 700,
             "verdict": verdict,
-            "psi": 0.41,
-            "features": (feature,),
+            "psi": 0.5,
+            "features": (by_chance, feature),
         }
     )
 
@@ -126,6 +134,12 @@ def test_drift_is_due_when_it_is_beyond_chance_and_not_too_often() -> None:
     assert at(49, when, last=1, drift=report) is not None
 
 
+def test_a_column_with_a_line_break_in_its_name_is_told_in_one_line() -> None:
+    found = at(1, StartWhen(on_drift="digits@prod"), drift=lambda: report(name="age\nin years"))
+    assert found is not None
+    assert "input age in years PSI" in found.why
+
+
 def test_either_of_two_reasons_is_enough() -> None:
     both = StartWhen(every_h=24, on_drift="digits@prod")
     assert at(24, both, drift=never) == Due(START + 24 * HOUR, "every 24 h")
@@ -149,6 +163,14 @@ def test_a_start_that_says_nothing_is_refused() -> None:
         job(on_drift="two words")
 
 
+@pytest.mark.parametrize("field", ["every_h", "drift_over_h", "at_most_every_h"])
+@pytest.mark.parametrize("hours", [0, 1e-12, 1e12])
+def test_hours_that_no_clock_has_are_refused(field: str, hours: float) -> None:
+    if field == "every_h" or hours != 1e-12:
+        with pytest.raises(InvalidInput, match=rf"start\.{field}: input should be"):
+            job(**{"on_drift": "digits@prod", field: hours})
+
+
 # --- what is started ---
 
 
@@ -165,14 +187,14 @@ class Site:
         if start:
             self.triggers.set("nightly", job(**start), who="ana")
 
-    def starter(self, store: Store | None = None) -> Starter:
+    def starter(self, store: Store | None = None, *, drifts: Drifts | None = None) -> Starter:
         store = store or self.store
         return Starter(
             Triggers(store),
             Runs(store),
             Versions(store),
             States(store),
-            Drifts(store),
+            drifts or Drifts(store),
             FeedbackLog(store),
             self._submit,
         )
@@ -242,6 +264,15 @@ def test_a_trigger_that_was_removed_starts_nothing_and_is_not_listed() -> None:
         site.triggers.get("nightly")
 
 
+def test_feedback_is_that_of_the_model_it_learns_from() -> None:
+    site = Site()
+    site.triggers.set(
+        "nightly", job(every_h=1, min_feedback=1).model_copy(update={"model": "other"}), who="a"
+    )
+    FeedbackLog(site.store).append("digits", [Feedback(request_id="r-1", label="1")])
+    assert len(site.round(1)) == 1
+
+
 def test_labelled_rows_are_those_since_the_run_before() -> None:
     site = Site(every_h=24, min_feedback=2)
     log = FeedbackLog(site.store)
@@ -253,10 +284,89 @@ def test_labelled_rows_are_those_since_the_run_before() -> None:
     assert site.round(49) == [first]
 
 
+class BrokenDrifts(Drifts):
+    def since(self, moment: datetime, *, model: str, version: int) -> Any:
+        raise ZeroDivisionError
+
+
 def test_one_bad_trigger_does_not_keep_the_others_from_starting() -> None:
     site = Site(every_h=24)
-    site.triggers.set("broken", job(on_drift="absent@prod"), who="ana")
-    assert len(site.round(24)) == 1
+    with_reference(site)
+    site.triggers.set("absent", job(on_drift="absent@prod"), who="ana")
+    site.triggers.set("broken", job(on_drift="digits@2"), who="ana")
+    site.clock.now = START + 24 * HOUR
+    site.starter(drifts=BrokenDrifts(site.store)).round(site.clock.now)
+    assert len(site.submitted) == 1
+
+
+def test_nothing_is_written_while_what_the_job_names_is_not_there() -> None:
+    site = Site()
+    site.triggers.set("nightly", job(every_h=24).model_copy(update={"init_from": "digits@prod"}), who="ana")
+    assert site.round(24) == []
+    assert site.triggers.starts("nightly") == []
+
+
+def with_reference(site: Site) -> Target:
+    """A version that knows how its rows looked."""
+    signature = Signature(
+        inputs=(TensorSpec(name="age", dtype="FP32", shape=(-1,)),),
+        outputs=(TensorSpec(name="prediction", dtype="FP32", shape=(-1,)),),
+    )
+    reference = reference_of(
+        {name: dict.fromkeys([column], normal(2000)) for name, column in SEEN.items()},
+        signature,
+        output="prediction",
+    )
+    files = {"model.safetensors": b"weights", REFERENCE: reference.seal()}
+    made = Versions(site.store).publish(draft("train-digits-2"), files)
+    return Target(made.model, made.version)
+
+
+SEEN = {"input": "age", "prediction": "prediction"}
+
+
+def normal(rows: int, *, mean: float = 0) -> np.ndarray:
+    return np.random.default_rng(rows).normal(mean, 1, rows).astype(np.float32)
+
+
+def answered(site: Site, target: Target, *, mean: float) -> None:
+    """What a replica leaves of 150 rows."""
+    versions = Versions(site.store)
+    manifest = versions.get(target.model, target.version)
+    bins = Bins.of_version(manifest, lambda name: versions.read_file(manifest, name))
+    assert bins
+    log = DriftLog(site.store, target, replica="r1", bins=bins)
+    log.hear({"age": normal(150, mean=mean)}, {"prediction": normal(150)})
+    log.count()
+    log.write()
+
+
+def test_rows_that_drifted_start_a_run_and_rows_that_did_not_start_none() -> None:
+    site = Site()
+    target = with_reference(site)
+    site.triggers.set("nightly", job(on_drift="digits@2", drift_over_h=2, at_most_every_h=6), who="ana")
+    answered(site, target, mean=0)
+    assert site.round(0.5) == []
+    answered(site, target, mean=3)
+    (run_id,) = site.round(1)
+    assert Runs(site.store).spec(run_id).why.startswith("drift of digits@2: input age PSI ")
+    site.end(run_id)
+    assert site.round(1.5) == [run_id]
+    assert site.round(7.5) == [run_id], "the rows that drifted are older than two hours"
+
+
+def test_what_takes_reading_the_store_is_looked_at_every_five_minutes() -> None:
+    site = Site()
+    target = with_reference(site)
+    site.triggers.set("nightly", job(on_drift="digits@2"), who="ana")
+    starter = site.starter()
+    starter.round(site.clock.now)
+    answered(site, target, mean=3)
+    for minutes in (1, 4.9):
+        starter.round(START + timedelta(minutes=minutes))
+    assert site.submitted == []
+    starter.round(START + timedelta(minutes=5))
+    assert len(site.submitted) == 1
 
 
 def test_while_ray_is_away_the_same_run_is_submitted_again() -> None:
@@ -269,7 +379,7 @@ def test_while_ray_is_away_the_same_run_is_submitted_again() -> None:
     assert site.round(24.02) == [run_id]
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The controller ends here."""
 
 
@@ -277,16 +387,33 @@ def _killed() -> None:
     raise Killed
 
 
+@pytest.mark.parametrize("away_h", [0.01, 20])
 @pytest.mark.parametrize("call", range(1, 40))
-def test_a_controller_that_is_killed_anywhere_leaves_one_run_for_the_moment(call: int) -> None:
+def test_a_controller_that_is_killed_anywhere_leaves_one_run_for_the_moment(call: int, away_h: float) -> None:
     site = Site(every_h=24)
     site.clock.now = START + 24 * HOUR
     with contextlib.suppress(Killed):
         site.starter(InterruptedStore(site.store, at=call, interrupt=_killed)).round(site.clock.now)
-    (run_id,) = site.round(24.01)
-    assert site.round(24.02) == [run_id]
-    assert [start.run_id for start in site.triggers.starts("nightly")] == [run_id]
+    (run_id,) = site.round(24 + away_h)
+    assert site.round(24.01 + away_h) == [run_id]
+    (start,) = site.triggers.starts("nightly")
+    assert (start.run_id, start.due) == (run_id, START + 24 * HOUR)
     assert isinstance(Runs(site.store).status(run_id), Pending)
+
+
+def test_what_was_begun_of_a_trigger_that_is_another_now_is_left() -> None:
+    site = Site(every_h=24)
+    site.clock.now = START + 24 * HOUR
+    with contextlib.suppress(Killed):
+        after_the_claim = _calls_until_claim(site) + 1
+        site.starter(InterruptedStore(site.store, at=after_the_claim, interrupt=_killed)).round(
+            site.clock.now
+        )
+    assert len(site.triggers.starts("nightly")) == 1
+    site.clock.now += HOUR
+    site.triggers.set("nightly", job(every_h=12), who="bo")
+    assert site.round(26) == []
+    assert len(site.round(37)) == 1
 
 
 def test_of_two_controllers_one_starts_it() -> None:
@@ -304,12 +431,12 @@ def test_of_two_controllers_one_starts_it() -> None:
 
 def _calls_until_claim(site: Site) -> int:
     """Which call of a round creates the start."""
-    calls: list[str] = []
     probe = InterruptedStore(site.store, at=10**6, interrupt=never)
     trigger = Triggers(probe).list()[0]
     Triggers(probe).last_start(trigger.name)
-    calls += probe.calls
-    return len(calls) + 1
+    assert trigger.job is not None
+    pinned(trigger.job, Versions(probe), States(probe), now=site.clock.now)
+    return len(probe.calls) + 1
 
 
 def test_of_two_changes_of_a_trigger_one_is_kept() -> None:

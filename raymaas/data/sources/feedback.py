@@ -41,7 +41,7 @@ class FeedbackRows(Source):
     of: Annotated[str, AfterValidator(_a_reference)] = Field(
         description="Whose answers: digits for all versions of it, digits@3 or digits@prod for one."
     )
-    since_days: float = Field(30, gt=0, description="How far back answers are taken, in days.")
+    since_days: float = Field(30, gt=0, le=3650, description="How far back answers are taken, in days.")
     until: Moment | None = Field(
         default=None,
         description="Answers after it are left out. Filled in on submission: a run keeps to its rows.",

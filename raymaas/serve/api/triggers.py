@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from raymaas.errors import InvalidInput
+from raymaas.registry.resolve import pinned, resolve
 from raymaas.serve.api.border import caller
 from raymaas.serve.api.parts import ControlParts
 from raymaas.specs.api import TriggerList, TriggerMoveRequest, TriggerRequest
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import parse_job
-from raymaas.specs.names import Name
+from raymaas.specs.names import Name, Reference
 from raymaas.specs.own_code import own_code, with_code
 from raymaas.specs.triggers import Trigger, TriggerRevision
 
@@ -35,7 +36,7 @@ def triggers_router(parts: ControlParts) -> APIRouter:
 
     @router.put("/{trigger}")
     def set_trigger(trigger: Name, body: TriggerRequest, who: Who) -> TriggerRevision:
-        """Have a training job run when its `start` says, from now on."""
+        """Have a training job run when its `start` says, from now on. What it names must be there."""
         job = parse_job(body.job, source="job")
         if not isinstance(job, TrainJob):
             raise InvalidInput(f"a trigger runs a train job, not a {job.kind!r} job")
@@ -44,6 +45,9 @@ def triggers_router(parts: ControlParts) -> APIRouter:
                 "the job does not say when to run: give it a section such as start: {every_h: 24}, or"
                 " start: {on_drift: digits@prod}"
             )
+        pinned(job, parts.versions, parts.states, now=parts.now())
+        if job.start.on_drift is not None:
+            resolve(Reference.parse(job.start.on_drift), parts.versions, parts.states)
         if body.code is not None and own_code(job):
             coded = with_code(job, runs.keep_code(body.code))
             assert isinstance(coded, TrainJob)

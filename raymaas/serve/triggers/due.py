@@ -64,9 +64,10 @@ def _by_drift(
     report = drift()
     if report.verdict != "drifted":
         return None
-    furthest = report.features[0]
+    furthest = next(feature for feature in report.features if feature.verdict == "drifted")
+    name = " ".join(furthest.name.split())  # of a column, which may have line breaks
     return Due(
         now,
-        f"drift of {report.model}@{report.version}: {furthest.source} {furthest.name} PSI {furthest.psi:.2f} in"
+        f"drift of {report.model}@{report.version}: {furthest.source} {name} PSI {furthest.psi:.2f} in"
         f" {report.rows} rows",
     )
