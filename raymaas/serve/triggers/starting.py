@@ -111,14 +111,14 @@ class Starter:
         last: TriggerStart | None,
         now: datetime,
     ) -> TriggerStart | None:
-        job = pinned(job, self.versions, self.states, now=now)
-        assert isinstance(job, TrainJob)
+        pinned_job = pinned(job, self.versions, self.states, now=now)
+        assert isinstance(pinned_job, TrainJob)
         start = TriggerStart(
             name=trigger.name,
             revision=last.revision + 1 if last else 1,
             write_id=new_write_id(),
             run_id=new_run_id(job.kind, job.model),
-            job=job,
+            job=pinned_job,
             due=found.moment,
             why=found.why,
             who=trigger.who,
