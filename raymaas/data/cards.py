@@ -28,6 +28,11 @@ def card_key(name: str, fingerprint: str) -> str:
     return f"{dataset_folder(name, fingerprint)}/card.json"
 
 
+def taken_key(name: str, settings_sha256: str) -> str:
+    """Where it says which data set settings of a source mean, of one whose rows are taken once."""
+    return f"datasets-taken/{name}/{settings_sha256}.json"
+
+
 def find_card(store: Store, name: str, fingerprint: str) -> DatasetCard | None:
     """The card of a prepared data set; None when it was never prepared in this store, or is gone."""
     try:

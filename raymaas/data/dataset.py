@@ -24,8 +24,9 @@ from raymaas.data.catalogue import dataset_name, source_of
 from raymaas.data.columns import INPUT, KEPT, cards_of, digest_columns
 from raymaas.data.parting import fingerprint_of_parts, memory_bytes, parted
 from raymaas.data.rows import Rows, joined, own_parts, rows_of, stored_features
-from raymaas.data.sources.base import DataFiles
+from raymaas.data.sources.base import DataFiles, Source
 from raymaas.data.table import PARTS, Learned
+from raymaas.data.taking import keep_taken, taken_before
 from raymaas.errors import AlreadyExists, IntegrityError, InvalidInput
 from raymaas.specs.base import canonical_json
 from raymaas.specs.datasets import DataPart, DatasetCard
@@ -174,6 +175,15 @@ def part_key(card: DatasetCard, number: int) -> str:
 
 def _put(store: Store, component: Component, files: DataFiles) -> Dataset | DatasetCard:
     source, name = source_of(component), dataset_name(component)
+    if not source.taken_once:
+        return _read(store, source, name, files)
+    if (card := taken_before(store, name, source)) is not None:
+        return card
+    read = _read(store, source, name, files)
+    return keep_taken(store, read.card if isinstance(read, Dataset) else read, source)
+
+
+def _read(store: Store, source: Source, name: str, files: DataFiles) -> Dataset | DatasetCard:
     tables = source.tables(files)
     some = iter(tables)
     table = next(some)

@@ -88,3 +88,11 @@ class DatasetCard(Document):
         if self.parts and sum(part.rows for part in self.parts) != self.rows:
             raise ValueError("its parts do not have as many rows as it has")
         return self
+
+
+class TakenRows(Document):
+    """Which data set the settings of a run meant when it first read them, so that it means the same ever after."""
+
+    kind = "taken-rows"
+
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$", description="Of the data set.")

@@ -18,7 +18,9 @@ from raymaas.client.jobfile import read_job, with_origins
 from raymaas.data.cards import find_card
 from raymaas.data.dataset import open_dataset, prepare
 from raymaas.data.sources.base import DataFiles
+from raymaas.data.sources.feedback import FeedbackRows
 from raymaas.data.split import split
+from raymaas.data.taking import keep_taken
 from raymaas.errors import InvalidInput, NotFound
 from raymaas.jobs.answered import labelled_in
 from raymaas.registry import moves
@@ -147,6 +149,31 @@ def test_a_run_keeps_to_the_rows_there_were_when_it_was_submitted(store):
     labelled(store, ["9"])
     assert prepare(store, job.data, files=files_of(store)).card == first.card
     assert len(rows_from(store).rows) == 150
+
+
+def test_a_run_keeps_to_rows_that_have_passed_away_since(store):
+    digits_with_feedback(store, rows=120)
+    until = utc_text(store.now())
+    first = rows_from(store, until=until)
+    for key in store.list("samples/", limit=1000):
+        store.delete(key)
+    again = rows_from(store, until=until)
+    assert again.card == first.card
+    np.testing.assert_array_equal(again.rows.x_ND, first.rows.x_ND)
+    with pytest.raises(InvalidInput, match="there are 0 rows"):
+        rows_from(store, until=until, min_rows=99)
+
+
+def test_of_two_that_take_the_rows_of_a_run_both_have_those_of_the_first(store):
+    digits_with_feedback(store, rows=120)
+    until = store.now()
+    source = FeedbackRows(of="digits@1", until=until)
+    slow = rows_from(store).card
+    labelled(store, ["9"])
+    first = keep_taken(store, rows_from(store).card, source)
+    assert slow != first
+    assert keep_taken(store, slow, source) == first
+    assert rows_from(store, until=utc_text(until)).card == first
 
 
 def test_answers_from_before_are_left_out(store):

@@ -41,6 +41,13 @@ class Source(Spec):
         """What the data set is called in the store."""
         return use
 
+    @property
+    def taken_once(self) -> bool:
+        """Whether the rows that are read first hold for whoever reads these settings again: what they are read from
+        passes away.
+        """
+        return False
+
     @abstractmethod
     def table(self, files: DataFiles) -> pa.Table:
         """All its rows. Raises InvalidInput, naming what is wrong and where, for data that cannot be used."""

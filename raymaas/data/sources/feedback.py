@@ -54,6 +54,10 @@ class FeedbackRows(Source):
     def called(self, use: str) -> str:
         return f"{use}-{Reference.parse(self.of).model}"
 
+    @property
+    def taken_once(self) -> bool:
+        return self.until is not None
+
     def table(self, files: DataFiles) -> pa.Table:
         if files.labelled is None:
             raise InvalidInput("feedback is read where a run is carried out: `raymaas train`, not here")
