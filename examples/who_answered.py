@@ -10,13 +10,8 @@ row = load_digits().data[:1]
 with Client() as client:
     client.alias_set("digits@champion", 1, why="an example")
     for reference in ("digits", "digits@1", "digits@champion"):
-        # A move reaches the edge within a second of being committed.
-        while True:
-            try:
-                answer = client.model(reference).predict(row)
-                break
-            except NotFound:
-                continue
+        # A move reaches the edge within a second of being committed; until then the client tries again.
+        answer = client.model(reference).predict(row)
         print(f"{reference}: version {answer.model_version} says {answer.labels[0]}")
 
     try:

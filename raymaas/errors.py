@@ -7,7 +7,7 @@
       AlreadyExists    someone else wrote it first; read it and decide
       Denied           use another key
       QuotaExceeded    wait `retry_after_s`
-      Unavailable      retry; nothing was done
+      Unavailable      retry, after `retry_after_s` where that is known; nothing was done
       DeadlineExceeded allow more time, or ask for less
       OutcomeUnknown   look before you retry; it may have been done
       IntegrityError   the bytes are not what was published; nothing was loaded
@@ -68,6 +68,13 @@ class QuotaExceeded(RaymaasError):
 class Unavailable(RaymaasError):
     code = "unavailable"
 
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+    def details(self) -> dict[str, Any]:
+        return {} if self.retry_after_s is None else {"retry_after_s": self.retry_after_s}
+
 
 class DeadlineExceeded(RaymaasError):
     code = "deadline-exceeded"
@@ -120,10 +127,16 @@ _BY_CODE: dict[str, type[RaymaasError]] = {
 }
 
 
+_CARRIED: dict[type[RaymaasError], str] = {
+    QuotaExceeded: "retry_after_s",
+    Unavailable: "retry_after_s",
+    RunFailed: "run",
+    OutOfBudget: "run",
+}
+
+
 def error_from_wire(code: str, message: str, details: dict[str, Any] | None = None) -> RaymaasError:
     """The error a server meant: the class of `code`, or RaymaasError for a code this version does not know."""
     cls = _BY_CODE.get(code, RaymaasError)
-    kept = {"retry_after_s", "run"} & set(details or {})
-    return cls(
-        message, **{k: (details or {})[k] for k in kept if cls in (QuotaExceeded, RunFailed, OutOfBudget)}
-    )
+    carried = _CARRIED.get(cls)
+    return cls(message, **{carried: details[carried]} if details and carried in details else {})

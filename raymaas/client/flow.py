@@ -13,13 +13,15 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from raymaas.client.wire import Answer, Broken, Request, error_of, error_of_break
-from raymaas.errors import RaymaasError
+from raymaas.errors import RaymaasError, Unavailable
 from raymaas.specs.runs import EpochMetrics, RunProgress, RunState
 from raymaas.specs.search import Trial
 
 T = TypeVar("T")
 
 RETRY_PAUSES_S = (0.1, 0.4, 1.0)
+# A server that knows of a longer wait than this leaves it to the caller, and so does one that cannot tell.
+LONGEST_ASKED_WAIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,27 @@ def advance(flow: Flow[T], reply: Reply) -> Step | Done[T]:
 def exchange(call: Call[T], *, url: str) -> Flow[T]:
     """Send the call and read its answer.
 
-    A repeatable request is sent again when the exchange broke, once after each of RETRY_PAUSES_S. Raises what
-    `error_of` or `error_of_break` says, and RaymaasError for an answer this client cannot read.
+    A repeatable request is sent again when the exchange broke, once after each of RETRY_PAUSES_S, or, as often,
+    after the moment an Unavailable asks for. Raises what `error_of` or `error_of_break` says, and RaymaasError for an
+    answer this client cannot read.
     """
     reply = yield from _sent(call.request)
     for pause in RETRY_PAUSES_S if call.request.repeatable else ():
-        if isinstance(reply, Answer):
+        wait = pause if isinstance(reply, Broken) else _asked_wait(reply, call.request)
+        if wait is None:
             break
-        yield Pause(pause)
+        yield Pause(wait)
         reply = yield from _sent(call.request)
     if isinstance(reply, Broken):
         raise error_of_break(reply, call.request, url=url)
     return _read(call, reply)
+
+
+def _asked_wait(answer: Answer, request: Request) -> float | None:
+    error = error_of(answer, request)
+    if not isinstance(error, Unavailable) or error.retry_after_s is None:
+        return None
+    return max(error.retry_after_s, 0.0) if error.retry_after_s <= LONGEST_ASKED_WAIT_S else None
 
 
 def _sent(request: Request) -> Flow[Answer | Broken]:

@@ -38,12 +38,13 @@ ROWS = [[1.0, 2.0], [-3.0, 0.5]]
         Denied("another key"),
         QuotaExceeded("too fast", retry_after_s=7.5),
         Unavailable("not now"),
+        Unavailable("in an hour", retry_after_s=3600.0),
         OutcomeUnknown("who knows"),
         IntegrityError("bad bytes"),
         Refused("a policy"),
         RunFailed("it failed", run="train-digits-1"),
     ],
-    ids=lambda error: error.code,
+    ids=lambda error: "-".join([error.code, *map(str, error.details().values())]),
 )
 def test_each_error_arrives_as_the_class_the_server_raised(
     error: RaymaasError, world: World, client: Any
@@ -87,6 +88,39 @@ def test_retrying_is_bounded(connect: Connect) -> None:
         with pytest.raises(Unavailable, match="broke off"):
             connect(url).models.list()
         assert count() == 4
+
+
+def _away(retry_after: str) -> bytes:
+    body = b'{"error": "in a moment", "code": "unavailable", "retry_after_s": %s}' % retry_after.encode()
+    return http_answer("503 Service Unavailable", body, "application/json")
+
+
+def test_a_server_that_asks_for_a_moment_is_given_it(connect: Connect) -> None:
+    answer = http_answer(
+        "200 OK", b'{"model_name": "m", "model_version": "4", "outputs": {"y": [1]}}', "application/json"
+    )
+    with scripted(_away("0.01"), _away("0.01"), answer) as (url, count):
+        assert connect(url).model("m").predict(ROWS).model_version == 4
+        assert count() == 3
+    with scripted(*[_away("0.01")] * 5) as (url, count):
+        with pytest.raises(Unavailable, match="in a moment"):
+            connect(url).model("m").predict(ROWS)
+        assert count() == 4
+
+
+@pytest.mark.parametrize("asked", ["2.5", "null", "NaN", '"soon"'])
+def test_a_longer_wait_is_the_callers(asked: str, connect: Connect) -> None:
+    with scripted(_away(asked), _away(asked)) as (url, count):
+        with pytest.raises(Unavailable, match=r"503|in a moment"):
+            connect(url).model("m").predict(ROWS)
+        assert count() == 1
+
+
+def test_a_write_that_is_asked_to_wait_is_the_callers_too(connect: Connect) -> None:
+    with scripted(_away("0.01"), _away("0.01")) as (url, count):
+        with pytest.raises(Unavailable):
+            connect(url).traffic("digits", {1: 100})
+        assert count() == 1
 
 
 def test_a_write_is_sent_once_and_its_loss_is_outcome_unknown(connect: Connect) -> None:

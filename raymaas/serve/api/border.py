@@ -71,12 +71,12 @@ def error_response(error: RaymaasError, *, path: str, request_id: str, status: i
     """`error` in the shape of the plane `path` belongs to: OIP's `{"error"}` below /v2, else a Problem."""
     status = _STATUS.get(type(error), 500) if status is None else status
     if _on_data_plane(path):
-        body = {"error": str(error), "code": error.code, "request_id": request_id}
+        body = {"error": str(error), "code": error.code, "request_id": request_id, **error.details()}
         response = Response(orjson.dumps(body), status, media_type="application/json")
     else:
         problem = Problem.of(error, status=status, request_id=request_id)
         response = Response(orjson.dumps(problem.model_dump()), status, media_type="application/problem+json")
-    if isinstance(error, QuotaExceeded):
+    if isinstance(error, QuotaExceeded | Unavailable) and error.retry_after_s is not None:
         response.headers["retry-after"] = str(max(1, round(error.retry_after_s)))
     if status == 401:
         response.headers["www-authenticate"] = 'Bearer realm="raymaas"'

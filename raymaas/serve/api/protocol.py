@@ -97,6 +97,7 @@ def protocol_router(parts: ControlParts, *, release: str) -> APIRouter:
     return router
 
 
+_EDGE_HEARS_S = 0.5
 _OF_EVERY_VERSION = ("", "infer", "ready", "config", "stats")
 
 
@@ -135,7 +136,8 @@ def unserved(
     if chosen.status == "ready" and action in _OF_EVERY_VERSION:
         # Edges hear of a version that has become ready a moment after it has.
         return Unavailable(
-            f"{model}@{chosen.version} is ready, and this edge will send it requests in a moment; send it again"
+            f"{model}@{chosen.version} is ready, and this edge will send it requests in a moment; send it again",
+            retry_after_s=_EDGE_HEARS_S,
         )
     if chosen.status == "ready":
         return NotFound(

@@ -77,7 +77,7 @@ SCHEMAS: JsonSchema = {
         {
             "code": _TEXT | {"description": "The kind of error in a word, such as not-found."},
             "request_id": {"type": ["string", "null"]},
-            "retry_after_s": _COUNT,
+            "retry_after_s": {"type": "number", "minimum": 0, "description": "Try again after so long."},
         },
         "Refusals of the edge itself have only `error`, and for a rate limit `code` and `retry_after_s`.",
     ),
