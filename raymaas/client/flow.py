@@ -20,8 +20,9 @@ from raymaas.specs.search import Trial
 T = TypeVar("T")
 
 RETRY_PAUSES_S = (0.1, 0.4, 1.0)
-# A server that knows of a longer wait than this leaves it to the caller, and so does one that cannot tell.
-LONGEST_ASKED_WAIT_S = 2.0
+# So long, taken together, the client waits because a server asked it to; a longer wait is the caller's to choose.
+ASKED_WAITS_S = 5.0
+_SHORTEST_ASKED_WAIT_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,18 @@ def advance(flow: Flow[T], reply: Reply) -> Step | Done[T]:
 def exchange(call: Call[T], *, url: str) -> Flow[T]:
     """Send the call and read its answer.
 
-    A repeatable request is sent again when the exchange broke, once after each of RETRY_PAUSES_S, or, as often,
-    after the moment an Unavailable asks for. Raises what `error_of` or `error_of_break` says, and RaymaasError for an
-    answer this client cannot read.
+    A repeatable request is sent again when the exchange broke, once after each of RETRY_PAUSES_S, and after the
+    moments that an Unavailable asks for, as long as they do not add up to more than ASKED_WAITS_S. Raises what
+    `error_of` or `error_of_break` says, and RaymaasError for an answer this client cannot read.
     """
+    pauses, left = iter(RETRY_PAUSES_S), ASKED_WAITS_S
     reply = yield from _sent(call.request)
-    for pause in RETRY_PAUSES_S if call.request.repeatable else ():
-        wait = pause if isinstance(reply, Broken) else _asked_wait(reply, call.request)
-        if wait is None:
+    while call.request.repeatable:
+        if isinstance(reply, Broken):
+            wait = next(pauses, None)
+        elif (wait := _asked_wait(reply, call.request)) is not None:
+            left -= wait
+        if wait is None or left < 0:
             break
         yield Pause(wait)
         reply = yield from _sent(call.request)
@@ -100,7 +105,7 @@ def _asked_wait(answer: Answer, request: Request) -> float | None:
     error = error_of(answer, request)
     if not isinstance(error, Unavailable) or error.retry_after_s is None:
         return None
-    return max(error.retry_after_s, 0.0) if error.retry_after_s <= LONGEST_ASKED_WAIT_S else None
+    return max(error.retry_after_s, _SHORTEST_ASKED_WAIT_S)
 
 
 def _sent(request: Request) -> Flow[Answer | Broken]:
