@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from raymaas.cli.show import AsJson, client_of, moment, print_json, print_table
+from raymaas.cli.show import AsJson, client_of, moment, print_json, print_table, state_detail
 from raymaas.cli.submitting import Settings
+from raymaas.client import Client
 from raymaas.client.jobfile import read_job_as
+from raymaas.errors import NotFound
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.starting import StartWhen
-from raymaas.specs.triggers import TriggerRevision
+from raymaas.specs.triggers import TriggerRevision, TriggerStart
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,11 +91,15 @@ def show(context: typer.Context, name: NameArgument, as_json: AsJson = False) ->
     """
     with client_of(context) as client:
         found = client.triggers.get(name)
+        stands = [] if as_json else [_stand_of(client, start) for start in found.starts]
     if as_json:
         return print_json(found)
     typer.echo(in_words(found.now))
-    rows = [(moment(start.at), start.run_id, start.why) for start in found.starts]
-    print_table(("started", "run", "why"), rows, empty="it has started nothing yet")
+    rows = [
+        (moment(start.at), start.run_id, *stand, start.why)
+        for start, stand in zip(found.starts, stands, strict=True)
+    ]
+    print_table(("started", "run", "state", "detail", "why"), rows, empty="it has started nothing yet")
     return None
 
 
@@ -134,6 +140,15 @@ def remove(context: typer.Context, name: NameArgument, why: Why = "", as_json: A
     with client_of(context) as client:
         found = client.triggers.remove(name, why=why)
     print_json(found) if as_json else typer.echo(f"trigger {name} is removed")
+
+
+def _stand_of(client: Client, start: TriggerStart) -> tuple[str, str]:
+    """The state of the run, and its detail; a start is written before its run is."""
+    try:
+        status = client.run(start.run_id).status().status
+    except NotFound:
+        return "", "not there yet"
+    return status.state, state_detail(status)
 
 
 def in_words(found: TriggerRevision) -> str:

@@ -17,7 +17,7 @@ from control_server import Switch, Type, World
 from registry_examples import FILES, accounting, draft
 
 from raymaas.errors import Unavailable
-from raymaas.specs.jobs import Component
+from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.versions import CompressionLineage
 
 JOB = "model: digits\ndata: {use: digits}\narchitecture: {use: mlp}\ntraining: {epochs: 9}\n"
@@ -79,6 +79,23 @@ def test_train_without_waiting_prints_the_run_alone(world: World, raymaas: Type,
     world.outcome = "never ends"
     status, out, _ = raymaas("train", job, "--no-wait")
     assert (status, out.strip()) == (0, world.runs.list()[0].run_id)
+
+
+def test_train_takes_other_rows_and_a_version_to_start_from(world: World, raymaas: Type, job: str) -> None:
+    world.publish()
+    assert raymaas("train", job, "--data", "feedback:digits@1", "--init-from", "digits@1")[0] == 0
+    (run,) = world.runs.list()
+    asked = world.runs.spec(run.run_id).job
+    assert isinstance(asked, TrainJob)
+    assert (asked.data.use, asked.data.config["of"]) == ("feedback", "digits@1")
+    assert asked.init_from == "digits@1"
+    status, _, err = raymaas("train", job, "--data", "csv:a.csv")
+    assert status == 1
+    assert "--data is a name such as mnist, or feedback:MODEL@VERSION, got 'csv:a.csv'" in err
+    status, _, err = raymaas("train", job, "--data", "feedback:digits@prod")
+    assert status == 1
+    assert "alias 'prod' of 'digits' does not exist" in err
+    assert len(world.runs.list()) == 1
 
 
 def test_a_mistake_in_the_job_file_never_reaches_the_server(world: World, raymaas: Type, job: str) -> None:

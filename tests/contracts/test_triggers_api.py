@@ -15,6 +15,7 @@ from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry import moves
 from raymaas.registry.triggers import Triggers
 from raymaas.specs.jobs import TrainJob
+from raymaas.specs.runs import RunSpec
 from raymaas.specs.triggers import TriggerStart
 
 NIGHTLY = JOB | {"kind": "train", "start": {"every_h": 24}}
@@ -84,7 +85,13 @@ def test_it_can_all_be_typed(world: World, raymaas: Type, tmp_path: Path) -> Non
     assert "nightly" in raymaas("triggers", "list")[1]
     assert "it has started nothing yet" in raymaas("triggers", "show", "nightly")[2]
     started(world, "nightly", "train-digits-1")
-    assert "train-digits-1  every 24 h" in raymaas("triggers", "show", "nightly")[1]
+    assert "train-digits-1  -      not there yet  every 24 h" in raymaas("triggers", "show", "nightly")[1]
+    job = TrainJob.parse(JOB, source="job")
+    world.outcome = "fails"
+    world.submit(
+        world.runs.create(RunSpec(run_id="train-digits-1", job=job, who="ana", created_at=datetime.now(UTC)))
+    )
+    assert "train-digits-1  failed  no rows  every 24 h" in raymaas("triggers", "show", "nightly")[1]
     assert "nightly trains digits paused" in raymaas("triggers", "pause", "nightly")[1]
     assert "drifts" in raymaas("triggers", "resume", "nightly")[1]
     assert raymaas("triggers", "remove", "nightly")[:2] == (0, "trigger nightly is removed\n")
