@@ -65,6 +65,8 @@ def feedback(
             assert file is not None
             assert model is not None
             items = list(read_lines(file))  # A mistake in the last line is told before the first is sent.
+            if not items:
+                raise InvalidInput(f"{file} is empty; {_START}")
             parts = [client.feedback.give_many(model, batch) for batch in _batches(items)]
             kept = FeedbackKept(
                 model=model,

@@ -62,7 +62,9 @@ def set_rule(
       round:N   of numbers, N digits behind the point; round:-1 keeps tens
 
     Running replicas follow within ten seconds. `raymaas gc` deletes what is older
-    than --keep-days, and a cluster that is up does so by itself.
+    than --keep-days, and a cluster that is up does so by itself. Rows that a run
+    learned from (`raymaas train --data feedback:MODEL`) are a data set from then on,
+    and stay with the versions made from it.
 
     Example:
 

@@ -92,7 +92,7 @@ def exchange(call: Call[T], *, url: str) -> Flow[T]:
             wait = next(pauses, None)
         elif (wait := _asked_wait(reply, call.request)) is not None:
             left -= wait
-        if wait is None or left < 0:
+        if wait is None or not left >= 0:
             break
         yield Pause(wait)
         reply = yield from _sent(call.request)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from contextlib import ExitStack, closing
 
 from raymaas.errors import Refused
 
+# Above those of Ray's workers (10002 to 19999) and below those that Linux hands out (from 32768): between our choice
+# and the moment a server listens there, Ray makes hundreds of connections, and one may get any port of the latter.
+_CANDIDATES = range(22_700, 30_000)
+
 
 def free_ports(count: int, *, host: str = "127.0.0.1") -> list[int]:
-    """`count` different ports that nobody listened on just now."""
+    """`count` different ports that nobody listened on just now. Raises Refused when there are not so many."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(closing(socket.socket())) for _ in range(count)]
-        for each in sockets:
-            each.bind((host, 0))
-        return [each.getsockname()[1] for each in sockets]
+        found: list[int] = []
+        for port in random.SystemRandom().sample(_CANDIDATES, len(_CANDIDATES)):
+            if len(found) == count:
+                break
+            probe = socket.socket()
+            try:
+                probe.bind((host, port))
+            except OSError:
+                probe.close()
+                continue
+            stack.enter_context(closing(probe))
+            found.append(port)
+    if len(found) < count:
+        among = f"from {_CANDIDATES[0]} to {_CANDIDATES[-1]}"
+        raise Refused(f"only {len(found)} of the {count} ports that are needed {among} are free on {host}")
+    return found
 
 
 def require_free(host: str, port: int, *, what: str, setting: str) -> None:

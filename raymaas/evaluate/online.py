@@ -57,7 +57,9 @@ def apart(first_N: np.ndarray, second_M: np.ndarray, *, confidence: float) -> Ap
         low, high, p_value = _means_apart(first_N, second_M, confidence=confidence)
         method = "welch"
     difference = Metric(value=value, low=low, high=high, confidence=confidence, method=method)
-    reach = _anytime_half(first_N, confidence=confidence) + _anytime_half(second_M, confidence=confidence)
+    reach = sum(
+        _anytime_half(values_N, confidence=confidence) for values_N in _with_one_more(first_N, second_M)
+    )
     anytime = Metric(
         value=value,
         low=value - reach,
@@ -95,9 +97,12 @@ def _shares_apart(
 def _means_apart(
     first_N: np.ndarray, second_M: np.ndarray, *, confidence: float
 ) -> tuple[float, float, float]:
+    value = float(second_M.mean() - first_N.mean())
+    if not (first_N.var() and second_M.var()):
+        first_N, second_M = _with_one_more(first_N, second_M)
     n, m = len(first_N), len(second_M)
     shares = float(first_N.var(ddof=1)) / n, float(second_M.var(ddof=1)) / m
-    value, spread = float(second_M.mean() - first_N.mean()), math.sqrt(sum(shares))
+    spread = math.sqrt(sum(shares))
     if spread == 0:
         return value, value, 1.0 if value == 0 else 0.0
     # Welch and Satterthwaite's degrees of freedom, rounded down, which errs on the side of doubt.
@@ -106,6 +111,13 @@ def _means_apart(
     half = student_quantile((1 + confidence) / 2, whole) * spread
     p_value = 2 * (1 - student_cdf(abs(value) / spread, whole))
     return value - half, value + half, min(1.0, max(0.0, p_value))
+
+
+def _with_one_more(first_N: np.ndarray, second_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each with the other's mean as one more value: while all are the same, their spread is not known to be 0."""
+    if are_shares(first_N) and are_shares(second_M):
+        return first_N, second_M
+    return np.append(first_N, second_M.mean()), np.append(second_M, first_N.mean())
 
 
 def _anytime_half(values_N: np.ndarray, *, confidence: float) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from raymaas.data.sources.labelled import AskForLabelled, LabelledAnswers
 from raymaas.errors import InvalidInput, NotFound
-from raymaas.registry.feedback import FeedbackLog, with_feedback
+from raymaas.registry.feedback import FeedbackLog, judged
 from raymaas.registry.samples import Samples
 from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.versions import Versions
@@ -17,6 +17,7 @@ from raymaas.specs.sampling import LABEL
 from raymaas.store import Store
 
 _WRITTEN_AFTER_S = 15.0  # a replica writes every ten
+_WRITTEN_LATE = timedelta(hours=1)  # one that cannot write for a while masks by the rule of when it can
 
 
 def labelled_in(store: Store, *, sleep: Callable[[float], None] = time.sleep) -> AskForLabelled:
@@ -40,17 +41,19 @@ def _labelled(store: Store, of: str, since: datetime, until: datetime) -> Labell
         raise InvalidInput(f"{of} is not a version; submitting a run makes one of it, so submit the job")
     numbers = None if reference.version is None else [reference.version]
     newest = versions.newest(model) if numbers is None else versions.manifest(model, numbers[0])
-    revision = SamplingRules(store).newest(model)
-    if revision is None:
+    rules = SamplingRules(store)
+    if rules.newest(model) is None:
         raise NotFound(
             f"nothing was ever kept of what {model!r} was asked: `raymaas sampling set {model} --rate 10%` begins"
         )
-    masks = revision.rule.masks if revision.rule else {}
-    if masks.get(LABEL, "").startswith(("hash", "drop")):
+    kept_under = rules.since(model, since, until=until + _WRITTEN_LATE)
+    # A class that was rounded is another text.
+    if mask := kept_under.mask(LABEL, rounds=bool(newest.signature.classes)):
         raise InvalidInput(
-            f"the sampling rule of {model} masks labels ({LABEL}={masks[LABEL]}), which a run learns from"
+            f"the sampling rule of {model} hides or hid labels ({mask}), which a run learns from; take only what was"
+            " said after it, with data.config.since_days"
         )
-    rows = Samples(store).table(model, versions=numbers, since=since, until=until)
     said = FeedbackLog(store).table(model, since=since, until=until)
-    labelled = with_feedback(rows, said.filter(said["label"].is_valid()))
-    return LabelledAnswers(model, newest.signature, labelled.drop_columns(["reward"]), masks)
+    said = said.filter(said["label"].is_valid())
+    found = judged(Samples(store), said, model, versions=numbers, since=since, until=until)
+    return LabelledAnswers(model, newest.signature, found.rows.drop_columns(["reward"]), kept_under)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,11 +14,13 @@ from raymaas.errors import InvalidInput
 from raymaas.registry.chunks import keys_between, read_those_left
 from raymaas.registry.layout import feedback_folder, feedback_key
 from raymaas.registry.once import new_write_id, write_bytes
+from raymaas.registry.samples import SAMPLE_COLUMNS, Samples
 from raymaas.registry.tables import from_parquet, joined, to_parquet
 from raymaas.specs.feedback import Feedback
 from raymaas.store import Store
 
 _CHUNKS_PER_TABLE = 200_000
+_TICK = timedelta(microseconds=1)
 
 FEEDBACK_COLUMNS = pa.schema(
     [
@@ -36,10 +39,15 @@ class FeedbackLog:
     def __init__(self, store: Store, *, chunks_per_table: int = _CHUNKS_PER_TABLE) -> None:
         self._store = store
         self._chunks_per_table = chunks_per_table
+        self._said_until = datetime(1970, 1, 1, tzinfo=UTC)
 
     def append(self, model: str, items: Sequence[Feedback]) -> None:
-        """Keep `items`, in this order. Raises Unavailable or OutcomeUnknown as the store does; then append again."""
-        at = self._store.now()
+        """Keep `items`, in this order, after what was appended before, by one caller at a time.
+
+        Raises Unavailable or OutcomeUnknown as the store does; then append again.
+        """
+        # The clock of a store may stand still, of a bucket for a second, and what is said last must lie last.
+        at = self._said_until = max(self._store.now(), self._said_until + _TICK)
         rows = [{"at": at} | item.model_dump() for item in items]
         key = feedback_key(model, at, new_write_id())
         write_bytes(self._store, key, to_parquet(pa.Table.from_pylist(rows, schema=FEEDBACK_COLUMNS)))
@@ -73,6 +81,34 @@ def _last_said(oldest_first: pa.Table) -> pa.Table:
     last = ordered.aggregate([("label", "last", skipping), ("reward", "last", skipping), ("at", "last")])
     named = last.rename_columns([name.removesuffix("_last") for name in last.column_names])
     return named.select(FEEDBACK_COLUMNS.names).cast(FEEDBACK_COLUMNS)
+
+
+class Judged(NamedTuple):
+    """Rows of samples that something was said of, as `with_feedback` gives them, and of how many there were."""
+
+    sampled: int
+    rows: pa.Table
+
+
+def judged(
+    samples: Samples,
+    said: pa.Table,
+    model: str,
+    *,
+    versions: Sequence[int] | None = None,
+    since: datetime,
+    until: datetime,
+    columns: Sequence[str] | None = None,
+) -> Judged:
+    """The samples of a model that `said` is about. No others are held in memory; raises as `Samples.pieces`."""
+    ids, sampled, kept = set(said["request_id"].to_pylist()), 0, []
+    for piece in samples.pieces(model, versions=versions, since=since, until=until, columns=columns):
+        sampled += len(piece)
+        found = [one in ids for one in piece["request_id"].to_pylist()]
+        if any(found):
+            kept.append(piece.filter(pa.array(found)))
+    rows = joined(kept, pa.schema([*SAMPLE_COLUMNS, ("version", pa.int32())]))
+    return Judged(sampled, with_feedback(rows, said))
 
 
 def with_feedback(sampled: pa.Table, said: pa.Table) -> pa.Table:

@@ -7,17 +7,19 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from pydantic import JsonValue
+from pydantic import TypeAdapter
 
-from raymaas.errors import NotFound
+from raymaas.errors import InvalidInput, NotFound
 from raymaas.registry.states import States
 from raymaas.registry.versions import Versions
-from raymaas.specs.base import utc_text
+from raymaas.specs.base import Moment, utc_text
 from raymaas.specs.compression import CompressJob
 from raymaas.specs.feedback import FEEDBACK_ROWS
 from raymaas.specs.jobs import Component, TrainJob
 from raymaas.specs.kinds import Job
 from raymaas.specs.names import Reference
+
+_MOMENT: TypeAdapter[datetime] = TypeAdapter(Moment)
 
 
 def resolve(ref: Reference, versions: Versions, states: States) -> int:
@@ -69,8 +71,12 @@ def pinned(job: Job, versions: Versions, states: States, *, now: datetime) -> Jo
 
 def _until(now: datetime, data: Component, number: Callable[[Reference], str]) -> Component:
     """Rows of feedback, of a version if one was named, and none that is younger than now."""
-    of = data.config.get("of")
-    config: dict[str, JsonValue] = {"until": utc_text(now), **data.config}
+    of, until = data.config.get("of"), data.config.get("until")
+    if until is not None and _MOMENT.validate_python(until) > now:
+        raise InvalidInput(
+            f"data.config.until: {until} is not over yet; leave it out to take what there is now"
+        )
+    config = data.config | {"until": until if until is not None else utc_text(now)}
     if isinstance(of, str) and (reference := Reference.parse(of)).alias is not None:
         config["of"] = number(reference)
     return Component(use=data.use, config=config)

@@ -15,7 +15,7 @@ from raymaas.registry.once import write_bytes
 from raymaas.registry.tables import from_parquet, joined, to_parquet
 from raymaas.store import Store
 
-_CHUNKS_PER_TABLE = 20_000
+_CHUNKS_PER_TABLE = 100_000
 _AT = pa.timestamp("us", "UTC")
 _SENT = [("request_id", pa.string()), ("row", pa.int32()), ("at", _AT)]
 
@@ -54,10 +54,26 @@ class Samples:
         """Rows that were asked after `since`, not after `until`, of these versions or all, newest chunks first.
 
         Columns are SAMPLE_COLUMNS, `version` (int32), then `in.NAME` and `out.NAME`; what a sampling rule drops is
-        missing, and what it hashes is text. Raises InvalidInput when there are too many chunks to read at once,
-        before any is read, and IntegrityError for one that was damaged.
+        missing, and what it hashes is text. Raises as `pieces`.
         """
-        tables = []
+        pieces = self.pieces(model, versions=versions, since=since, until=until)
+        return joined(list(pieces), pa.schema([*SAMPLE_COLUMNS, ("version", pa.int32())]))
+
+    def pieces(
+        self,
+        model: str,
+        *,
+        versions: Sequence[int] | None = None,
+        since: datetime,
+        until: datetime | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The same chunk by chunk, all columns or, of inputs and outputs, only `columns`.
+
+        Raises InvalidInput when there are too many chunks of a version, before any of it is read, and IntegrityError
+        for one that was damaged.
+        """
+        wanted = None if columns is None else [*SAMPLE_COLUMNS.names, *columns]
         for version in self.versions(model) if versions is None else versions:
             keys = list(islice(self._chunks.keys(model, version, since=since), self._chunks_per_table + 1))
             if len(keys) > self._chunks_per_table:
@@ -66,10 +82,8 @@ class Samples:
                     f" {since.isoformat(timespec='seconds')}; ask for a shorter time"
                 )
             for key, raw in self._chunks.read(keys):
-                rows = from_parquet(raw, source=key)
-                tables.append(rows.append_column("version", pa.array([version] * len(rows), pa.int32())))
-        found = joined(tables, pa.schema([*SAMPLE_COLUMNS, ("version", pa.int32())]))
-        return _between(found, since, until)
+                rows = _between(from_parquet(raw, source=key, columns=wanted), since, until)
+                yield rows.append_column("version", pa.array([version] * len(rows), pa.int32()))
 
     def older_than(self, moment: datetime, *, model: str) -> Iterator[str]:
         """Keys of the model's chunks that are from before `moment`."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from datetime import datetime
 
 from raymaas.errors import NotFound
 from raymaas.registry.layout import MODELS, sampling_folder, sampling_key
 from raymaas.registry.log import Log
 from raymaas.registry.once import new_write_id
 from raymaas.registry.revisions import append_next
-from raymaas.specs.sampling import SamplingRevision, SamplingRule
+from raymaas.specs.sampling import KeptUnder, SamplingRevision, SamplingRule
 from raymaas.store import Store
+
+_PAGE = 16
 
 
 class SamplingRules:
@@ -32,6 +36,22 @@ class SamplingRules:
                 f" `raymaas sampling set {model} --rate 10% --keep-days 30`"
             )
         return newest
+
+    def since(self, model: str, moment: datetime, *, until: datetime | None = None) -> KeptUnder:
+        """Those that were in force at `moment` or came after it, but not after `until`; none of a model without any."""
+        found = []
+        for revision in self._newest_first(model):
+            if until is None or revision.at <= until:
+                found.append(revision)
+            if revision.at <= moment:
+                break
+        return KeptUnder(tuple(found))
+
+    def _newest_first(self, model: str) -> Iterator[SamplingRevision]:
+        log, before = self._log(model), None
+        while page := log.entries(limit=_PAGE, before=before):
+            yield from page
+            before = page[-1].revision
 
     def ever(self) -> list[SamplingRevision]:
         """The newest revision of each model that ever had a rule, by model, ascending."""

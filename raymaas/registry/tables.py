@@ -17,10 +17,14 @@ def to_parquet(table: pa.Table) -> bytes:
     return raw
 
 
-def from_parquet(raw: bytes, *, source: str) -> pa.Table:
-    """Raises IntegrityError when a page differs from its checksum, or when `raw` is no Parquet file."""
+def from_parquet(raw: bytes, *, source: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """All columns, or those of `columns` that it has.
+
+    Raises IntegrityError when a page differs from its checksum, or when `raw` is no Parquet file.
+    """
     try:
-        return pq.read_table(pa.BufferReader(raw), page_checksum_verification=True)
+        file = pq.ParquetFile(pa.BufferReader(raw), page_checksum_verification=True)
+        return file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
         raise IntegrityError(f"{source} was damaged; nothing was loaded from it ({error})") from None
 

@@ -18,8 +18,9 @@ from raymaas.specs.feedback import Feedback, FeedbackKept
 
 @dataclass
 class _Batch:
-    items: list[Feedback] = field(default_factory=list)
-    done: bool = False
+    given: list[Sequence[Feedback]] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    """Of each that was given, how many pieces are in the store."""
     error: Exception | None = None
 
 
@@ -39,34 +40,39 @@ class FeedbackWriter:
         Raises NotFound while nothing is kept of the model, Unavailable when nothing was written, and OutcomeUnknown
         when that cannot be told: said again, it counts once.
         """
-        revision = self._rules.in_force(model)
-        masker = Masker.of_revision(revision)
-        assert masker is not None
-        kept = [
-            item.model_copy(
-                update={"request_id": masker.request_id(item.request_id), "label": masker.label(item.label)}
-            )
-            for item in items
-            if is_sampled(item.request_id, masker.rule.rate)
-        ]
-        # What is left of a label that may not be kept says nothing.
-        kept = [item for item in kept if item.label is not None or item.reward is not None]
-        if kept:
-            self._write(model, kept)
-        return FeedbackKept(model=model, received=len(items), kept=len(kept))
-
-    def _write(self, model: str, items: Sequence[Feedback]) -> None:
         with self._changing:
             batch = self._next.setdefault(model, _Batch())
-            batch.items.extend(items)
+            place = len(batch.given)
+            batch.given.append(items)
         with self._writing:
-            if not batch.done:
+            if not batch.kept and batch.error is None:
                 with self._changing:
                     del self._next[model]
                 try:
-                    self.log.append(model, batch.items)
+                    batch.kept = self._written(model, batch.given)
                 except Exception as error:
                     batch.error = error
-                batch.done = True
         if batch.error is not None:
             raise batch.error
+        return FeedbackKept(model=model, received=len(items), kept=batch.kept[place])
+
+    def _written(self, model: str, given: Sequence[Sequence[Feedback]]) -> list[int]:
+        # The rule is read here, not when they came: waiting for a slow store they would outlive it.
+        masker = Masker.of_revision(self._rules.in_force(model))
+        assert masker is not None
+        kept = [_kept(masker, items) for items in given]
+        if any(kept):
+            self.log.append(model, [item for items in kept for item in items])
+        return [len(items) for items in kept]
+
+
+def _kept(masker: Masker, items: Sequence[Feedback]) -> list[Feedback]:
+    masked = [
+        item.model_copy(
+            update={"request_id": masker.request_id(item.request_id), "label": masker.label(item.label)}
+        )
+        for item in items
+        if is_sampled(item.request_id, masker.rule.rate)
+    ]
+    # What is left of a label that may not be kept says nothing.
+    return [item for item in masked if item.label is not None or item.reward is not None]

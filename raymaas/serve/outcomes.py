@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -9,15 +10,24 @@ import pyarrow as pa
 
 from raymaas.errors import InvalidInput
 from raymaas.evaluate.online import LEAST_ROWS, apart, outcome, rows_needed
-from raymaas.registry.feedback import FeedbackLog, with_feedback
+from raymaas.registry.feedback import FeedbackLog, judged
 from raymaas.registry.samples import Samples
 from raymaas.specs.evaluation import LESS_IS_BETTER, SHARES, Metric
+from raymaas.specs.feedback import MOST_NUMBER
 from raymaas.specs.outcomes import OutcomeComparison, OutcomeMetric, Verdict, VersionOutcome
-from raymaas.specs.sampling import LABEL, OUTPUT, SamplingRule
+from raymaas.specs.sampling import LABEL, OUTPUT, KeptUnder
 from raymaas.specs.versions import ModelVersion
 
 CONFIDENCE = 0.95
 _LEAST_CHANCE = 1e-15
+# Logits name the same class as probabilities, but are no chances.
+_NEEDED: dict[OutcomeMetric, tuple[str, ...]] = {
+    "reward": (),
+    "accuracy": ("probabilities", "logits"),
+    "log_loss": ("probabilities",),
+    "mae": ("prediction",),
+    "mse": ("prediction",),
+}
 
 
 def compared_outcomes(
@@ -27,22 +37,25 @@ def compared_outcomes(
     metric: OutcomeMetric,
     samples: Samples,
     feedback: FeedbackLog,
-    rule: SamplingRule | None,
+    kept_under: KeptUnder,
     since: datetime,
     until: datetime,
 ) -> OutcomeComparison:
     """How the second did against the first, of what each answered between `since` and `until`.
 
-    `rule` is the model's sampling rule, if it has one. Raises InvalidInput when the metric is none of these versions,
-    or when what it needs is masked.
+    `kept_under` are the model's sampling rules since `since`. Raises InvalidInput when the metric is none of these
+    versions, or when what it needs was masked by any of those rules.
     """
     model = first.model
-    if metric != "reward" and rule is not None and rule.masking(LABEL) is not None:
+    if metric != "reward" and (mask := kept_under.mask(LABEL)):
         raise InvalidInput(
-            f"{metric} needs labels, which the sampling rule of {model} masks; --metric reward does not"
+            f"{metric} needs labels, which the sampling rule of {model} masks ({mask}); --metric reward does not"
         )
     said = feedback.table(model, since=since)
-    both = [_values(version, metric, samples, said, since=since, until=until) for version in (first, second)]
+    both = [
+        _values(version, metric, samples, said, kept_under, since=since, until=until)
+        for version in (first, second)
+    ]
     told = [
         VersionOutcome(
             version=version.version,
@@ -82,16 +95,24 @@ def _values(
     metric: OutcomeMetric,
     samples: Samples,
     said: pa.Table,
+    kept_under: KeptUnder,
     *,
     since: datetime,
     until: datetime,
 ) -> tuple[int, np.ndarray]:
     """How many rows of the version were sampled, and the metric of each that has feedback for it, float64 [N]."""
-    rows = samples.table(version.model, versions=[version.version], since=since, until=until)
-    wanted_field = "reward" if metric == "reward" else "label"
-    found = with_feedback(rows, said.filter(said[wanted_field].is_valid()))
+    wanted = _NEEDED[metric]
+    sampled, found = judged(
+        samples,
+        said.filter(said["reward" if metric == "reward" else "label"].is_valid()),
+        version.model,
+        versions=[version.version],
+        since=since,
+        until=until,
+        columns=[f"{OUTPUT}{output}" for output in wanted],
+    )
     if metric == "reward":
-        return len(rows), found["reward"].to_numpy().astype(np.float64)
+        return sampled, found["reward"].to_numpy().astype(np.float64)
     labels = found["label"].to_pylist()
     name, classes = f"{version.model}@{version.version}", version.signature.classes
     if metric in ("accuracy", "log_loss"):
@@ -99,18 +120,18 @@ def _values(
             raise InvalidInput(f"{metric} is of classifiers, which {name} is none of; say mae, mse or reward")
         known = {label: place for place, label in enumerate(classes)}
         truth_N = np.array([known.get(label, -1) for label in labels], np.int64)
-        # Logits name the same class, but are no chances.
-        wanted = ("probabilities", "logits") if metric == "accuracy" else ("probabilities",)
-        return len(rows), _of_classes(metric, _output(found, name, wanted), truth_N)
+        return sampled, _of_classes(metric, _output(found, name, wanted, kept_under), truth_N)
     if classes:
         raise InvalidInput(
             f"{metric} is of numbers, and {name} names classes; say accuracy, log_loss or reward"
         )
-    answered_N = _output(found, name, ("prediction",))
-    truths = np.array([_number(label) for label in labels], np.float64)
-    usable = np.isfinite(truths)
-    error_N = answered_N[usable].reshape(int(usable.sum()), -1)[:, :1].ravel() - truths[usable]
-    return len(rows), np.abs(error_N) if metric == "mae" else error_N**2
+    answered = _output(found, name, wanted, kept_under)
+    truth_N = np.array([_number(label) for label in labels], np.float64)
+    # Of several numbers that a row predicts, the label is of the first.
+    answered_N = answered.reshape(len(truth_N), -1)[:, 0] if len(truth_N) else truth_N
+    error_N = (answered_N - truth_N)[np.abs(truth_N) <= MOST_NUMBER]
+    error_N = error_N[np.isfinite(error_N)]
+    return sampled, np.abs(error_N) if metric == "mae" else error_N**2
 
 
 def _of_classes(metric: OutcomeMetric, scores_NC: np.ndarray, truth_N: np.ndarray) -> np.ndarray:
@@ -122,17 +143,19 @@ def _of_classes(metric: OutcomeMetric, scores_NC: np.ndarray, truth_N: np.ndarra
     return np.asarray(-np.log(np.clip(chances, _LEAST_CHANCE, 1)))
 
 
-def _output(rows: pa.Table, name: str, wanted: tuple[str, ...]) -> np.ndarray:
-    """The first of these outputs that was kept as numbers, [N, ...]. Raises InvalidInput when none was."""
-    for output in wanted:
-        field = f"{OUTPUT}{output}"
-        if field in rows.column_names and not pa.types.is_string(rows.schema.field(field).type):
+def _output(rows: pa.Table, name: str, wanted: Sequence[str], kept_under: KeptUnder) -> np.ndarray:
+    """The first of these outputs that was kept as it was, [N, ...]. Raises InvalidInput when none was."""
+    fields = [f"{OUTPUT}{output}" for output in wanted]
+    masks = {field: kept_under.mask(field) for field in fields}
+    for field in fields:
+        if field in rows.column_names and not masks[field]:
             return np.array(rows[field].to_pylist(), np.float64)
     if not len(rows):
         return np.zeros((0, 1))
+    hidden = ", ".join(mask for mask in masks.values() if mask)
+    why = f"its sampling rule masks them ({hidden})" if hidden else "it answers something else"
     raise InvalidInput(
-        f"the sampled answers of {name} do not hold {' or '.join(wanted)}: its sampling rule masks them, or it answers"
-        " something else; --metric reward needs neither"
+        f"the sampled answers of {name} do not hold {' or '.join(wanted)}: {why}; --metric reward needs neither"
     )
 
 

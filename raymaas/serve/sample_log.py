@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,7 +27,8 @@ if TYPE_CHECKING:
 EVERY_S = 10.0  # So soon a rule holds at every replica.
 _MOST_BYTES = 32 << 20
 _TICK = timedelta(microseconds=1)
-_PARTS = 10_000
+_PARTS = 2**32
+_OVERHEAD_BYTES = 1024  # of a request that waits, beside its values
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -44,7 +44,7 @@ class _Asked(NamedTuple):
 
 def is_sampled(request_id: str, rate: float) -> bool:
     """Whether a rule with this rate keeps the request: the same everywhere, for its answer and its feedback."""
-    return zlib.crc32(request_id.encode()) % _PARTS < rate * _PARTS
+    return zlib.crc32(request_id.encode()) < rate * _PARTS
 
 
 class SampleLog:
@@ -66,7 +66,8 @@ class SampleLog:
         self._target, self._replica = target, replica
         self._clock = clock
         self.rate = 0.0
-        self._waiting: deque[_Asked] = deque()
+        self._changing = threading.Lock()
+        self._waiting: list[_Asked] = []
         self._room_bytes = _MOST_BYTES
         self._dropped = 0
         self._written_until = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,13 +84,15 @@ class SampleLog:
         return bool(self.rate and request_id) and is_sampled(request_id, self.rate)
 
     def hear(self, request_id: str, inputs: Arrays, outputs: Arrays) -> None:
-        """Remember an answer. The arrays are not copied: nobody may write into them afterwards."""
+        """Remember an answer. Arrays are copied only out of larger ones: nobody may write into them afterwards."""
+        inputs, outputs = _alone(inputs), _alone(outputs)
         size = sum(_bytes_of(array) for arrays in (inputs, outputs) for array in arrays.values())
-        if size > self._room_bytes:
-            self._dropped += 1
-            return
-        self._room_bytes -= size
-        self._waiting.append(_Asked(request_id, self._clock(), inputs, outputs))
+        with self._changing:
+            if size + _OVERHEAD_BYTES > self._room_bytes:
+                self._dropped += 1
+                return
+            self._room_bytes -= size + _OVERHEAD_BYTES
+            self._waiting.append(_Asked(request_id, self._clock(), inputs, outputs))
 
     def write(self) -> None:
         """Read the rule, and write what is remembered and may be kept. Raises as the store does; then write again."""
@@ -98,16 +101,21 @@ class SampleLog:
         self.rate = masker.rule.rate if masker else 0.0
         if self._unwritten is not None and self._unwritten[2] != masker:
             self._unwritten = None  # What an older rule let through may not be kept any more.
-        if self._unwritten is None:
-            # The rule may keep fewer by now than were remembered.
-            asked = [each for each in self._taken() if is_sampled(each.request_id, self.rate)]
-            if masker is None or not asked:
-                return
-            from raymaas.serve.sample_table import table_of
+        self._write_out()
+        # The rule may keep fewer by now than were remembered.
+        asked = [each for each in self._taken() if is_sampled(each.request_id, self.rate)]
+        if masker is None or not asked:
+            return
+        from raymaas.serve.sample_table import table_of
 
-            # The clock of a store may stand still for milliseconds, and two chunks need two keys.
-            self._written_until = max(self._store.now(), self._written_until + _TICK)
-            self._unwritten = table_of(asked, masker), self._written_until, masker
+        # The clock of a store may stand still for milliseconds, and two chunks need two keys.
+        self._written_until = max(self._store.now(), self._written_until + _TICK)
+        self._unwritten = table_of(asked, masker), self._written_until, masker
+        self._write_out()
+
+    def _write_out(self) -> None:
+        if self._unwritten is None:
+            return
         rows, at, _ = self._unwritten
         # Imported with Arrow, by the first who keeps something: it takes a replica 50 MB.
         from raymaas.registry.samples import Samples
@@ -123,11 +131,11 @@ class SampleLog:
             self._thread.join(timeout_s)
 
     def _taken(self) -> Sequence[_Asked]:
-        # One by one: the event loop appends meanwhile, to the same deque.
-        asked = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        self._room_bytes = _MOST_BYTES
-        if dropped := self._dropped:
-            self._dropped -= dropped
+        with self._changing:
+            asked, self._waiting = self._waiting, []
+            dropped, self._dropped = self._dropped, 0
+            self._room_bytes = _MOST_BYTES
+        if dropped:
             log.warning("%d answers were not sampled: there was no room for more than 32 MB", dropped)
         return asked
 
@@ -143,6 +151,16 @@ class SampleLog:
                 log.exception("some answers were not sampled")
             if not closing:
                 self._closed.wait(EVERY_S)
+
+
+def _alone(arrays: Arrays) -> Arrays:
+    """Without what is not theirs: a request's part of a batch would keep the whole batch in memory."""
+    return {
+        name: array.copy()
+        if isinstance(array.base, np.ndarray) and array.base.nbytes > array.nbytes
+        else array
+        for name, array in arrays.items()
+    }
 
 
 def _bytes_of(array: np.ndarray) -> int:

@@ -56,8 +56,11 @@ def _repeated(values: Sequence[Any], times: Sequence[int]) -> list[Any]:
 def _column(pieces: Sequence[np.ndarray]) -> pa.Array:
     """Single values as they are, and each row of a tensor as the list of its values in row-major order."""
     if pieces[0].dtype.kind in "OU":
-        texts = [row if isinstance(row, str) else np.ravel(row).tolist() for piece in pieces for row in piece]
-        return pa.array(texts, pa.string() if pieces[0].ndim == 1 else pa.list_(pa.string()))
+        # A text that is missing is None.
+        if pieces[0].ndim == 1:
+            return pa.array([text for piece in pieces for text in piece.tolist()], pa.string())
+        rows = [np.ravel(row).tolist() for piece in pieces for row in piece]
+        return pa.array(rows, pa.list_(pa.string()))
     if pieces[0].dtype == np.float16:
         pieces = [piece.astype(np.float32) for piece in pieces]
     kind = pa.from_numpy_dtype(pieces[0].dtype)

@@ -12,6 +12,7 @@ from raymaas.specs.names import Name
 FEEDBACK_ROWS = "feedback"
 """The data source of rows that feedback labelled."""
 _MOST_ROWS = 2**31 - 1  # what the column holds
+MOST_NUMBER = 1e50  # its fourth power can still be added up
 MOST_ITEMS = 5000  # some half a megabyte of JSON: the control plane reads twice that
 
 
@@ -25,7 +26,9 @@ class Feedback(Spec):
     label: str | None = Field(
         default=None, max_length=1000, description="What was true: the class, or the number."
     )
-    reward: float | None = Field(default=None, description="How good the answer was; more is better.")
+    reward: float | None = Field(
+        default=None, ge=-MOST_NUMBER, le=MOST_NUMBER, description="How good the answer was; more is better."
+    )
 
     @field_validator("label", mode="before")
     @classmethod

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 
-from raymaas.specs.base import Document, Moment, OneLine, Spec
+from raymaas.specs.base import Document, Moment, OneLine, Spec, utc_text
 from raymaas.specs.names import Name
 
 LABEL = "label"
@@ -24,6 +25,9 @@ class Masking(NamedTuple):
 
     how: Literal["hash", "drop", "round"]
     digits: int = 0
+
+    def __str__(self) -> str:
+        return f"round:{self.digits}" if self.how == "round" else self.how
 
 
 def masking_of(mask: str) -> Masking:
@@ -106,3 +110,23 @@ class SamplingRevision(Document):
     who: OneLine
     why: OneLine = ""
     at: Moment
+
+
+@dataclass(frozen=True)
+class KeptUnder:
+    """The revisions that were in force while some rows were kept, newest first."""
+
+    revisions: tuple[SamplingRevision, ...] = ()
+
+    def mask(self, field: str, *, rounds: bool = True) -> str | None:
+        """What the newest of them that hides `field` does, such as `in.age=hash`, and until when it was in force.
+
+        None: those rows hold the field as it was; but rounded, if `rounds` is False.
+        """
+        ended = None
+        for revision in self.revisions:
+            masking = revision.rule.masking(field) if revision.rule else None
+            if masking is not None and (rounds or masking.how != "round"):
+                return f"{field}={masking}" + (f" until {utc_text(ended)}" if ended else "")
+            ended = revision.at
+        return None

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 import pytest
 from control_server import Type, World
+from registry_examples import draft
 
 from raymaas.client.connection import new_request_id
 from raymaas.errors import Denied, InvalidInput, NotFound
@@ -20,6 +21,7 @@ from raymaas.serve.plan import Target
 from raymaas.serve.request_log import RequestLog
 from raymaas.serve.sample_log import SampleLog
 from raymaas.specs.keys import Grant
+from raymaas.specs.versions import Signature, TensorSpec
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 PLUS, MINUS = [0.9, 0.1], [0.2, 0.8]
@@ -250,6 +252,54 @@ def test_answers_whose_outputs_are_hidden_are_not_called_wrong(ruled: World, cli
     assert client.feedback.compare("digits@1", "digits@2", metric="reward").first.judged == 1
 
 
+def test_what_an_older_rule_hid_is_not_judged_either(ruled: World, client: Any) -> None:
+    client.sampling.set("digits", {"rate": 1, "masks": {"label": "hash", "out.probabilities": "round:0"}})
+    ids = answered(ruled, 1, [PLUS])
+    client.feedback.give_many("digits", [{"request_id": ids[0], "label": "plus"}])
+    client.sampling.remove("digits")
+    with pytest.raises(InvalidInput, match=r"sampling rule of digits masks \(label=hash until 20"):
+        client.feedback.compare("digits@1", "digits@2")
+    client.sampling.set("digits", {"rate": 1, "masks": {"out.probabilities": "round:0"}})
+    now = datetime.now(UTC)
+    ids = answered(ruled, 1, [PLUS])
+    client.feedback.give_many("digits", [{"request_id": ids[0], "label": "plus"}])
+    with pytest.raises(InvalidInput, match=r"masks them \(out\.probabilities=round:0\)"):
+        client.feedback.compare("digits@1", "digits@2", metric="log_loss", since=now)
+    assert client.feedback.compare("digits@1", "digits@2", since=now).first.judged == 1, "by its logits"
+
+
+def test_numbers_are_compared_as_far_as_they_can_be(world: World, client: Any) -> None:
+    one_number = Signature(
+        inputs=(TensorSpec(name="x", dtype="FP32", shape=(-1, 2)),),
+        outputs=(TensorSpec(name="prediction", dtype="FP32", shape=(-1, 1)),),
+    )
+    for run in ("a", "b"):
+        numbers = draft(f"train-price-{run}", model="price").model_copy(update={"signature": one_number})
+        world.versions.publish(numbers, {"model.safetensors": b"weights"})
+    client.sampling.set("price", {"rate": 1})
+    ids = []
+    for version in (1, 2):
+        log = SampleLog(world.store, Target("price", version), replica=f"r{version}")
+        log.write()
+        for _ in range(40):
+            ids.append(new_request_id())
+            log.hear(
+                ids[-1], {"x": np.zeros((1, 2), np.float32)}, {"prediction": np.array([[7.0]], np.float32)}
+            )
+        log.write()
+    for metric in ("mae", "mse"):
+        found = client.feedback.compare("price@1", "price@2", metric=metric)
+        assert (found.first.sampled, found.first.judged, found.verdict) == (40, 0, "unknown")
+    labels = ["1e200", "nan", "inf", "owl", *["8"] * 36, *["9"] * 40]
+    items = [{"request_id": i, "label": label} for i, label in zip(ids, labels, strict=True)]
+    client.feedback.give_many("price", items)
+    found = client.feedback.compare("price@1", "price@2", metric="mse")
+    assert (found.first.judged, found.first.metric.value, found.second.metric.value) == (36, 1, 4)
+    assert found.verdict == "worse"
+    with pytest.raises(InvalidInput, match="reward"):
+        client.feedback.give(ids[0], reward=1e300, model="price")
+
+
 # --- typed ---
 
 
@@ -294,6 +344,11 @@ def test_a_wrong_line_is_told_before_anything_is_sent(world: World, raymaas: Typ
     status, _, remarks = raymaas("feedback", "--model", "digits", "--file", str(file))
     assert status == 1
     assert "outcomes.jsonl, line 2" in remarks
+    file.write_text("")
+    assert (
+        "outcomes.jsonl is empty; write one"
+        in raymaas("feedback", "--model", "digits", "--file", str(file))[2]
+    )
     file.write_text("{\n")
     assert "line 1: not JSON" in raymaas("feedback", "--model", "digits", "--file", str(file))[2]
     assert "needs --model" in raymaas("feedback", "--file", str(file))[2]

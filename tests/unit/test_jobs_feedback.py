@@ -217,7 +217,13 @@ def test_an_input_that_was_hidden_is_named(store, mask):
 
 def test_masked_labels_are_refused_before_anything_is_read(store):
     digits_with_feedback(store, rows=20, masks={"label": "hash"})
-    with pytest.raises(InvalidInput, match=r"masks labels \(label=hash\)"):
+    with pytest.raises(InvalidInput, match=r"hides or hid labels \(label=hash\)"):
+        rows_from(store)
+
+
+def test_a_class_that_was_rounded_is_refused(store):
+    digits_with_feedback(store, rows=20, masks={"label": "round:0"})
+    with pytest.raises(InvalidInput, match=r"hides or hid labels \(label=round:0\)"):
         rows_from(store)
 
 
@@ -306,6 +312,14 @@ def test_a_table_with_gaps_is_learned_from_as_it_was_asked(store, tmp_path):
     feedback = {"use": "feedback", "config": {"of": "buyers@1"}}
     later = buyers | {"data": feedback, "transforms": [], "init_from": "buyers@1"}
     assert trained(store, later, files=files_of(store)).version == 2
+    SamplingRules(store).set("buyers", SamplingRule(rate=1, masks={"in.city": "hash"}), who="ana")
+    answered(store, 1, {name: values[:1] for name, values in rows.items()}, model="buyers", first=120)
+    labelled(store, ["yes"], model="buyers", first=120)
+    SamplingRules(store).set("buyers", SamplingRule(rate=1), who="ana")
+    with pytest.raises(
+        InvalidInput, match=r"learns from in\.city, which .* \(in\.city=hash until 20.*since_days"
+    ):
+        rows_from(store, "buyers@1", min_rows=1)
 
 
 def _nodes(tree: Any) -> list[Any]:
@@ -342,3 +356,7 @@ def test_an_alias_whose_feedback_is_asked_for_is_pinned_with_the_moment(store):
     assert found.data.config == {"of": "digits@1", "until": "2026-03-01T00:00:00.000000Z"}
     assert found.init_from == "digits@1"
     assert pinned(found, Versions(store), states, now=now + timedelta(days=1)) == found
+    with pytest.raises(InvalidInput, match=r"data\.config\.until: 2026-03-01T.* is not over yet"):
+        pinned(found, Versions(store), states, now=now - timedelta(days=1))
+    empty = job.model_copy(update={"data": Component(use="feedback", config={"of": "digits", "until": None})})
+    assert pinned(empty, Versions(store), states, now=now).data.config["until"] is not None

@@ -202,7 +202,7 @@ def test_samples_and_feedback_are_kept_for_the_days_of_their_models_rule(
         feedback.append(model, [Feedback(request_id="r", reward=1)])
     rules.remove("ended", who="ana")
     left = []
-    for after in (7 * DAY - timedelta(seconds=1), 7 * DAY, 31 * DAY):
+    for after in (7 * DAY - timedelta(seconds=1), 7 * DAY + timedelta(seconds=1), 31 * DAY):
         clock.now = START + after
         collect(store)
         kept = [key.split("/")[:2] for folder in ("samples/", "feedback/") for key in store.list(folder)]

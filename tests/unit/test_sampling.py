@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from datetime import timedelta
 from functools import partial
 
@@ -18,8 +20,10 @@ from raymaas.registry.feedback import FeedbackLog
 from raymaas.registry.samples import Samples
 from raymaas.registry.sampling import SamplingRules
 from raymaas.registry.tables import from_parquet, joined, to_parquet
+from raymaas.serve.feedback_log import FeedbackWriter
 from raymaas.serve.plan import Target
 from raymaas.serve.sample_log import SampleLog, is_sampled
+from raymaas.specs.base import utc_text
 from raymaas.specs.feedback import Feedback
 from raymaas.specs.sampling import SamplingRule, masking_of
 from raymaas.store import MemoryStore, Store
@@ -158,6 +162,28 @@ def test_a_hidden_label_is_never_the_label(label: str, mask: str) -> None:
     assert masker(label=mask).label(label) != label
 
 
+def test_what_was_kept_under_several_rules_is_hidden_by_any_of_them() -> None:
+    clock = Clock()
+    rules = SamplingRules(MemoryStore(clock))
+    assert rules.since("churn", LONG_AGO).mask("in.name") is None
+    moments = []
+    for masks in ({"in.name": "hash"}, {}, {"in.age": "round:1"}, {"out.p": "drop"}):
+        clock.now += timedelta(hours=1)
+        moments.append(clock.now)
+        rules.set("churn", SamplingRule(rate=1, masks=masks), who="ana")
+    all_of_it = rules.since("churn", LONG_AGO)
+    assert all_of_it.mask("in.name") == f"in.name=hash until {utc_text(moments[1])}"
+    assert all_of_it.mask("in.age") == f"in.age=round:1 until {utc_text(moments[3])}"
+    assert all_of_it.mask("in.age", rounds=False) is None
+    assert all_of_it.mask("out.p") == "out.p=drop"
+    assert rules.since("churn", moments[0] + timedelta(minutes=1)).mask("in.name") is not None
+    assert rules.since("churn", moments[1]).mask("in.name") is None
+    assert rules.since("churn", LONG_AGO, until=moments[0]).mask("in.name") == "in.name=hash"
+    assert rules.since("churn", moments[1], until=moments[2]).mask("out.p") is None
+    rules.remove("churn", who="ana")
+    assert rules.since("churn", moments[1]).mask("in.age") is not None
+
+
 # --- the replica's log ---
 
 
@@ -189,6 +215,14 @@ def test_texts_and_rows_of_different_lengths_are_kept_as_lists() -> None:
     assert rows["in.tokens"].to_pylist() == [[0, 1], [0, 1, 2]]
     assert rows["in.words"].to_pylist() == [["a", "b"]] * 2
     assert rows["out.half"].to_pylist() == [0, 0]
+
+
+def test_a_text_that_is_missing_is_null_among_the_others() -> None:
+    store = memory_store()
+    log = ruled(store, ALL)
+    log.hear("r-1", {"name": np.array(["Zoe", None], dtype=object)}, {})
+    log.write()
+    assert Samples(store).table("churn", since=LONG_AGO)["in.name"].to_pylist() == ["Zoe", None]
 
 
 def test_without_a_rule_nothing_is_wanted_and_nothing_is_written() -> None:
@@ -245,6 +279,25 @@ def test_what_could_not_be_written_is_masked_anew_or_forgotten() -> None:
     assert not store.list("samples/")
 
 
+def test_what_could_not_be_written_is_written_with_what_came_since() -> None:
+    store = memory_store()
+    log = ruled(store, ALL)
+    log.hear("r-1", churn_row("Zoe", 43), answered(0.5))
+
+    def away(key: str, data: bytes) -> None:
+        raise Unavailable("the store is away")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "create", away)
+        with pytest.raises(Unavailable):
+            log.write()
+    log.hear("r-2", churn_row("Ann", 7), answered(0.5))
+    log.start()
+    log.close()
+    kept = Samples(store).table("churn", since=LONG_AGO)["request_id"].to_pylist()
+    assert sorted(kept) == ["r-1", "r-2"]
+
+
 def test_a_rule_that_keeps_fewer_holds_for_what_waits() -> None:
     store = memory_store()
     log = ruled(store, ALL)
@@ -280,6 +333,25 @@ def test_a_full_log_forgets_what_it_has_no_room_for() -> None:
     assert len(Samples(store).table("churn", since=LONG_AGO)) == 2
 
 
+def test_small_requests_take_their_room_too() -> None:
+    store = memory_store()
+    log = ruled(store, ALL)
+    tiny = {"x": np.zeros(1, np.float32)}
+    for number in range(40_000):
+        log.hear(f"r-{number}", tiny, {})
+    log.write()
+    assert 10_000 < len(Samples(store).table("churn", since=LONG_AGO)) <= 32 << 10
+
+
+def test_a_request_of_a_batch_does_not_keep_the_batch_in_memory() -> None:
+    log = ruled(memory_store(), ALL)
+    batch = np.zeros((64, 1000), np.float32)
+    gone = weakref.ref(batch)
+    log.hear("r-1", {"x": batch[3:4]}, {})
+    del batch
+    assert gone() is None
+
+
 def test_a_log_that_is_closed_leaves_what_it_heard() -> None:
     store = memory_store()
     log = ruled(store, ALL)
@@ -297,6 +369,7 @@ def test_about_the_share_of_requests_is_sampled_that_the_rule_says(rate: float) 
 
 def test_all_and_none() -> None:
     assert all(is_sampled(f"{place}", 1.0) for place in range(1000))
+    assert sum(is_sampled(f"{place}", 2e-5) for place in range(200_000)) < 12
 
 
 # --- canaries ---
@@ -427,3 +500,42 @@ def test_the_last_feedback_on_a_row_holds_label_and_reward_each_for_itself() -> 
     assert rows[0]["at"] == clock.now
     assert len(log.table("churn", since=clock.now)) == 1
     assert len(log.table("digits", since=LONG_AGO)) == 0
+
+
+def test_of_what_is_said_within_one_tick_of_the_stores_clock_the_last_holds() -> None:
+    log = FeedbackLog(memory_store())
+    for number in range(20):
+        log.append("churn", [Feedback(request_id="r-1", label=number)])
+        (row,) = log.table("churn", since=LONG_AGO).to_pylist()
+        assert row["label"] == str(number)
+
+
+def test_feedback_that_waits_for_the_store_is_masked_by_the_rule_of_when_it_is_written() -> None:
+    store = memory_store()
+    rules, log = SamplingRules(store), FeedbackLog(store)
+    rules.set("churn", ALL, who="ana")
+    writer = FeedbackWriter(log, rules)
+    writing, go_on = threading.Event(), threading.Event()
+    append = log.append
+
+    def slow(model: str, items: list[Feedback]) -> None:
+        writing.set()
+        assert go_on.wait(10)
+        append(model, items)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log, "append", slow)
+        said = [
+            threading.Thread(
+                target=writer.keep, args=("churn", [Feedback(request_id=f"r-{n}", label=CANARY_TEXT)])
+            )
+            for n in range(2)
+        ]
+        said[0].start()
+        assert writing.wait(10)
+        said[1].start()
+        rules.set("churn", SamplingRule(rate=1, masks={"label": "drop", "request_id": "hash"}), who="ana")
+        go_on.set()
+        for thread in said:
+            thread.join()
+    assert log.table("churn", since=LONG_AGO)["request_id"].to_pylist() == ["r-0"]

@@ -34,6 +34,9 @@ def _a_reference(text: str) -> str:
 class FeedbackRows(Source):
     """What a model was asked, with the labels of `raymaas feedback`, as far as its sampling rule kept it.
 
+    The rows become a data set, which stays when the days of the sampling rule are over. Inputs that the rule rounds are
+    learned from as they were rounded; those that it hashes or drops are refused.
+
     The labels are the version's classes, in its order, so that init_from fits. Of each row are also kept, to split by:
     request_id, version, and at, when it was answered.
     """
@@ -88,7 +91,7 @@ class FeedbackRows(Source):
                 f"labels are {what}: {told}; correct them with `raymaas feedback`, or say data.config."
                 "unknown_labels: skip"
             )
-        return LabelledAnswers(found.model, found.signature, found.rows.filter(known), found.hidden)
+        return LabelledAnswers(found.model, found.signature, found.rows.filter(known), found.kept_under)
 
 
 def _told_apart(found: LabelledAnswers) -> pa.Table:
@@ -118,14 +121,16 @@ def _told_apart(found: LabelledAnswers) -> pa.Table:
 def _asked(found: LabelledAnswers, spec: TensorSpec) -> pa.ChunkedArray:
     """What was asked as one input. Raises InvalidInput, naming the mask, for one that was not kept as it was."""
     name = f"{ASKED}{spec.name}"
-    hidden = found.hidden.get(name, "")
-    whole = name in found.rows.column_names and not found.rows[name].null_count * (not spec.nullable)
-    text = whole and pa.types.is_string(found.rows[name].type)
-    if not whole or text != (spec.dtype == "BYTES"):
-        rule = f" ({name}={hidden})" if hidden else ""
+    if mask := found.kept_under.mask(name, rounds=False):
         raise InvalidInput(
-            f"the model learns from {name}, which the sampling rule of {found.model} hides or hid{rule}; keep it with"
-            f" `raymaas sampling set {found.model}`, and gather answers anew"
+            f"the model learns from {name}, which the sampling rule of {found.model} hides or hid ({mask}); keep it"
+            f" with `raymaas sampling set {found.model}`, and take only what was answered after that, with"
+            " data.config.since_days"
+        )
+    if name not in found.rows.column_names or (found.rows[name].null_count and not spec.nullable):
+        raise InvalidInput(
+            f"the model learns from {name}, which not all answers of {found.model} were sampled with: its versions take"
+            " different inputs; name one version"
         )
     return found.rows[name]
 

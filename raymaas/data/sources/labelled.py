@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
 
+from raymaas.specs.sampling import KeptUnder
 from raymaas.specs.versions import Signature
 
 
@@ -22,8 +23,7 @@ class LabelledAnswers:
     model: str
     signature: Signature
     rows: pa.Table
-    hidden: Mapping[str, str] = field(default_factory=dict)
-    """Field to mask, as the model's sampling rule says now."""
+    kept_under: KeptUnder = field(default_factory=KeptUnder)
 
 
 AskForLabelled = Callable[[str, datetime, datetime], LabelledAnswers]

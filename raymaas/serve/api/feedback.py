@@ -82,15 +82,15 @@ def feedback_router(parts: ControlParts) -> APIRouter:
             raise InvalidInput(
                 f"{first} and {second} are both version {both[0].version}; compare two versions"
             )
-        newest = parts.sampling.newest(model)
         now = parts.now()
+        since = since or now - _USUAL_TIME
         return compared_outcomes(
             *both,
             metric=metric,
             samples=parts.samples,
             feedback=parts.feedback.log,
-            rule=newest.rule if newest else None,
-            since=since or now - _USUAL_TIME,
+            kept_under=parts.sampling.since(model, since),
+            since=since,
             until=now,
         )
 
