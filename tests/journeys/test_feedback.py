@@ -71,7 +71,7 @@ def test_a_version_learns_from_what_came_of_answers(
         last = partial(kept, store, 1, items[-1]["request_id"])
         wait_until(last, timeout_s=30, what="all answers are kept")
 
-        settings = ("--set", "training.epochs=2", "--set", "training.early_stopping=null")
+        settings = ("--set", "training.epochs=2", "--set", "scaling.workers=1")
         learned = ("--data", "feedback:digits@1", "--init-from", "digits@1")
         home.cli("train", "jobs/train_digits.yaml", *learned, *settings, RAYMAAS_URL=home.plan().url)
         version = client.models.get("digits").newest

@@ -20,9 +20,7 @@ pytestmark = [pytest.mark.journey]
 def two_versions(home: Home, digits: str) -> Iterator[int]:
     """`digits@1` and another version deployed, all traffic on version 1; gives the other's number."""
     with home.client() as client:
-        run = client.train("jobs/train_digits.yaml")
-        other = run.wait(timeout_s=170).version
-        assert other is not None
+        other = home.train_here("jobs/train_digits.yaml")
         client.deploy(f"digits@{other}", timeout_s=120)
         assert client.models.state("digits").traffic.get(other) == 0
         client.traffic("digits", {1: 100, other: 0})

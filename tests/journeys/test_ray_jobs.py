@@ -22,7 +22,7 @@ from raymaas.wiring import open_registry
 pytestmark = [pytest.mark.journey]
 
 SUBMIT = ["job", "submit", "--working-dir", ".", "--", "raymaas", "run", "jobs/train_digits.yaml"]
-QUICK = ["--set", "training.epochs=3", "--set", "training.checkpoint_every=3"]
+QUICK = ["--set", "training.epochs=3", "--set", "scaling.workers=1"]
 
 
 def submit(environment: dict[str, str], *overrides: str) -> subprocess.CompletedProcess[str]:

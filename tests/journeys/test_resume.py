@@ -99,7 +99,9 @@ def test_training_goes_on_from_a_chosen_epoch_with_other_settings(
 ) -> None:
     runs = client.runs.list(model="digits", limit=50)
     run = next(r for r in runs if r.status.state == "succeeded" and r.resumes is None)
-    branch = client.run(run.run_id).resume(from_epoch=INTERVAL, settings=["training.epochs=12"])
+    branch = client.run(run.run_id).resume(
+        from_epoch=INTERVAL, settings=["training.epochs=12", "scaling.workers=1"]
+    )
     branch.wait(timeout_s=120)
     assert [metrics.epoch for metrics in branch.metrics()] == [INTERVAL + 1, INTERVAL + 2]
     log = "".join(branch.logs())

@@ -33,9 +33,7 @@ def wrong(home: Home, digits: str) -> Iterator[int]:
     """`digits@1` with all traffic, and a version deployed that has learned next to nothing; gives its number."""
     with home.client() as client:
         settings = ("training.epochs=1", "training.learning_rate=0.00001", "training.early_stopping=null")
-        changes = [word for setting in settings for word in ("--set", setting)]
-        home.cli("train", "jobs/train_digits.yaml", *changes, RAYMAAS_URL=home.plan().url)
-        version = client.models.get("digits").newest
+        version = home.train_here("jobs/train_digits.yaml", *settings)
         client.deploy(f"digits@{version}", timeout_s=120)
         client.promote("digits@1")
         yield version

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from local_training import fit_here, without_graphs
 
-from raymaas.bundle import format
-from raymaas.data.dataset import prepare
-from raymaas.data.split import split
-from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs import train as training
 from raymaas.jobs.parts import JobParts
-from raymaas.models import own
 from raymaas.registry.runs import Runs
 from raymaas.registry.versions import Versions
 from raymaas.specs.jobs import TrainJob
 from raymaas.specs.versions import ModelVersion
 from raymaas.store import Store
-from raymaas.train.checkpoint import Checkpoint
-from raymaas.train.loop import fit
-from raymaas.train.world import World
 
 DIGITS = {
     "model": "digits",
@@ -48,23 +40,10 @@ def parts(store: Store, run_id: str = "run-1", *, said: list[str] | None = None)
 def trained(store: Store, job: Mapping[str, Any], run_id: str) -> ModelVersion:
     """The version that a training of `job` publishes, for torch; only the fit is done here, and no report is drawn."""
 
-    def fit_here(job: TrainJob, *, transforms: Fitted, **_: Any) -> Checkpoint:
-        dataset = prepare(store, job.data)
-        component = own.resolve(job.architecture, transforms.facts(dataset.card))
-        return fit(
-            partial(own.build, component, target=dataset.card.target),
-            job.training,
-            parts=transforms.ready(split(dataset, job.split)),
-            world=World.single(),
-        )
-
-    def cannot_export(*_: Any, **__: Any) -> bytes:
-        raise RuntimeError("not wanted here")
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train_distributed", fit_here)
+        fit_here(patch, store)
         patch.setattr(training, "keep_report", lambda trained, parts: None)
-        patch.setattr(format, "export_onnx", cannot_export)  # it takes seconds for each
+        without_graphs(patch)
         return training.train(TrainJob.parse(job, source="job"), parts(store, run_id))
 
 

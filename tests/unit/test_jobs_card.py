@@ -5,20 +5,16 @@ Only what Ray does is done here in this process: the fit, and the trials of the 
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_training import fit_here, without_graphs
 
 from raymaas.client.jobfile import read_job
-from raymaas.data.dataset import prepare
-from raymaas.data.split import split
-from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs import compress as compressing
 from raymaas.jobs import train as training
 from raymaas.jobs.parts import JobParts
-from raymaas.models import catalogue
 from raymaas.registry.blobs import Blobs
 from raymaas.registry.card import render
 from raymaas.registry.runs import Runs
@@ -30,9 +26,6 @@ from raymaas.specs.runs import RunSpec
 from raymaas.specs.search import Finished, Trial
 from raymaas.store import LocalStore, Store
 from raymaas.sweep.search import Report
-from raymaas.train.checkpoint import Checkpoint
-from raymaas.train.loop import fit
-from raymaas.train.world import World
 
 CARD = Card(licence="CC-BY-4.0", intended_use="Testing.", limits=("Hardly trained.",))
 TRAIN = {
@@ -55,17 +48,6 @@ COMPRESS = {
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     store = LocalStore(tmp_path)
 
-    def fit_here(job: TrainJob, *, transforms: Fitted, **_: Any) -> Checkpoint:
-        dataset = prepare(store, job.data)
-        found = catalogue.resolve(job.architecture, transforms.facts(dataset.card))
-        return fit(
-            partial(catalogue.build, found),
-            job.training,
-            parts=split(dataset, job.split),
-            world=World.single(),
-            on_epoch=lambda report, checkpoint: None,
-        )
-
     def search_here(trial: Any, *_: Any, shared: Any, **__: Any) -> tuple[Trial, ...]:
         reports: list[Report] = []
         trial({}, shared, reports.append)
@@ -73,7 +55,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
         outcome = Finished(metrics=dict(reports[-1].metrics), files=files, reports=1, seconds=1.0)
         return (Trial(run_id="c", trial="t-1", point={}, outcome=outcome),)
 
-    monkeypatch.setattr(training, "train_distributed", fit_here)
+    fit_here(monkeypatch, store)
+    without_graphs(monkeypatch)
     monkeypatch.setattr(compressing, "search", search_here)
     return store
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from local_training import fit_here, trained
+from local_training import fit_here, trained, without_graphs
 from sklearn.datasets import load_digits
 
 from raymaas.cli.lineage_tree import version_tree
@@ -59,6 +59,7 @@ age,city,buys
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     store = LocalStore(tmp_path / "store")
     fit_here(monkeypatch, store, files=files_of(store))
+    without_graphs(monkeypatch)
     return store
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from local_training import fit_here, trained
+from local_training import fit_here, trained, without_graphs
 from safetensors.numpy import load
 
 from raymaas.bundle.files import WEIGHTS
@@ -32,6 +32,7 @@ JOB = {
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     store = LocalStore(tmp_path)
     fit_here(monkeypatch, store)
+    without_graphs(monkeypatch)
     return store
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from local_training import fit_here, trained
+from local_training import fit_here, trained, without_graphs
 from registry_examples import memory_store
 
 from raymaas.errors import RunFailed
@@ -51,6 +51,7 @@ def store() -> Store:
     store = memory_store()
     with pytest.MonkeyPatch.context() as patch:
         fit_here(patch, store)
+        without_graphs(patch)
         trained(store, GAN)
     return store
 

@@ -1,34 +1,22 @@
 """A run's log names overfitting when its fit shows it, and says nothing of it otherwise."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
+from local_training import fit_here, trained, without_graphs
 
-from raymaas.data.dataset import prepare
-from raymaas.data.split import split
-from raymaas.data.transforms.fitted import Fitted
 from raymaas.jobs import train as training
-from raymaas.jobs.parts import JobParts
-from raymaas.models import catalogue
-from raymaas.registry.runs import Runs
-from raymaas.registry.versions import Versions
 from raymaas.specs.jobs import TrainJob
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport, Progress
-from raymaas.train.loop import fit
-from raymaas.train.world import World
 
-JOB = TrainJob.parse(
-    {
-        "model": "digits",
-        "data": {"use": "digits"},
-        "architecture": {"use": "logistic", "config": {"input_scale": 0.0625}},
-        "training": {"epochs": 6, "batch_size": 256},
-    },
-    source="job",
-)
+JOB = {
+    "model": "digits",
+    "data": {"use": "digits"},
+    "architecture": {"use": "logistic", "config": {"input_scale": 0.0625}},
+    "training": {"epochs": 6, "batch_size": 256},
+}
 
 
 def progress(validation: list[float]) -> Progress:
@@ -45,23 +33,14 @@ def progress(validation: list[float]) -> Progress:
 def test_the_log_names_overfitting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation, warnings):
     store = LocalStore(tmp_path)
 
-    def fit_here(job: TrainJob, *, transforms: Fitted, **_: object) -> Checkpoint:
-        dataset = prepare(store, job.data)
-        found = catalogue.resolve(job.architecture, transforms.facts(dataset.card))
-        network, rows = partial(catalogue.build, found), split(dataset, job.split)
-        return replace(
-            fit(network, job.training, parts=rows, world=World.single()), progress=progress(validation)
-        )
+    fit_here(monkeypatch, store)
+    without_graphs(monkeypatch)
+    fit = training.train_distributed
 
-    monkeypatch.setattr(training, "train_distributed", fit_here)
+    def with_progress(job: TrainJob, **rest: object) -> Checkpoint:
+        return replace(fit(job, **rest), progress=progress(validation))
+
+    monkeypatch.setattr(training, "train_distributed", with_progress)
     said: list[str] = []
-    parts = JobParts(
-        store=store,
-        versions=Versions(store),
-        runs=Runs(store),
-        run_id="t",
-        say=said.append,
-        on_trial=lambda trial: None,
-    )
-    training.train(JOB, parts)
+    trained(store, JOB, said=said)
     assert sum(line.startswith("overfitting: after epoch 1") for line in said) == warnings

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from local_training import fit_here, trained
+from local_training import fit_here, trained, without_graphs
 
 from raymaas.jobs import reporting
 from raymaas.registry.runs import Runs
@@ -51,6 +51,7 @@ PICTURES = {
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
     store = LocalStore(tmp_path / "store")
     fit_here(monkeypatch, store)
+    without_graphs(monkeypatch)
     return store
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from raymaas.bundle import format
 from raymaas.data.sources.base import DataFiles
 from raymaas.jobs import train as training
 from raymaas.jobs.parts import JobParts
@@ -25,13 +26,22 @@ NO_FILES = DataFiles()
 
 
 def fit_here(monkeypatch: pytest.MonkeyPatch, store: Store, *, files: DataFiles = NO_FILES) -> None:
-    """Let jobs train in this process instead of on Ray's workers."""
+    """Let jobs train in this process instead of on Ray's workers, and hold the rows that those would stream."""
 
     def fitted(job: TrainJob, **_: Any) -> Checkpoint:
-        ready = prepared(job, store, files)
+        ready = prepared(job.model_copy(update={"streaming": None}), store, files)
         return fit(ready.start, job.training, parts=ready.rows, world=World.single())
 
     monkeypatch.setattr(training, "train_distributed", fitted)
+
+
+def without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let versions be for torch alone: to export a graph takes seconds."""
+
+    def cannot_export(*_: Any, **__: Any) -> bytes:
+        raise RuntimeError("not wanted here")
+
+    monkeypatch.setattr(format, "export_onnx", cannot_export)
 
 
 def trained(
