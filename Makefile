@@ -13,9 +13,9 @@ quickstart: $(SETUP)  ## the main job: one real model from data to a served answ
 	$(BIN)/raymaas quickstart $(ARGS)
 
 test: $(SETUP) $(KSERVE)  ## unit and contract tests, then everything that needs a Ray cluster
-	$(BIN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit tests/contracts tests/gpu $(ARGS)
 	$(BIN)/pytest -m "cluster and not soak" $(NODES)
-	$(BIN)/pytest -m "(cluster or journey) and not soak" --ignore $(NODES) $(ARGS)
+	$(BIN)/pytest -m "(cluster or journey) and not soak" --ignore $(NODES) tests/cluster tests/journeys $(ARGS)
 
 lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
 	$(BIN)/ruff check .
@@ -42,14 +42,15 @@ gpu: $(SETUP)  ## the checks and benchmarks that need a GPU; without one it says
 
 $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[server,dev]"
+	$(BIN)/pip install --quiet --no-compile "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable ".[server,dev]"
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # pip does it on one core; some files are no modules
 	touch $@
 
 # A client of the inference protocol that is not ours and does not fit beside what we run on.
 $(KSERVE): tests/kserve-constraints.txt $(SETUP)
 	test -x .venv/kserve/bin/python || $(BIN)/python -m venv .venv/kserve
-	.venv/kserve/bin/pip install --quiet --constraint tests/kserve-constraints.txt kserve
+	.venv/kserve/bin/pip install --quiet --no-compile --constraint tests/kserve-constraints.txt kserve
 	touch $@
 
 $(PEERS): $(SETUP)

@@ -144,6 +144,8 @@ def service_environment(plan: ClusterPlan, *, inherited: dict[str, str]) -> dict
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             # Ray has its workers give way to all else, replicas too. Here jobs do (raymaas.priority), and they do not.
             "RAY_worker_niceness": "0",
+            # Looks for nodes that are about to be taken away, by a process of its own for each training: not this one.
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             "RAY_gcs_storage": "rocksdb",
             "RAY_gcs_storage_path": str(plan.path("gcs")),
             "RAY_gcs_rpc_server_reconnect_timeout_s": "120",

@@ -50,7 +50,14 @@ class BudgetSpent(Spec):
     why: Overspent
 
 
-Told = Started | FirstStepTaken | StepsTaken | WorkerSpent | BudgetSpent
+class GivenUp(Spec):
+    """The fit ended without its model, on every worker alike, and would again: nothing is to be repeated."""
+
+    told: Literal["given up"] = "given up"
+    why: str
+
+
+Told = Started | FirstStepTaken | StepsTaken | WorkerSpent | BudgetSpent | GivenUp
 
 
 _TOLD: TypeAdapter[Told] = TypeAdapter(Annotated[Told, Field(discriminator="told")])

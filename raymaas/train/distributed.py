@@ -39,13 +39,13 @@ from raymaas.registry.layout import train_path
 from raymaas.specs.datasets import DatasetCard
 from raymaas.specs.jobs import Strategy, TrainJob, Workers
 from raymaas.specs.names import check_name
-from raymaas.specs.telling import BudgetSpent, Started, Told
+from raymaas.specs.telling import BudgetSpent, GivenUp, Started, Told
 from raymaas.store import Store, open_store
 from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.feed import Feed
 from raymaas.train.hearing import heard_by, send
 from raymaas.train.listening import out_of_budget
-from raymaas.train.loop import fit
+from raymaas.train.loop import Diverged, fit
 from raymaas.train.own_code import bring_code
 from raymaas.train.saving import Saver, load, newest_intact
 from raymaas.train.starting import start_of
@@ -75,19 +75,20 @@ def train_distributed(
 
     Ray must be initialised. `on_epoch` and `on_told` are called in this process, from one other thread, in order,
     while the fit is under way; after a worker was replaced the epochs since the last checkpoint come again. What they
-    raise is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training
-    failed, and OutOfBudget, with the checkpoint of the last epoch in the store, when the `allowance` was spent.
+    raise is raised here once the fit is over. Raises RunFailed, with the cause's own sentence, when training failed,
+    without another try when it diverged; and OutOfBudget, with the checkpoint of the last epoch in the store, when
+    the `allowance` was spent.
     """
     store = open_store(store_url)
     filesystem, root = store.arrow_filesystem()
-    stopped: list[BudgetSpent] = []
+    stopped: list[BudgetSpent | GivenUp] = []
 
     def hear(said: EpochReport | Told) -> None:
         if isinstance(said, EpochReport):
             return on_epoch(said)
         if isinstance(said, Started):
             stopped.clear()  # a worker died before the last epoch was kept, so it comes again
-        elif isinstance(said, BudgetSpent):
+        elif isinstance(said, BudgetSpent | GivenUp):
             stopped.append(said)
         return on_told(said)
 
@@ -116,8 +117,11 @@ def train_distributed(
             trainer.fit()
         except TrainingFailedError as error:
             raise RunFailed(f"training {run_id} failed: {_cause(error)}", run=run_id) from error
-    if stopped:
-        raise out_of_budget(stopped[0].why, run_id)
+    match stopped:
+        case [BudgetSpent(why=why), *_]:
+            raise out_of_budget(why, run_id)
+        case [GivenUp(why=why), *_]:
+            raise RunFailed(f"training {run_id} failed: {why}", run=run_id)
     checkpoints = Checkpoints(store, run_id)
     there = checkpoints.list()
     if not there:
@@ -140,17 +144,22 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     checkpoints = Checkpoints(store, config["run_id"])
     newest = _agreed_newest(checkpoints, world)
     watch.rows_read()
-    with Saver(checkpoints, keep_every=job.training.keep_checkpoint_every) as saver:
-        fit(
-            start_of(job, architecture, target=card.target, store=store),
-            job.training,
-            parts=parts,
-            feed=feed,
-            world=world,
-            resume=load(checkpoints, newest) if newest else None,
-            on_epoch=partial(_report, queue, saver) if world.rank == 0 else _silent,
-            watch=watch,
-        )
+    try:
+        with Saver(checkpoints, keep_every=job.training.keep_checkpoint_every) as saver:
+            fit(
+                start_of(job, architecture, target=card.target, store=store),
+                job.training,
+                parts=parts,
+                feed=feed,
+                world=world,
+                resume=load(checkpoints, newest) if newest else None,
+                on_epoch=partial(_report, queue, saver) if world.rank == 0 else _silent,
+                watch=watch,
+            )
+    except Diverged as error:
+        # Raised to Ray Train, it would be taken for a lost worker, and all be started again only to fail the same way.
+        if world.rank == 0:
+            send(queue, GivenUp(why=str(error)), wait=True)
     watch.tell_spent()
 
 

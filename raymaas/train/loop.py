@@ -47,6 +47,10 @@ OnEpoch = Callable[[EpochReport, Checkpoint | None], None]
 _VALIDATION_ROWS = 4096  # of a worker per forward pass without gradients: bounds memory, changes no result
 
 
+class Diverged(RunFailed):
+    """The loss is no longer a number. To train on, or once more, with the same settings does not help."""
+
+
 def fit(
     network: Callable[[], Network],
     training: Training,
@@ -67,8 +71,8 @@ def fit(
     end with a checkpoint; it ends early when `watch` has seen enough. Where no worker holds the whole network, the
     checkpoints of rank 0 have the weights and those of the others only the figures. torch's global generators and
     its deterministic mode are left as they were found.
-    Raises RunFailed when the loss is no longer a number, and InvalidInput for a loss that is not for such a
-    network, class weights that do not fit the classes, or a network that cannot lie on workers that way.
+    Raises Diverged, on every worker alike, when the loss is no longer a number, and InvalidInput for a loss that is
+    not for such a network, class weights that do not fit the classes, or a network that cannot lie on workers that way.
     """
     with (
         torch.random.fork_rng(devices=[world.device] if world.device.type == "cuda" else []),
@@ -103,7 +107,7 @@ def fit(
             train_loss, rows = descent.epoch(train, epoch)
             validation_loss, figures = descent.validate(validation)
             if not math.isfinite(train_loss + validation_loss):
-                raise RunFailed(
+                raise Diverged(
                     f"the loss is no longer a number in epoch {epoch}; lower training.learning_rate"
                 )
             report = EpochReport(

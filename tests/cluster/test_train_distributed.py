@@ -18,7 +18,7 @@ from raymaas.errors import OutOfBudget, RunFailed
 from raymaas.registry.checkpoints import Checkpoints
 from raymaas.specs.budget import Budget, Spent
 from raymaas.specs.jobs import TrainJob
-from raymaas.specs.telling import FirstStepTaken, Told, WorkerSpent
+from raymaas.specs.telling import FirstStepTaken, Started, Told, WorkerSpent
 from raymaas.store import LocalStore
 from raymaas.train.checkpoint import Checkpoint, EpochReport
 from raymaas.train.telling import Allowance
@@ -67,6 +67,7 @@ def test_nothing_is_pickled_into_the_store(first_call, store):
     assert ".safetensors" in kept
 
 
+@pytest.mark.soak  # tests/journeys/test_resume.py kills a driver, and the second goes on, for every change
 def test_a_second_call_for_the_same_run_goes_on_from_its_checkpoint(first_call, store, dataset):
     longer = with_training(epochs=42)
     heard: list[int] = []
@@ -112,11 +113,13 @@ def test_a_driver_that_is_told_to_stop_leaves_what_it_waits_for(ray_cluster):
     ray.cancel(waiting, force=True)
 
 
-def test_a_failed_training_says_its_cause(ray_cluster, store, dataset):
+def test_a_training_that_diverged_says_so_and_is_not_repeated(ray_cluster, store, dataset):
     diverging = with_training(optimizer="sgd", learning_rate=1e30)
+    told: list[Told] = []
     with pytest.raises(RunFailed, match=r"training bad failed: .*lower training\.learning_rate") as caught:
-        run(diverging, store, dataset, run_id="bad")
+        run(diverging, store, dataset, run_id="bad", on_told=told.append)
     assert caught.value.run == "bad"
+    assert sum(isinstance(one, Started) for one in told) == 1
 
 
 def test_a_spent_budget_stops_all_workers_after_an_epoch_and_keeps_its_checkpoint(

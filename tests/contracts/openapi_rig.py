@@ -33,7 +33,7 @@ CHECKS = [
 FAULTS = (500, 502)
 # Nothing is kept between runs, and every run draws the same.
 drawing = hypothesis.settings(
-    max_examples=20,
+    max_examples=12,
     derandomize=True,
     deadline=None,
     database=None,

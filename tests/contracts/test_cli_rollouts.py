@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from raymaas.cli.standings import shown
 from raymaas.client import Client, flow, waiting
 from raymaas.cluster.plan import PLAN_FILE, ClusterPlan
 from raymaas.errors import NotFound, Unavailable
+from raymaas.registry.layout import rollouts_folder
 from raymaas.specs.demand import EdgeDemand, VersionOutcomes
 
 PLAN = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.05}}
@@ -234,12 +236,17 @@ def test_an_absence_is_remarked_once_and_waited_out(
     asked.append(0)
     plan = ("--steps", "10,50,100", "--every", "1s", "--min-requests", "10", "--max-error-rate", "5%")
     switch, app = server[1], server[1].app
-    gone = threading.Timer(0.5, setattr, (switch, "app", away))
-    back = threading.Timer(4, setattr, (switch, "app", app))
-    gone.start()
-    back.start()
+
+    def come_and_go() -> None:
+        eventually(lambda: world.store.list(rollouts_folder("digits")), "the rollout has begun")
+        switch.app = away
+        time.sleep(3.5)
+        switch.app = app
+
+    absence = threading.Thread(target=come_and_go)
+    absence.start()
     status, out, err = raymaas("rollout", "digits@2", *plan)
-    back.join()
+    absence.join()
     assert status == 0
     assert err.count("the rollout is in the store and goes on when the control plane is back") == 1
     revisions = [state.revision for state in world.conductor.rollouts.history("digits", limit=1000)]

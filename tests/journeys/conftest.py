@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from journey_home import Home
+from journey_home import ROOT, Home, Written
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +20,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 
 @pytest.fixture(scope="session")
-def digits(home: Home) -> str:
-    """`digits@1`, trained by `raymaas train` and deployed by `raymaas deploy`."""
-    home.cli("train", "jobs/train_digits.yaml", RAYMAAS_URL=home.plan().url)
-    home.cli("deploy", "digits@1", RAYMAAS_URL=home.plan().url)
+def readme(home: Home, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The README's dozen lines, run on a new cluster: they train `digits@1` and deploy it."""
+    text = (ROOT / "README.md").read_text()
+    found = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", text, re.DOTALL)
+    assert found is not None, "the README has a program and what it prints"
+    program = tmp_path_factory.mktemp("readme") / "readme.py"
+    program.write_text(found[1])
+    return Written(said=found[2], printed=home.python(program))
+
+
+@pytest.fixture(scope="session")
+def digits(readme: Written) -> str:
+    """`digits@1`, trained and deployed."""
     return "digits@1"
 
 

@@ -80,14 +80,20 @@ class Training:
         """The digest of the weights it published, once it has."""
         succeeded = self.handle.wait(timeout_s=timeout_s)
         assert succeeded.version is not None
-        manifest = open_registry(self.home.plan().storage).versions.get("digits", succeeded.version)
-        return manifest.files["model.safetensors"].sha256
+        return weights_of(self.home, succeeded.version)
 
 
 def started(home: Home, client: Client, arguments: list[str]) -> Training:
     """A training by `job`."""
     run_id = home.cli("train", *arguments, "--no-wait", RAYMAAS_URL=home.plan().url).stdout.strip()
     return Training(home, client.run(run_id))
+
+
+def weights_of(home: Home, version: int) -> str:
+    """The digest of the weights of that version of `digits`."""
+    return (
+        open_registry(home.plan().storage).versions.get("digits", version).files["model.safetensors"].sha256
+    )
 
 
 def training_workers(home: Home) -> list[int]:

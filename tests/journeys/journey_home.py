@@ -11,22 +11,31 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pytest
+import torch
 from local_training import fit_here, trained
 
 from raymaas.client import Client
-from raymaas.client.jobfile import read_job
+from raymaas.client.jobfile import JobSource, read_job_as
 from raymaas.cluster.plan import CLUSTER_MARKER, ClusterPlan, ProcessTable
 from raymaas.cluster.processes import ProcessId, members
 from raymaas.cluster.supervisor import read_table
+from raymaas.specs.jobs import TrainJob
 from raymaas.specs.kinds import job_fields
 from raymaas.store import open_store
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+
+
+class Written(NamedTuple):
+    """What a text says that its program prints, and what it printed."""
+
+    said: str
+    printed: str
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,20 @@ class Home:
         )
         return done
 
+    def python(self, program: Path) -> str:
+        """What `program` prints after `eval "$(raymaas env)"`."""
+        done = subprocess.run(
+            [sys.executable, str(program)],
+            cwd=ROOT,
+            env=self.shell_environment(),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def plan(self) -> ClusterPlan:
         return ClusterPlan.unseal((self.run_dir / "cluster.json").read_bytes(), source="cluster.json")
 
@@ -94,12 +117,14 @@ class Home:
     def client(self) -> Client:
         return Client(self.plan().url)
 
-    def train_here(self, job: str, *settings: str) -> int:
+    def train_here(self, job: JobSource, *settings: str) -> int:
         """The number of a version that this process trains, for a journey that is about what comes after."""
         store = open_store(self.plan().storage)
+        torch.set_num_threads(1)  # as Ray's workers
         with pytest.MonkeyPatch.context() as patch:
             fit_here(patch, store)
-            return trained(store, job_fields(read_job(ROOT / job, settings=settings))).version
+            fields = job_fields(read_job_as(TrainJob, job, settings=settings))
+            return trained(store, {name: value for name, value in fields.items() if name != "kind"}).version
 
 
 def everything_of(plan: ClusterPlan, table: ProcessTable) -> list[ProcessId]:

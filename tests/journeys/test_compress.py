@@ -54,6 +54,7 @@ def test_a_sweep_whose_driver_is_killed_goes_on_and_keeps_its_trials(
     assert manifest.weights_bytes * 8 <= parent.weights_bytes
 
 
+@pytest.mark.soak  # the quickstart serves what was chosen; a version for each rule has tests/unit/test_jobs_compress.py
 def test_every_rule_becomes_a_version_and_each_is_served_as_it_was_evaluated(
     home: Home, digits: str, rows: np.ndarray
 ) -> None:

@@ -1,4 +1,7 @@
-"""From answers to a new version: what was asked is kept masked, what turned out is said, learned from, compared."""
+"""From answers to a new version: what was asked is kept masked, what turned out is said, learned from, compared.
+
+A job that is registered learns from it by itself, and what it trained is rolled out by itself.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from sklearn.datasets import load_digits
 from raymaas.client import Client
 from raymaas.registry.samples import Samples
 from raymaas.registry.tables import from_parquet
+from raymaas.specs.runs import Succeeded
 from raymaas.store import Store, open_store
 
 pytestmark = [pytest.mark.journey]
@@ -58,12 +62,31 @@ def kept(store: Store, version: int, request_id: str) -> bool:
     return request_id in rows["request_id"].to_pylist()
 
 
-def test_a_version_learns_from_what_came_of_answers(
+def runs_by_itself(home: Home, client: Client, *settings: str) -> int:
+    """The version of the digits job, with those settings, that a schedule started; it starts no other."""
+    words = [word for setting in ("start={every_h: 0.003}", *settings) for word in ("--set", setting)]
+    home.cli("triggers", "add", "jobs/train_digits.yaml", "--name", "nightly", *words)
+    wait_until(
+        lambda: bool(client.triggers.get("nightly").starts), timeout_s=60, what="the trigger starts a run"
+    )
+    client.triggers.remove("nightly")
+    (started,) = [run for run in client.runs.list(model="digits") if run.who.startswith("trigger nightly")]
+    run = client.run(started.run_id)
+    ended = run.wait(timeout_s=180)
+    assert isinstance(ended, Succeeded)
+    assert run.spec().why == "every 0.003 h"
+    assert ended.version is not None
+    assert "begins at 10 % beside 1" in "".join(run.logs())
+    return ended.version
+
+
+def test_a_job_learns_by_itself_from_what_came_of_answers_and_its_version_takes_over(
     home: Home, digits: str, rows: np.ndarray, store: Store
 ) -> None:
     labels = load_digits().target
     since = datetime.now(UTC)
     with home.client() as client:
+        client.promote("digits@1")
         client.sampling.set("digits", {"rate": 1})
         keeps_all(client, store, 1)
         items = ask(client, "digits@1", rows[:_ROWS], labels[:_ROWS])
@@ -71,24 +94,37 @@ def test_a_version_learns_from_what_came_of_answers(
         last = partial(kept, store, 1, items[-1]["request_id"])
         wait_until(last, timeout_s=30, what="all answers are kept")
 
-        settings = ("--set", "training.epochs=2", "--set", "scaling.workers=1")
-        learned = ("--data", "feedback:digits@1", "--init-from", "digits@1")
-        home.cli("train", "jobs/train_digits.yaml", *learned, *settings, RAYMAAS_URL=home.plan().url)
-        version = client.models.get("digits").newest
+        version = runs_by_itself(
+            home,
+            client,
+            "data={use: feedback, config: {of: digits@1}}",
+            "init_from=digits@1",
+            "training.epochs=2",
+            "scaling.workers=1",
+            "rollout={steps: [10, 100], every_s: 60, guards: {max_error_rate: 0.01}, give_up_after_s: 3600}",
+        )
+        found = client.rollouts.get("digits")
+        assert (found.new, found.phase, found.old, found.percent) == (version, "advancing", 1, 10)
+        assert f"rollout of digits@{version} beside 1" in home.cli("status").stdout
+        client.rollouts.abort("digits")
+        wait_until(
+            lambda: client.models.state("digits").traffic[1] == 100,
+            timeout_s=20,
+            what="version 1 answers again",
+        )
         lineage = home.cli("models", "lineage", f"digits@{version}", RAYMAAS_URL=home.plan().url).stdout
         assert "feedback" in lineage
 
-        client.deploy(f"digits@{version}", timeout_s=120)
         keeps_all(client, store, version)
         other = slice(_ROWS, _ROWS + 60)
         items = ask(client, f"digits@{version}", rows[other], labels[other])
         client.feedback.give_many("digits", items)
         last = partial(kept, store, version, items[-1]["request_id"])
         wait_until(last, timeout_s=30, what="all answers are kept")
-        found = client.feedback.compare("digits@1", f"digits@{version}", since=since)
-        assert (found.first.judged, found.second.judged) == (_ROWS, 60)
-        assert found.second.metric is not None
-        assert found.second.metric.value > 0.8
+        compared = client.feedback.compare("digits@1", f"digits@{version}", since=since)
+        assert (compared.first.judged, compared.second.judged) == (_ROWS, 60)
+        assert compared.second.metric is not None
+        assert compared.second.metric.value > 0.8
         shown = home.cli("compare", "digits@1", f"digits@{version}", RAYMAAS_URL=home.plan().url).stdout
         assert f"digits@{version}" in shown
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from journey_home import Home, wait_until
+from journey_home import ROOT, Home, wait_until
 
 from raymaas.cli.asking import Steady
 from raymaas.errors import Refused
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.journey]
 def two_versions(home: Home, digits: str) -> Iterator[int]:
     """`digits@1` and another version deployed, all traffic on version 1; gives the other's number."""
     with home.client() as client:
-        other = home.train_here("jobs/train_digits.yaml")
+        other = home.train_here(ROOT / "jobs/train_digits.yaml")
         client.deploy(f"digits@{other}", timeout_s=120)
         assert client.models.state("digits").traffic.get(other) == 0
         client.traffic("digits", {1: 100, other: 0})

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
-from journey_home import Home, wait_until
+from journey_home import ROOT, Home, wait_until
 
 from raymaas.client import Client
 from raymaas.errors import RaymaasError, Unavailable
@@ -33,7 +31,7 @@ def wrong(home: Home, digits: str) -> Iterator[int]:
     """`digits@1` with all traffic, and a version deployed that has learned next to nothing; gives its number."""
     with home.client() as client:
         settings = ("training.epochs=1", "training.learning_rate=0.00001", "training.early_stopping=null")
-        version = home.train_here("jobs/train_digits.yaml", *settings)
+        version = home.train_here(ROOT / "jobs/train_digits.yaml", *settings)
         client.deploy(f"digits@{version}", timeout_s=120)
         client.promote("digits@1")
         yield version
@@ -41,26 +39,21 @@ def wrong(home: Home, digits: str) -> Iterator[int]:
         client.undeploy(f"digits@{version}")
 
 
-JOB = """\
-kind: train
-model: digits
-data: {use: digits}
-split: {validation: 0.02, test: 0.05}
-architecture: {use: "bad_network:Bad"}
-training: {steps: 2, batch_size: 8}
-scaling: {workers: 1}
-"""
+BAD = {
+    "kind": "train",
+    "model": "digits",
+    "data": {"use": "digits"},
+    "split": {"validation": 0.02, "test": 0.05},
+    "architecture": {"use": "bad_network:Bad"},
+    "training": {"steps": 2, "batch_size": 8},
+}
 
 
 @pytest.fixture(scope="module")
-def bad(home: Home, digits: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def bad(home: Home, digits: str) -> Iterator[int]:
     """`digits@1` with all traffic, and a version deployed that is slow and fails on some inputs; gives its number."""
-    job = tmp_path_factory.mktemp("bad") / "train_bad.yaml"
-    job.write_text(JOB)
-    shutil.copy(Path(__file__).with_name("bad_network.py"), job.parent)
     with home.client() as client:
-        home.cli("train", str(job), RAYMAAS_URL=home.plan().url)
-        version = client.models.get("digits").newest
+        version = home.train_here(BAD)
         client.deploy(f"digits@{version}", timeout_s=120)
         client.promote("digits@1")
         yield version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,22 @@ TRAIN = {
 }
 
 
+@pytest.fixture(scope="module")
+def with_parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store with digits@1 in it."""
+    folder = tmp_path_factory.mktemp("parent")
+    with pytest.MonkeyPatch.context() as patch:
+        store = LocalStore(folder)
+        fit_here(patch, store)
+        trained(store, TRAIN)
+    return folder
+
+
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStore]:
+def store(with_parent: Path, tmp_path: Path) -> Iterator[LocalStore]:
     """digits@1 is in it."""
-    store = LocalStore(tmp_path / "store")
-    fit_here(monkeypatch, store)
-    trained(store, TRAIN)
-    yield store
+    shutil.copytree(with_parent, tmp_path / "store")
+    yield LocalStore(tmp_path / "store")
     forget()
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -104,7 +104,7 @@ def linear_fit(training: Training, parts: Parts) -> Checkpoint:
     return fit(network, training, parts=parts, world=World.single())
 
 
-@pytest.mark.parametrize("load", [load_breast_cancer, load_digits])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_wine])
 def test_lbfgs_finds_the_coefficients_of_scikit_learn(load):
     parts = standardized(load)
     rows = parts.train
