@@ -26,6 +26,7 @@ def ray_cluster() -> Iterator[str]:
         environment.delenv("RAY_AUTH_MODE", raising=False)
         # Ray Train's controller looks every 2 s by default, and a checkpoint waits for it.
         environment.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        environment.setenv("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # as on a head of our own
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
         try:
             yield ray.get_runtime_context().gcs_address
