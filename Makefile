@@ -7,15 +7,16 @@ KSERVE := .venv/kserve/.installed
 # A process that spoke to a Ray with tokens cannot speak to one without: the simulated nodes have one of their own.
 NODES := tests/cluster/test_train_nodes.py
 
-.PHONY: quickstart test lint bench soak train-all compress-all gpu clean
+.PHONY: quickstart setup test lint bench soak train-all compress-all gpu clean
 
 quickstart: $(SETUP)  ## the main job: one real model from data to a served answer
 	$(BIN)/raymaas quickstart $(ARGS)
 
-test: $(SETUP) $(KSERVE)  ## unit and contract tests, then everything that needs a Ray cluster
+setup: $(SETUP) $(KSERVE)  ## all that test and lint need
+
+test: setup  ## unit and contract tests, then everything that needs a Ray cluster
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile tests/unit tests/contracts tests/gpu $(ARGS)
-	$(BIN)/pytest -m "cluster and not soak" $(NODES)
-	$(BIN)/pytest -m "(cluster or journey) and not soak" --ignore $(NODES) tests/cluster tests/journeys $(ARGS)
+	$(BIN)/pytest -m "(cluster or journey) and not soak" tests/cluster tests/journeys $(ARGS)
 
 lint: $(SETUP)  ## ruff, mypy --strict, and the layer contracts
 	$(BIN)/ruff check .

@@ -122,6 +122,7 @@ def test_a_training_that_diverged_says_so_and_is_not_repeated(ray_cluster, store
     assert sum(isinstance(one, Started) for one in told) == 1
 
 
+@pytest.mark.soak  # tests/unit/test_train_telling.py: all stop together, and a checkpoint is left
 def test_a_spent_budget_stops_all_workers_after_an_epoch_and_keeps_its_checkpoint(
     ray_cluster, store, dataset
 ):

@@ -13,7 +13,8 @@ from raymaas.specs.jobs import TrainJob, Workers
 from raymaas.train.checkpoint import EpochReport
 from raymaas.train.telling import Started, Told, WorkerSpent
 
-pytestmark = CLUSTER
+# tests/contracts/test_placement_contract.py has the equality, of workers in processes of one machine.
+pytestmark = [*CLUSTER, pytest.mark.soak]
 
 
 def on(**workers: int) -> TrainJob:
@@ -49,7 +50,6 @@ def test_two_nodes_equal_one_worker(cluster, store, dataset):
     assert_same_weights(run(job, store, dataset, run_id="nodes"), trained_here(job, dataset))
 
 
-@pytest.mark.soak
 def test_elastic_workers_are_as_many_as_there_is_room_for_and_go_on_when_a_node_is_lost(
     cluster, store, dataset
 ):
