@@ -86,20 +86,20 @@ def carry_out(
     ray_job = ray_submission_id(os.environ)
 
     def say(step: str) -> None:
-        print(step, flush=True)  # noqa: T201 - the job's log is its standard output
+        _print_line(step)
         runs.set_status(run_id, Running(at=now(), step=step, ray_job_id=ray_job))
 
     def on_epoch(metrics: EpochMetrics, progress: RunProgress) -> None:
-        print(epoch_line(metrics, progress), flush=True)  # noqa: T201
+        _print_line(epoch_line(metrics, progress))
 
     def on_first_step(first: FirstStep) -> None:
-        print(first_step_line(first), flush=True)  # noqa: T201
+        _print_line(first_step_line(first))
 
     def on_trial(trial: Trial) -> None:
-        print(trial_line(trial), flush=True)  # noqa: T201
+        _print_line(trial_line(trial))
 
     def on_kept(name: str, size: int) -> None:
-        print(f"stored {name}, {size} bytes", flush=True)  # noqa: T201
+        _print_line(f"stored {name}, {size} bytes")
 
     recorder = Recorder(
         runs,
@@ -148,13 +148,20 @@ def carry_out(
             end(Failed(at=now(), error=str(error) or type(error).__name__))
             raise
         for manifest in made:
-            print(version_line(manifest), flush=True)  # noqa: T201
+            _print_line(version_line(manifest))
         if made and isinstance(spec.job, TrainJob | CompressJob) and spec.job.rollout is not None:
             conductor = wiring.open_conductor(registry)
-            print(begin_after_run(conductor, made[0], spec.job.rollout, who=spec.who), flush=True)  # noqa: T201
+            _print_line(begin_after_run(conductor, made[0], spec.job.rollout, who=spec.who))
         numbers = tuple(manifest.version for manifest in made)
         seconds = (now() - started).total_seconds()
         end(Succeeded(at=now(), version=numbers[0] if numbers else None, also=numbers[1:], seconds=seconds))
+
+
+def _print_line(line: str) -> None:
+    """Into the job's log, which is its standard output."""
+    # By one call: `print` makes two, and then a line of another thread may come between a line and its end.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _age_s() -> float:

@@ -28,6 +28,25 @@ Draw = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
+class PartIds:
+    """Which rows lie in each part: what another process needs to have the same parts."""
+
+    train_N: np.ndarray
+    """int64 [N], identities of rows"""
+    validation_N: np.ndarray
+    test_N: np.ndarray
+    fingerprint: str
+
+    def of(self, rows: Rows) -> Parts:
+        """The parts of the data set that was divided, whose rows are `rows`."""
+
+        def those(id_N: np.ndarray) -> Rows:
+            return rows.take(np.flatnonzero(np.isin(rows.id_N, id_N)))
+
+        return Parts(those(self.train_N), those(self.validation_N), those(self.test_N), self.fingerprint)
+
+
+@dataclass(frozen=True, eq=False)
 class Parts:
     """The three parts, and one fingerprint of content and division together."""
 
@@ -35,6 +54,10 @@ class Parts:
     validation: Rows
     test: Rows
     fingerprint: str
+
+    @property
+    def ids(self) -> PartIds:
+        return PartIds(self.train.id_N, self.validation.id_N, self.test.id_N, self.fingerprint)
 
 
 def split(dataset: Dataset, how: Split) -> Parts:

@@ -89,6 +89,7 @@ def _fit(job: TrainJob, ready: Prepared, parts: JobParts) -> Checkpoint:
             job,
             store_url=parts.store.url,
             dataset_fingerprint=ready.card.fingerprint,
+            part_ids=ready.rows.ids,
             transforms=ready.transforms,
             run_id=parts.run_id,
             on_epoch=parts.listener.epoch,

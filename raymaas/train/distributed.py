@@ -28,7 +28,7 @@ from ray.util.queue import Queue
 
 from raymaas.data.catalogue import dataset_name
 from raymaas.data.dataset import open_card, open_dataset
-from raymaas.data.split import Parts, split
+from raymaas.data.split import PartIds, Parts
 from raymaas.data.streamed import Reader, is_streamed, open_index, rows_held
 from raymaas.data.transforms.fitted import Fitted
 from raymaas.errors import RunFailed
@@ -63,6 +63,7 @@ def train_distributed(
     *,
     store_url: str,
     dataset_fingerprint: str,
+    part_ids: PartIds,
     transforms: Fitted,
     run_id: str,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
@@ -71,7 +72,8 @@ def train_distributed(
 ) -> Checkpoint:
     """Train `job` on the data set prepared under that fingerprint, on `job.scaling.workers` workers.
 
-    `transforms` were fitted to its training rows: the workers apply them, and do not fit their own.
+    `part_ids` are of its division, and `transforms` were fitted to its training rows: the workers neither divide nor
+    fit, so that none may do it otherwise than the driver did.
 
     Ray must be initialised. `on_epoch` and `on_told` are called in this process, from one other thread, in order,
     while the fit is under way; after a worker was replaced the epochs since the last checkpoint come again. What they
@@ -100,6 +102,7 @@ def train_distributed(
                 "job": job.seal(),
                 "store_url": store.url,
                 "fingerprint": dataset_fingerprint,
+                "part_ids": ray.put(part_ids),
                 "transforms": transforms.document.seal(),
                 "run_id": check_name(run_id),
                 "queue": queue,
@@ -140,7 +143,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     card = open_card(store, dataset_name(job.data), config["fingerprint"])
     transforms = Fitted.unseal(config["transforms"], source="the transforms sent to a training worker")
     architecture = own.resolve(job.architecture, transforms.facts(card))
-    parts, feed = _rows(job, store, card, transforms, device=world.device)
+    parts, feed = _rows(job, store, card, ray.get(config["part_ids"]), transforms, device=world.device)
     checkpoints = Checkpoints(store, config["run_id"])
     newest = _agreed_newest(checkpoints, world)
     watch.rows_read()
@@ -164,16 +167,22 @@ def _train_on_worker(config: dict[str, Any]) -> None:
 
 
 def _rows(
-    job: TrainJob, store: Store, card: DatasetCard, transforms: Fitted, *, device: torch.device
+    job: TrainJob,
+    store: Store,
+    card: DatasetCard,
+    part_ids: PartIds,
+    transforms: Fitted,
+    *,
+    device: torch.device,
 ) -> tuple[Parts, Feed | None]:
     """The rows of a worker, and what streams those for training when they are too many to hold."""
     if job.streaming is None or not is_streamed(card, job.streaming):
-        return transforms.ready(split(open_dataset(store, card.name, card.fingerprint), job.split)), None
+        return transforms.ready(part_ids.of(open_dataset(store, card.name, card.fingerprint).rows)), None
     # A second to import, and only for data that is streamed.
     from raymaas.train.streaming import Streamed
     from raymaas.train.stretches import StreamedRows
 
-    division = split(open_index(store, card, job.split), job.split)
+    division = part_ids.of(open_index(store, card).rows)
     reader = Reader(store, card)
     rows = StreamedRows(
         store_url=store.url,

@@ -27,10 +27,14 @@ JOB = TrainJob(
 
 
 def run(job: TrainJob, store: LocalStore, dataset: Dataset, **rest: object) -> Checkpoint:
-    transforms = fit_transforms(job.transforms, split(dataset, job.split).train, dataset.card)
-    fingerprint = dataset.card.fingerprint
+    division = split(dataset, job.split)
     return train_distributed(
-        job, store_url=store.url, dataset_fingerprint=fingerprint, transforms=transforms, **rest
+        job,
+        store_url=store.url,
+        dataset_fingerprint=dataset.card.fingerprint,
+        part_ids=division.ids,
+        transforms=fit_transforms(job.transforms, division.train, dataset.card),
+        **rest,
     )
 
 

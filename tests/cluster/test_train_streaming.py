@@ -53,6 +53,7 @@ def trained(job: TrainJob, store: LocalStore, *, run_id: str) -> Checkpoint:
         job,
         store_url=store.url,
         dataset_fingerprint=ready.card.fingerprint,
+        part_ids=ready.rows.ids,
         transforms=ready.transforms,
         run_id=run_id,
     )

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -109,6 +111,23 @@ def test_what_goes_wrong_in_the_last_progress_leaves_a_state(drive, runs, monkey
     with pytest.raises(OSError, match="disk full"):
         drive(succeeding)
     assert runs.status("run-a").state == "succeeded"
+
+
+def test_lines_of_several_threads_stay_whole_in_the_log(drive, runs, monkeypatch) -> None:
+    def keeping(job: TrainJob, parts: JobParts) -> tuple[ModelVersion, ...]:
+        assert parts.on_kept is not None
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(parts.on_kept, ["weights"] * 2000, range(2000)))
+        return ()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        drive(keeping)
+    finally:
+        sys.setswitchinterval(interval)
+    stored = [line for line in runs.read_log("run-a")[0].split("\n") if "stored" in line]
+    assert sorted(stored) == sorted(f"stored weights, {size} bytes" for size in range(2000))
 
 
 PLAN = {"steps": [10, 100], "every_s": 60, "guards": {"max_error_rate": 0.01}}

@@ -47,6 +47,17 @@ def test_rows_keep_their_features_and_labels():
         np.testing.assert_array_equal(part.y_N, part.id_N % 3)
 
 
+@pytest.mark.parametrize("how", [Split(), Split(test="given"), Split(stratify=False, seed=3)])
+def test_another_process_has_the_same_parts_by_their_ids_alone(how):
+    dataset = divided([0, 0, 2, 0, 0, 2] * 10)
+    parts = split(dataset, how)
+    again = parts.ids.of(dataset.rows)
+    assert again.fingerprint == parts.fingerprint
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(again, part).id_N, getattr(parts, part).id_N)
+        np.testing.assert_array_equal(getattr(again, part).x_ND, getattr(parts, part).x_ND)
+
+
 def test_stratified_parts_hold_the_classes_in_equal_shares():
     parts = split(dataset_of(300), Split(validation=0.2, test=0.2))
     for part, each in ((parts.train, 60), (parts.validation, 20), (parts.test, 20)):
